@@ -1,0 +1,1 @@
+//! The laws that every Roadbed endpoint must keep

@@ -1,0 +1,1 @@
+//! The vocabulary of Roadbed: messages, promises, delivery state, endpoints and mapping traits
