@@ -1,0 +1,50 @@
+//! `cargo xtask bench`: criterion's benchmarks, or the hub measured beside its peers.
+
+use clap::Args;
+
+use crate::Result;
+use crate::cmd::Cmd;
+use crate::peers::{self, Need};
+use crate::workspace::Workspace;
+
+/// What to measure.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The hub beside mosquitto, rumqttd and nats-server: CPU per delivered message
+    #[arg(long)]
+    compare: bool,
+    /// The hub beside nginx: CPU per HTTP request
+    #[arg(long)]
+    http: bool,
+    /// Install the peers; as root this is done in any case
+    #[arg(long)]
+    install: bool,
+    /// Passed on: to criterion, to compare.py or to http_compare.py
+    #[arg(last = true)]
+    args: Vec<String>,
+}
+
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result {
+    if !options.compare && !options.http {
+        return Cmd::cargo("bench -p roadbed-benches --").args(&options.args).run();
+    }
+    peers::ensure(workspace, &[Need::Compare], options.install)?;
+    Cmd::cargo("build --release -p roadbed-hub -p loadgen").run()?;
+    if options.compare {
+        compare(workspace, "benches/loadgen/compare.py", "serve --memory --mqtt 127.0.0.1:18830", &options.args)?;
+    }
+    if options.http {
+        compare(workspace, "benches/http_compare.py", "serve --memory --http 127.0.0.1:18840", &options.args)?;
+    }
+    Ok(())
+}
+
+fn compare(workspace: &Workspace, script: &str, serve: &str, args: &[String]) -> Result {
+    let release = workspace.target.join("release");
+    Cmd::new("python3")
+        .args([script, "--hub", &format!("{} {serve}", release.join("roadbed").display())])
+        .args(args)
+        .env("LOADGEN", release.join("loadgen").display().to_string())
+        .path(&peers::prefix(workspace).join("bin"))
+        .run()
+}
