@@ -1,1 +1,57 @@
-//! The vocabulary of Roadbed: messages, promises, delivery state, endpoints and mapping traits
+//! The vocabulary of Roadbed: what a message is, what is promised about it, and where it is.
+//!
+//! The core knows no protocol, no runtime, no socket and no clock. Everything that messages can be sent to and received from
+//! is an [`Endpoint`]: the broker, a connection to a server, a layer over either. Protocol crates implement the four mapping
+//! traits ([`WireMessage`], [`WireQos`], [`WireDurability`], [`WireDelivery`]) for their own wire types and put endpoints on the
+//! wire or take them off it.
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
+
+mod address;
+mod auth;
+mod capability;
+mod endpoint;
+mod error;
+mod filter;
+mod ids;
+mod message;
+mod outcome;
+mod output;
+mod payload;
+mod property;
+mod protocol;
+mod qos;
+mod state;
+mod terms;
+mod time;
+mod wire;
+
+pub use address::{Address, AddressError};
+pub use auth::{Action, Authenticator, Authorizer, DenyAll, Identity, Permissive};
+pub use capability::{Capabilities, CreditKind, Limit, Loss, Losses, Outcomes, Transactions};
+pub use endpoint::{Consumer, Endpoint, Fut, Participant, Producer, Session, Transaction};
+pub use error::{Error, ErrorKind, Recovery, Result};
+pub use filter::{Filter, FilterError, is_reserved};
+pub use ids::{CopyId, DeliveryId, DeliveryRef, Fence, Gid, Handle, Key, QueueId, Scope, TxnId};
+pub use message::{Details, Message, MessageBuilder, Origin};
+pub use outcome::{Condition, Outcome, Reason};
+pub use output::Output;
+pub use payload::Payload;
+pub use property::{Properties, Value};
+pub use protocol::Protocol;
+pub use qos::{Durability, Qos};
+pub use state::{DeliveryState, Event, InvalidTransition, Note, Work};
+pub use terms::{
+    Attached, Binding, Close, Confirm, ConsumerTerms, Credential, Delivery, DeliveryInfo, Detach, Disposition, Done,
+    Grant, Granted, History, Hold, Manage, Managed, Mode, Node, NodeDescription, Open, Opened, Outgoing, Overflow,
+    ProducerTerms, QueueSettings, RetainHandling, SessionEvent, Settle, Settled, Step, Unbind, Unsettled, Will,
+};
+pub use time::{Clock, Time};
+#[cfg(feature = "std")]
+pub use time::{ManualClock, SystemClock};
+pub use wire::{Dialect, ReadContext, Role, Wire, WireDelivery, WireDurability, WireMessage, WireQos};

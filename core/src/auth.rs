@@ -1,0 +1,90 @@
+//! Who may come in, and what they may do.
+
+use alloc::boxed::Box;
+use async_trait::async_trait;
+use bytestring::ByteString;
+
+use crate::{Address, Credential, Error, ErrorKind, Filter, Result, Time};
+
+/// Who somebody turned out to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Identity {
+    /// The name: stamped on every message. Empty: anonymous.
+    pub principal: ByteString,
+    /// When the right to be here ends.
+    pub valid_until: Option<Time>,
+}
+
+impl Identity {
+    /// The identity with this name, for ever.
+    pub fn new(principal: impl Into<ByteString>) -> Self {
+        Self { principal: principal.into(), valid_until: None }
+    }
+}
+
+/// Decides who somebody is, before a session is opened.
+#[async_trait]
+pub trait Authenticator: Send + Sync {
+    /// Checks `credential`, offered by a peer that calls itself `name` (the MQTT client identifier, ...).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unauthenticated`] if it is wrong; the reason is not told to the peer.
+    async fn authenticate(&self, name: &str, credential: &Credential) -> Result<Identity>;
+}
+
+/// What a principal wants to do.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Action<'a> {
+    /// Send to an address.
+    Send(&'a Address),
+    /// Follow a filter.
+    Bind(&'a Filter),
+    /// Take from a queue.
+    Receive(&'a Address),
+    /// Declare, purge or delete a node.
+    Manage(&'a Address),
+}
+
+/// Decides what an identity may do.
+#[async_trait]
+pub trait Authorizer: Send + Sync {
+    /// Whether `principal` may do `action`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unauthorized`] if not.
+    async fn authorize(&self, principal: &str, action: Action<'_>) -> Result<()>;
+}
+
+/// Lets everybody in under the name they give, and lets them do everything: for development.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Permissive;
+
+#[async_trait]
+impl Authenticator for Permissive {
+    async fn authenticate(&self, name: &str, credential: &Credential) -> Result<Identity> {
+        Ok(match credential {
+            Credential::Password { user, .. } if !user.is_empty() => Identity::new(user.clone()),
+            _ => Identity::new(ByteString::from(name)),
+        })
+    }
+}
+
+#[async_trait]
+impl Authorizer for Permissive {
+    async fn authorize(&self, _principal: &str, _action: Action<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Lets nobody in.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DenyAll;
+
+#[async_trait]
+impl Authenticator for DenyAll {
+    async fn authenticate(&self, _name: &str, _credential: &Credential) -> Result<Identity> {
+        Err(Error::new(ErrorKind::Unauthenticated, "authenticate"))
+    }
+}
