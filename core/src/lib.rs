@@ -19,6 +19,10 @@ mod endpoint;
 mod error;
 mod filter;
 mod ids;
+#[cfg(feature = "std")]
+mod layer;
+#[cfg(feature = "std")]
+mod link;
 mod message;
 mod outcome;
 mod output;
@@ -26,6 +30,8 @@ mod payload;
 mod property;
 mod protocol;
 mod qos;
+#[cfg(feature = "std")]
+mod ready;
 mod state;
 mod terms;
 mod time;
@@ -38,6 +44,10 @@ pub use endpoint::{Consumer, Endpoint, Fut, Participant, Producer, Session, Tran
 pub use error::{Error, ErrorKind, Recovery, Result};
 pub use filter::{Filter, FilterError, is_reserved};
 pub use ids::{CopyId, DeliveryId, DeliveryRef, Fence, Gid, Handle, Key, QueueId, Scope, TxnId};
+#[cfg(feature = "std")]
+pub use layer::{Limited, LimitedLayer, Limits, Meter, MeterSnapshot, Metered, MeteredLayer};
+#[cfg(feature = "std")]
+pub use link::{Received, Receiver, Sender, SenderSink};
 pub use message::{Details, Message, MessageBuilder, Origin};
 pub use outcome::{Condition, Outcome, Reason};
 pub use output::Output;
@@ -45,6 +55,8 @@ pub use payload::Payload;
 pub use property::{Properties, Value};
 pub use protocol::Protocol;
 pub use qos::{Durability, Qos};
+#[cfg(feature = "std")]
+pub use ready::ReadySet;
 pub use state::{DeliveryState, Event, InvalidTransition, Note, Work};
 pub use terms::{
     Attached, Binding, Close, Confirm, ConsumerTerms, Credential, Delivery, DeliveryInfo, Detach, Disposition, Done,

@@ -1,0 +1,270 @@
+//! Sending, as a future that resolves with the real outcome.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::future::poll_fn;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures_sink::Sink;
+
+use super::waiters::Waiters;
+use crate::{Confirm, Detach, Error, ErrorKind, Key, Message, Outcome, Outgoing, Producer, Qos, Result, TxnId};
+
+/// A handle on a [`Producer`], for many tasks at once.
+///
+/// ```no_run
+/// # async fn example(session: Box<dyn roadbed_core::Session>) -> roadbed_core::Result<()> {
+/// use roadbed_core::{Message, Outcome, ProducerTerms, Qos, Sender};
+/// let (producer, _) = session.producer(ProducerTerms::default()).await?;
+/// let sender = Sender::new(producer);
+/// let message = Message::new("plant/7/alarm".parse().expect("a legal address"), "too hot");
+/// let confirm = sender.send(message, Qos::AtLeastOnce).await?;
+/// assert_eq!(confirm.outcome, Outcome::Accepted);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Sender(Arc<Mutex<State>>);
+
+struct State {
+    producer: Option<Box<dyn Producer>>,
+    waiters: Waiters<Confirm>,
+    outgoing: Vec<Outgoing>,
+    confirms: Vec<Confirm>,
+    failed: Option<ErrorKind>,
+}
+
+impl Sender {
+    /// Takes over a producer.
+    pub fn new(producer: Box<dyn Producer>) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            producer: Some(producer),
+            waiters: Waiters::default(),
+            outgoing: Vec::new(),
+            confirms: Vec::new(),
+            failed: None,
+        })))
+    }
+
+    /// Sends a message, and resolves with what became of it. At most once, that is when it was handed over, as Accepted.
+    ///
+    /// *Cancel safety*: dropped before the message was handed over, nothing is sent; dropped later, the message is sent and its
+    /// outcome is not told.
+    ///
+    /// # Errors
+    /// If the link is dead. A refusal is not an error: it is the [`Confirm`]'s outcome.
+    pub async fn send(&self, message: Message, qos: Qos) -> Result<Confirm> {
+        self.submit(Outgoing { cookie: 0, message, qos, key: None, txn: None }).await
+    }
+
+    /// Sends a message within a transaction; the outcome is provisional until it commits.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_in(&self, txn: TxnId, message: Message, qos: Qos) -> Result<Confirm> {
+        self.submit(Outgoing { cookie: 0, message, qos, key: None, txn: Some(txn) }).await
+    }
+
+    /// Sends with everything named but the cookie, which is this handle's own. Exactly once gets a key if it has none, which
+    /// is forgotten when the confirm has come.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn submit(&self, mut outgoing: Outgoing) -> Result<Confirm> {
+        let waiting = Waiting { sender: self, cookie: self.lock().waiters.enter() };
+        outgoing.cookie = waiting.cookie;
+        let own_key = outgoing.key.is_none() && outgoing.qos == Qos::ExactlyOnce;
+        if own_key {
+            outgoing.key = Some(Key::Number(waiting.cookie as u32));
+        }
+        let (qos, txn, mut outgoing) = (outgoing.qos, outgoing.txn, Some(outgoing));
+        poll_fn(|cx| waiting.poll_hand_over(cx, &mut outgoing)).await?;
+        if qos == Qos::AtMostOnce {
+            return Ok(Confirm { cookie: waiting.cookie, outcome: Outcome::Accepted, why: None, provisional: txn });
+        }
+        let confirm = poll_fn(|cx| waiting.poll_confirm(cx)).await?;
+        if own_key {
+            self.lock().forget(Key::Number(waiting.cookie as u32));
+        }
+        Ok(confirm)
+    }
+
+    /// A [`Sink`] of messages with this assurance. Flushing waits for all outcomes; a refusal is an error.
+    pub fn sink(&self, qos: Qos) -> SenderSink {
+        SenderSink { sender: self.clone(), qos, unconfirmed: Vec::new() }
+    }
+
+    /// Ends the link for all handles.
+    ///
+    /// # Errors
+    /// If it was ended before, or the endpoint cannot.
+    pub async fn detach(self, how: Detach) -> Result<()> {
+        let producer = {
+            let mut state = self.lock();
+            state.fail(ErrorKind::Closed);
+            state.producer.take()
+        };
+        match producer {
+            Some(producer) => producer.detach(how).await,
+            None => Err(Error::new(ErrorKind::Closed, "detach")),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One send under way; gives up its place when dropped.
+struct Waiting<'a> {
+    sender: &'a Sender,
+    cookie: u64,
+}
+
+impl Waiting<'_> {
+    fn poll_hand_over(&self, cx: &mut Context<'_>, outgoing: &mut Option<Outgoing>) -> Poll<Result<()>> {
+        let mut state = self.sender.lock();
+        state.waiters.register(self.cookie, cx);
+        let bytes = outgoing.as_ref().map_or(0, |outgoing| outgoing.message.payload().len());
+        ready!(state.poll_reserve(bytes))?;
+        state.hand_over(outgoing)
+    }
+
+    fn poll_confirm(&self, cx: &mut Context<'_>) -> Poll<Result<Confirm>> {
+        let mut state = self.sender.lock();
+        state.waiters.register(self.cookie, cx);
+        state.poll_answer(self.cookie)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.sender.lock().waiters.leave(self.cookie);
+    }
+}
+
+impl State {
+    fn producer(&mut self) -> Result<&mut Box<dyn Producer>> {
+        match (self.failed, &mut self.producer) {
+            (None, Some(producer)) => Ok(producer),
+            (failed, _) => Err(Error::new(failed.unwrap_or(ErrorKind::Closed), "send")),
+        }
+    }
+
+    fn poll_reserve(&mut self, bytes: usize) -> Poll<Result<u32>> {
+        let waker = self.waiters.waker();
+        self.producer()?.poll_reserve(&mut Context::from_waker(&waker), 1, bytes)
+    }
+
+    fn hand_over(&mut self, outgoing: &mut Option<Outgoing>) -> Poll<Result<()>> {
+        let mut batch = core::mem::take(&mut self.outgoing);
+        batch.extend(outgoing.take());
+        let sent = self.producer().map(|producer| producer.send(&mut batch));
+        *outgoing = batch.pop();
+        self.outgoing = batch;
+        sent?;
+        if outgoing.is_some() { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
+    fn poll_answer(&mut self, cookie: u64) -> Poll<Result<Confirm>> {
+        loop {
+            if let Poll::Ready(confirm) = self.waiters.take(cookie) {
+                return Poll::Ready(Ok(confirm));
+            }
+            let waker = self.waiters.waker();
+            let mut confirms = core::mem::take(&mut self.confirms);
+            let polled = match self.producer() {
+                Ok(producer) => producer.poll_confirms(&mut Context::from_waker(&waker), &mut confirms),
+                Err(error) => return Poll::Ready(Err(error)),
+            };
+            confirms.drain(..).for_each(|confirm| self.waiters.answer(confirm.cookie, confirm));
+            self.confirms = confirms;
+            if let Err(error) = ready!(polled) {
+                self.fail(error.kind());
+                return Poll::Ready(Err(error));
+            }
+        }
+    }
+
+    fn forget(&mut self, key: Key) {
+        if let Ok(producer) = self.producer() {
+            producer.forget(&mut alloc::vec![key]);
+        }
+    }
+
+    fn fail(&mut self, kind: ErrorKind) {
+        self.failed = Some(kind);
+        self.waiters.wake_all();
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").finish_non_exhaustive()
+    }
+}
+
+/// A [`Sink`] over a [`Sender`].
+#[derive(Debug)]
+pub struct SenderSink {
+    sender: Sender,
+    qos: Qos,
+    unconfirmed: Vec<u64>,
+}
+
+impl Sink<Message> for SenderSink {
+    type Error = Error;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let mut state = self.sender.lock();
+        state.waiters.register(super::waiters::STREAM, cx);
+        state.poll_reserve(0).map_ok(|_| ())
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<()> {
+        let qos = self.qos;
+        let cookie = {
+            let mut state = self.sender.lock();
+            let cookie = state.waiters.enter();
+            let key = (qos == Qos::ExactlyOnce).then_some(Key::Number(cookie as u32));
+            let outgoing = Outgoing { cookie, message, qos, key, txn: None };
+            match state.hand_over(&mut Some(outgoing)) {
+                Poll::Ready(sent) => sent?,
+                Poll::Pending => return Err(Error::new(ErrorKind::Invalid, "send").detail("poll_ready comes first")),
+            }
+            if qos == Qos::AtMostOnce {
+                state.waiters.leave(cookie);
+            }
+            cookie
+        };
+        if qos != Qos::AtMostOnce {
+            self.unconfirmed.push(cookie);
+        }
+        Ok(())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let this = self.get_mut();
+        let mut state = this.sender.lock();
+        while let Some(&cookie) = this.unconfirmed.last() {
+            state.waiters.register(cookie, cx);
+            let confirm = ready!(state.poll_answer(cookie))?;
+            this.unconfirmed.pop();
+            if this.qos == Qos::ExactlyOnce {
+                state.forget(Key::Number(cookie as u32));
+            }
+            if confirm.outcome != Outcome::Accepted {
+                let error = Error::new(ErrorKind::Unavailable, "send").detail(confirm.outcome);
+                return Poll::Ready(Err(error));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.poll_flush(cx)
+    }
+}
