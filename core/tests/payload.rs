@@ -21,11 +21,11 @@ proptest! {
     #[test]
     fn is_the_concatenation_of_its_segments(segments in segments()) {
         let flat = segments.concat();
-        let rope = Payload::from_segments(segments.clone());
+        let rope = Payload::from_segments(segments);
         prop_assert_eq!(rope.len(), flat.len());
         prop_assert_eq!(rope.is_empty(), flat.is_empty());
         prop_assert_eq!(&rope.to_bytes()[..], &flat[..]);
-        prop_assert_eq!(rope.segments().collect::<Vec<_>>().concat(), flat.clone());
+        prop_assert_eq!(&rope.segments().collect::<Vec<_>>().concat(), &flat);
         prop_assert!(rope.segments().all(|segment| !segment.is_empty()));
         prop_assert_eq!(&rope, &Payload::copy_from_slice(&flat));
         prop_assert_eq!(&rope, &Payload::from(flat));
