@@ -1,1 +1,6 @@
-fn main() {}
+//! The binary `roadbed`: see `roadbed --help`.
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    roadbed_hub::main()
+}

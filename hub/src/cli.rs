@@ -1,0 +1,238 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The hub, and a hand to send and receive messages with over every protocol that it speaks.
+#[derive(Debug, Parser)]
+#[command(name = "roadbed", version, after_help = "\
+Try it:
+  roadbed demo                                          every protocol to every other, checked
+  roadbed serve                                         a hub on 127.0.0.1:1883 (MQTT) and 127.0.0.1:8080 (HTTP)
+  roadbed receive mqtt://127.0.0.1/plant/+/alarm        follow a filter
+  roadbed send http://127.0.0.1:8080/plant/7/alarm hot  send to a topic
+
+Exit codes: 0 done, 1 refused or wrong, 2 usage or configuration, 3 not reachable.")]
+pub struct Cli {
+    /// What to log to standard error, such as `debug` or `info,roadbed_mqtt=trace`; otherwise by RUST_LOG
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub log: Option<String>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a hub
+    Serve(Serve),
+    /// Send messages to any server, and tell what became of them
+    Send(Send),
+    /// Receive messages from any server, and settle them
+    Receive(Receive),
+    /// Run a hub and send through it over every protocol to every other, and check that all arrives
+    Demo(Demo),
+    /// Print the default configuration, or check one
+    Config(Config),
+    /// Read a password from standard input, and print the line that lets a user in with it
+    Hash(Hash),
+}
+
+/// `roadbed serve`
+#[derive(Debug, Default, Args)]
+#[command(after_help = "\
+Examples:
+  roadbed serve                                     MQTT on 127.0.0.1:1883, HTTP on 127.0.0.1:8080
+  roadbed serve --mqtt 127.0.0.1:0                  MQTT alone, on a free port
+  roadbed serve --config roadbed.toml               as `roadbed config` shows it
+  roadbed serve --mqtt 0.0.0.0:1883 --insecure      for everybody who can reach it, without authentication")]
+pub struct Serve {
+    /// Listen for MQTT here; with any listener named, only those named are opened
+    #[arg(long, value_name = "ADDR")]
+    pub mqtt: Vec<SocketAddr>,
+    /// Listen for HTTP here
+    #[arg(long, value_name = "ADDR")]
+    pub http: Vec<SocketAddr>,
+    /// Read the configuration from this file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Keep everything in memory; the only store so far
+    #[arg(long)]
+    pub memory: bool,
+    /// Let everybody in, also from other machines
+    #[arg(long)]
+    pub insecure: bool,
+}
+
+/// What `send` and `receive` have in common.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Where: `mqtt://user:password@host:port/topic`, `http://host:port/queues/name`
+    #[arg(value_name = "URL")]
+    pub url: String,
+    /// The assurance to ask for: 0, 1 or 2
+    #[arg(long, default_value = "1", value_name = "0|1|2", value_parser = clap::value_parser!(u8).range(0..=2))]
+    pub qos: u8,
+    /// Print one JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `roadbed send`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  roadbed send mqtt://127.0.0.1/plant/7/alarm 'too hot'
+  roadbed send http://127.0.0.1:8080/queues/orders - < order.json
+  seq 1000 | roadbed send --lines --qos 2 mqtt://127.0.0.1/numbers")]
+pub struct Send {
+    /// Where, and how
+    #[command(flatten)]
+    pub common: Common,
+    /// The payload; `-` reads it from standard input; none sends an empty one
+    #[arg(value_name = "PAYLOAD")]
+    pub payload: Option<String>,
+    /// Send every line of standard input as a message
+    #[arg(long, conflicts_with = "payload")]
+    pub lines: bool,
+    /// Add an application property
+    #[arg(long, value_name = "NAME=VALUE", value_parser = property)]
+    pub property: Vec<(String, String)>,
+    /// How long the message lives, such as `90s`, `5m`, `2h`
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub ttl: Option<Duration>,
+    /// Make it the last value of its address
+    #[arg(long)]
+    pub retain: bool,
+    /// 0 to 9, higher first
+    #[arg(long, value_name = "0-9", value_parser = clap::value_parser!(u8).range(0..=9))]
+    pub priority: Option<u8>,
+    /// The media type of the payload
+    #[arg(long, value_name = "TYPE")]
+    pub content_type: Option<String>,
+    /// Send it this many times
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub count: u64,
+    /// Give up after this time
+    #[arg(long, default_value = "30s", value_name = "TIME", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+/// `roadbed receive`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  roadbed receive mqtt://127.0.0.1/plant/+/alarm
+  roadbed receive --json --count 1 --timeout 5s http://127.0.0.1:8080/queues/orders
+  roadbed receive --settle reject http://127.0.0.1:8080/queues/orders    (to the dead letters)")]
+pub struct Receive {
+    /// Where, and how
+    #[command(flatten)]
+    pub common: Common,
+    /// End after this many messages
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+    /// What to do with each message
+    #[arg(long, value_enum, default_value_t = SettleAs::Accept)]
+    pub settle: SettleAs,
+    /// End when nothing has come for this time; with --count that is a failure
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
+}
+
+/// What `receive` does with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SettleAs {
+    /// Take responsibility
+    Accept,
+    /// The message is at fault: to the dead letters
+    Reject,
+    /// Give it back untried
+    Release,
+    /// Give it back as failed here: its delivery count grows
+    Abandon,
+    /// Say nothing: it is held until the link ends or its lock lapses
+    None,
+}
+
+/// `roadbed demo`
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// How many messages for each pair of protocols and each QoS
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    pub messages: usize,
+    /// Spoil one message on its way in by this protocol: `mqtt:drop`, `http:duplicate`, `mqtt:corrupt`; the demo must notice
+    #[arg(long = "break", value_name = "PROTOCOL:HOW", hide = true)]
+    pub fault: Option<String>,
+}
+
+/// `roadbed config`
+#[derive(Debug, Args)]
+pub struct Config {
+    /// Read this file, and say what is wrong with it
+    #[arg(long, value_name = "FILE")]
+    pub check: Option<PathBuf>,
+}
+
+/// `roadbed hash`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  roadbed hash alice    then put the line into [users] of roadbed.toml")]
+pub struct Hash {
+    /// The user's name
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+fn property(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("a property is NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Reads `250ms`, `90s`, `5m`, `2h`, `1d`; a bare number is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| "a time is a number and a unit, such as 90s")?;
+    let millis = match unit {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(format!("`{unit}` is none of ms, s, m, h, d")),
+    };
+    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(|| "that is too long".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn reads_times_with_units() {
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        assert!(duration("s").is_err() && duration("1 week").is_err() && duration("99999999999999999999d").is_err());
+        assert!(duration("18446744073709551615d").is_err());
+    }
+
+    #[test]
+    fn splits_properties_at_the_first_sign() {
+        assert_eq!(property("a=b=c"), Ok(("a".into(), "b=c".into())));
+        assert!(property("a").is_err());
+    }
+}

@@ -1,0 +1,100 @@
+//! The configuration: every listener, user and limit of the hub.
+
+mod load;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// The configuration file. Every key has a default; a key that is not known is an error.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where the hub listens.
+    pub listen: Listen,
+    /// What concerns the hub as a whole.
+    pub hub: Hub,
+    /// Who may come in: names, and hashes of their passwords.
+    pub users: BTreeMap<String, String>,
+}
+
+/// Where the hub listens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Listen {
+    /// For MQTT.
+    pub mqtt: Vec<SocketAddr>,
+    /// For HTTP.
+    pub http: Vec<SocketAddr>,
+}
+
+impl Listen {
+    /// No listeners.
+    pub const NONE: Self = Self { mqtt: Vec::new(), http: Vec::new() };
+
+    /// All addresses.
+    pub fn all(&self) -> impl Iterator<Item = &SocketAddr> {
+        self.mqtt.iter().chain(&self.http)
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        let local = |port| vec![SocketAddr::from(([127, 0, 0, 1], port))];
+        Self { mqtt: local(1883), http: local(8080) }
+    }
+}
+
+/// What concerns the hub as a whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Hub {
+    /// Let everybody in, also from other machines.
+    pub insecure: bool,
+    /// How often the `$SYS` topics are published, in seconds; 0: never.
+    pub sys_interval_seconds: u64,
+    /// How long a shutdown waits for its connections, in seconds.
+    pub drain_seconds: u64,
+    /// How many connections may be open at once, over all listeners.
+    pub connections_max: usize,
+    /// How many connections the system keeps waiting for each listener.
+    pub backlog: u32,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self { insecure: false, sys_interval_seconds: 10, drain_seconds: 5, connections_max: 100_000, backlog: 4096 }
+    }
+}
+
+impl Config {
+    /// The default configuration as a file, with a comment at every key.
+    pub const COMMENTED: &'static str = include_str!("config/default.toml");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commented_defaults_are_the_defaults_and_name_every_key() {
+        let printed = Config::parse(Config::COMMENTED, "default.toml").unwrap();
+        assert_eq!(printed, Config::default());
+        let named: toml::Table = Config::COMMENTED.parse().unwrap();
+        assert_eq!(named, toml::Table::try_from(Config::default()).unwrap());
+    }
+
+    #[test]
+    fn every_key_has_a_comment() {
+        let mut above = "";
+        for line in Config::COMMENTED.lines() {
+            let key = !line.is_empty() && !line.starts_with('#') && !line.starts_with('[');
+            assert!(!key || above.starts_with('#'), "no comment above `{line}`");
+            above = line;
+        }
+    }
+}

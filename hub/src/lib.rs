@@ -1,0 +1,22 @@
+//! The reference hub of Roadbed: the broker, with every protocol of the project in front of it, as the program `roadbed`.
+//!
+//! It wires crates together and owns no protocol. `roadbed --help` says what it can do; `roadbed config` prints every
+//! setting with its default.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr)] // a program for a terminal
+
+mod auth;
+mod cli;
+mod config;
+mod error;
+mod log;
+mod run;
+mod shutdown;
+mod suggest;
+
+pub use auth::Users;
+pub use cli::Cli;
+pub use config::{Config, Hub, Listen};
+pub use error::{Failure, Kind};
+pub use run::main;
+pub use shutdown::Shutdown;

@@ -1,0 +1,56 @@
+//! From the command line to the command.
+
+use std::io::Read;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{self, Cli, Command};
+use crate::error::{Failure, Result};
+use crate::{Config, auth, log};
+
+/// Runs the command that the command line names.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match log::start(cli.log.as_deref()).and_then(|()| run(&cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            failure.kind().into()
+        }
+    }
+}
+
+fn run(command: &Command) -> Result {
+    match command {
+        Command::Config(options) => config(options),
+        Command::Hash(options) => hash(options),
+        _ => Err(Failure::unavailable("not there")),
+    }
+}
+
+fn config(options: &cli::Config) -> Result {
+    match &options.check {
+        None => print!("{}", Config::COMMENTED),
+        Some(path) => {
+            auth::Users::new(&Config::load(path)?.users)?;
+            println!("{} is in order", path.display());
+        }
+    }
+    Ok(())
+}
+
+fn hash(options: &cli::Hash) -> Result {
+    if std::io::IsTerminal::is_terminal(&std::io::stdin()) {
+        eprintln!("The password of {}, then ctrl-D:", options.name);
+    }
+    let mut password = String::new();
+    std::io::stdin().read_to_string(&mut password).map_err(|error| Failure::unavailable(format!("stdin: {error}")))?;
+    let password = password.trim_end_matches(['\r', '\n']);
+    if password.is_empty() {
+        return Err(Failure::usage("an empty password is none"));
+    }
+    let line = auth::line(&options.name, password.as_bytes());
+    println!("{}", line.map_err(|error| Failure::unavailable(format!("cannot hash a password: {error}")))?);
+    Ok(())
+}
