@@ -65,10 +65,10 @@ impl Stage {
     /// What has to be installed before it can run.
     pub(crate) fn needs(self) -> &'static [Need] {
         match self {
-            Self::Clippy | Self::Unit | Self::Doctest | Self::Bench => &[Need::Compiler],
+            Self::Clippy | Self::Doc | Self::Unit | Self::Doctest | Self::Bench => &[Need::Compiler],
             Self::Interop => &[Need::Compiler, Need::Peers],
             Self::Fuzz => &[Need::Compiler, Need::CargoFuzz],
-            Self::Fmt | Self::Deny | Self::Doc | Self::Features | Self::NoStd => &[],
+            Self::Fmt | Self::Deny | Self::Features | Self::NoStd => &[],
         }
     }
 
