@@ -42,6 +42,8 @@ pub struct Will {
     pub qos: Qos,
     /// How long after the connection's end; a session that comes back in time cancels it.
     pub delay: Duration,
+    /// How long the message lives from when it is sent; `None`: as its own expiry says \[MQTT-3.1.3.2.4\].
+    pub ttl: Option<Duration>,
 }
 
 /// What a session is opened as.
