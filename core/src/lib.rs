@@ -32,6 +32,9 @@ mod protocol;
 mod qos;
 #[cfg(feature = "std")]
 mod ready;
+pub mod settlement;
+#[cfg(feature = "tokio")]
+mod socket;
 mod state;
 mod terms;
 mod time;
@@ -57,6 +60,8 @@ pub use protocol::Protocol;
 pub use qos::{Durability, Qos};
 #[cfg(feature = "std")]
 pub use ready::ReadySet;
+#[cfg(feature = "tokio")]
+pub use socket::{Flushed, Socket};
 pub use state::{DeliveryState, Event, InvalidTransition, Note, Work};
 pub use terms::{
     Attached, Binding, Close, Confirm, ConsumerTerms, Credential, Delivery, DeliveryInfo, Detach, Disposition, Done,

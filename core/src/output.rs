@@ -68,6 +68,11 @@ impl Output {
         self.len == 0
     }
 
+    /// How many bytes of memory the flat end occupies.
+    pub fn capacity(&self) -> usize {
+        self.tail.capacity()
+    }
+
     /// The shared pieces still queued: for tests that prove what was not copied.
     pub fn shared(&self) -> impl Iterator<Item = &Bytes> {
         self.queue.iter()
