@@ -1,3 +1,4 @@
+use roadbed_core::ErrorKind;
 use thiserror::Error;
 
 use crate::codec::{PacketType, ReasonCode};
@@ -187,4 +188,126 @@ pub enum EncodeError {
     /// A list of filters or codes is empty.
     #[error("the packet would have an empty list")]
     ListEmpty,
+}
+
+/// Why a connection ended: what the peer did, or did not do.
+///
+/// What the standard wants said before closing, DISCONNECT or CONNACK with [`Error::reason`], has already been written when a machine returns this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Its bytes are not MQTT.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The first packet was not CONNECT [MQTT-3.1.0-1].
+    #[error("the first packet was {0:?}, not CONNECT")]
+    NotConnected(PacketType),
+    /// A second CONNECT [MQTT-3.1.0-2].
+    #[error("a second CONNECT")]
+    SecondConnect,
+    /// A packet that this end never takes, or not now (section 4.13).
+    #[error("{0:?} was not expected")]
+    Unexpected(PacketType),
+    /// CONNECT or CONNACK did not come in time.
+    #[error("the connection was not opened in time")]
+    ConnectTimeout,
+    /// Nothing came for one and a half times the keep-alive [MQTT-3.1.2-22].
+    #[error("nothing came for one and a half times the keep-alive")]
+    KeepAlive,
+    /// PINGRESP did not come in time (section 3.1.2.10).
+    #[error("a ping was not answered in time")]
+    PingTimeout,
+    /// More QoS 1 and 2 messages at once than we take (section 4.9) [MQTT-3.3.4-7, MQTT-3.3.4-9].
+    #[error("more unanswered messages than the Receive Maximum of {0}")]
+    ReceiveMaximum(u16),
+    /// A message of a higher QoS than we take [MQTT-3.2.2-11].
+    #[error("QoS {0} is not supported")]
+    Qos(u8),
+    /// A retained message, which we do not take [MQTT-3.2.2-14].
+    #[error("retained messages are not supported")]
+    Retain,
+    /// A client named a subscription identifier [MQTT-3.3.4-6].
+    #[error("a client sent a subscription identifier")]
+    SubscriptionId,
+    /// DISCONNECT brought a session to life that CONNECT had ended at once (section 3.14.2.2.2), or a server named a session expiry [MQTT-3.14.2-2].
+    #[error("DISCONNECT changes a session expiry that it must not change")]
+    SessionExpiry,
+    /// AUTH without, or with another, method than CONNECT [MQTT-4.12.0-6, MQTT-4.12.1-1].
+    #[error("AUTH names another authentication method than CONNECT")]
+    AuthMethod,
+}
+
+impl Error {
+    /// The reason code that is owed to the peer.
+    pub const fn reason(&self) -> ReasonCode {
+        match self {
+            Self::Decode(error) => error.reason(),
+            Self::NotConnected(_)
+            | Self::SecondConnect
+            | Self::Unexpected(_)
+            | Self::SubscriptionId
+            | Self::SessionExpiry
+            | Self::AuthMethod => ReasonCode::ProtocolError,
+            Self::ConnectTimeout | Self::PingTimeout => ReasonCode::UnspecifiedError,
+            Self::KeepAlive => ReasonCode::KeepAliveTimeout,
+            Self::ReceiveMaximum(_) => ReasonCode::ReceiveMaximumExceeded,
+            Self::Qos(_) => ReasonCode::QosNotSupported,
+            Self::Retain => ReasonCode::RetainNotSupported,
+        }
+    }
+}
+
+impl From<Error> for roadbed_core::Error {
+    fn from(error: Error) -> Self {
+        let kind = match error {
+            Error::ConnectTimeout | Error::KeepAlive | Error::PingTimeout => ErrorKind::TimedOut,
+            Error::Decode(DecodeError::PacketTooLarge { .. }) | Error::ReceiveMaximum(_) => ErrorKind::Exhausted,
+            _ => ErrorKind::Protocol,
+        };
+        Self::new(kind, "receive").detail(error).because(error)
+    }
+}
+
+/// Why a command was not carried out. Nothing has been written, and the connection goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The packet cannot be written at all.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// There is no connection (any more, or yet), or the command belongs to the other role.
+    #[error("the connection is not open for this")]
+    NotConnected,
+    /// The packet is larger than the peer takes; the message counts as delivered [MQTT-3.1.2-25].
+    #[error("a packet of {bytes} bytes is larger than the peer's limit of {bytes_max}")]
+    PacketTooLarge {
+        /// The whole packet.
+        bytes: usize,
+        /// The peer's limit.
+        bytes_max: u32,
+    },
+    /// As many messages are unanswered as the peer takes [MQTT-3.3.4-7].
+    #[error("as many messages are unanswered as the peer takes")]
+    ReceiveMaximum,
+    /// The server does not take this QoS [MQTT-3.2.2-11].
+    #[error("the peer does not take this QoS")]
+    Qos,
+    /// The server does not retain messages [MQTT-3.2.2-14].
+    #[error("the peer does not retain messages")]
+    Retain,
+    /// The server does not take such subscriptions (sections 3.2.2.3.11 to 3.2.2.3.13).
+    #[error("the peer does not take such subscriptions")]
+    Subscription,
+}
+
+impl From<SendError> for roadbed_core::Error {
+    fn from(error: SendError) -> Self {
+        let kind = match error {
+            SendError::Encode(_) => ErrorKind::Invalid,
+            SendError::NotConnected => ErrorKind::Disconnected,
+            SendError::PacketTooLarge { .. } | SendError::ReceiveMaximum => ErrorKind::Exhausted,
+            SendError::Qos | SendError::Retain | SendError::Subscription => ErrorKind::NotSupported,
+        };
+        Self::new(kind, "send").detail(error).because(error)
+    }
 }

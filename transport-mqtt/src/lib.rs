@@ -7,6 +7,11 @@ extern crate alloc;
 extern crate std;
 
 pub mod codec;
+mod config;
+pub mod dialect;
 mod error;
+mod machine;
 
-pub use error::{DecodeError, EncodeError};
+pub use config::MachineConfig;
+pub use error::{DecodeError, EncodeError, Error, SendError};
+pub use machine::{Event, Incoming, Machine, Peer, Said, Welcome};

@@ -103,23 +103,17 @@ impl<'a> PublishView<'a> {
     /// # Errors
     /// As [`PublishView::topic`].
     pub fn to_packet(&self) -> Result<Publish, DecodeError> {
-        let p = &self.properties;
-        Ok(Publish {
+        let mut packet = Publish {
             dup: self.dup,
             qos: self.qos,
             retain: self.retain,
             packet_id: self.packet_id,
             topic: self.topic()?.into(),
-            topic_alias: p.topic_alias,
-            payload_is_text: p.payload_is_text,
-            message_expiry_secs: p.message_expiry_secs,
-            content_type: p.content_type.map(ByteString::from),
-            response_topic: p.response_topic.map(ByteString::from),
-            correlation_data: p.correlation_data.map(Bytes::copy_from_slice),
-            subscription_ids: p.subscription_ids().collect(),
-            user: p.user().map(|(name, value)| (name.into(), value.into())).collect(),
             payload: self.payload(),
-        })
+            ..Publish::default()
+        };
+        self.properties.iter().for_each(|property| packet.set(&property));
+        Ok(packet)
     }
 }
 
@@ -165,6 +159,11 @@ impl<'a> PublishProperties<'a> {
     /// True if the packet names subscriptions, which only a server may do [MQTT-3.3.4-6].
     pub fn has_subscription_ids(&self) -> bool {
         self.has_ids
+    }
+
+    /// All properties in the order they came.
+    pub fn iter(&self) -> impl Iterator<Item = Property<'a>> + 'a {
+        self.again(true)
     }
 
     /// The subscriptions that the message matched.
@@ -240,6 +239,28 @@ impl Publish {
         self.header().encode(version, |f| self.each(&mut |p| f(p)), self.payload.len(), out)?;
         out.put_slice(&self.payload);
         Ok(())
+    }
+}
+
+impl Publish {
+    /// Calls `f` with each property, in the order in which they are written.
+    pub fn list(&self, mut f: impl FnMut(Property<'_>)) {
+        self.each(&mut f);
+    }
+
+    /// Takes a property over; those that a PUBLISH cannot have are ignored.
+    pub fn set(&mut self, property: &Property<'_>) {
+        match *property {
+            Property::PayloadFormat(is_text) => self.payload_is_text = Some(is_text),
+            Property::MessageExpiry(secs) => self.message_expiry_secs = Some(secs),
+            Property::TopicAlias(alias) => self.topic_alias = Some(alias),
+            Property::ResponseTopic(topic) => self.response_topic = Some(topic.into()),
+            Property::CorrelationData(data) => self.correlation_data = Some(Bytes::copy_from_slice(data)),
+            Property::ContentType(text) => self.content_type = Some(text.into()),
+            Property::SubscriptionId(id) => self.subscription_ids.push(id),
+            Property::User(name, value) => self.user.push((name.into(), value.into())),
+            _ => {}
+        }
     }
 }
 
