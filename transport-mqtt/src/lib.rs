@@ -11,7 +11,11 @@ mod config;
 pub mod dialect;
 mod error;
 mod machine;
+#[cfg(feature = "std")]
+mod server;
 
 pub use config::MachineConfig;
 pub use error::{DecodeError, EncodeError, Error, SendError};
 pub use machine::{Event, Incoming, Machine, Peer, Said, Welcome};
+#[cfg(feature = "std")]
+pub use server::{AuthExchange, AuthStep, Connection, Listener, Server, ServerConfig, serve};

@@ -1,3 +1,5 @@
+use alloc::boxed::Box;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use roadbed_core::{Identity, Result};

@@ -21,6 +21,8 @@ pub struct ServerConfig {
     pub clock: Arc<dyn Clock>,
     /// The longest that a session is kept after its connection, in seconds; clients that ask for more are told. Default 7 days.
     pub session_expiry_secs_max: u32,
+    /// How many QoS 1 and 2 messages may be unanswered by a client, if it does not take fewer. Default 1,024.
+    pub in_flight_max: u16,
     /// How many bytes may wait to be written before nothing more is received from the endpoint. Default 256 KiB.
     pub write_bytes_max: usize,
     /// How many bytes of answers may wait to be written before nothing more is read. Default 1 MiB.
@@ -43,6 +45,7 @@ impl ServerConfig {
             auth_exchange: None,
             clock: Arc::new(SystemClock::default()),
             session_expiry_secs_max: 7 * 24 * 3600,
+            in_flight_max: 1024,
             write_bytes_max: 256 << 10,
             answer_bytes_max: 1 << 20,
             subscribes_max: 8,

@@ -1,0 +1,23 @@
+use core::future::poll_fn;
+use core::task::Poll;
+use core::time::Duration;
+
+use roadbed_core::{Output, Socket};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Writes what is left and closes the writing side, as long as the peer takes it within `timeout`. Errors do not matter any more.
+pub(super) async fn last_words<S>(socket: &mut Socket<S>, out: Output, timeout: Duration)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut out = Some(out);
+    let closing = poll_fn(|cx| {
+        if let Some(out) = out.take() {
+            if socket.poll_flush(cx, out).is_err() {
+                return Poll::Ready(());
+            }
+        }
+        socket.poll_shutdown(cx).map(|_| ())
+    });
+    let _ = tokio::time::timeout(timeout, closing).await;
+}

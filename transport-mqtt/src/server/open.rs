@@ -1,0 +1,226 @@
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::sync::Arc;
+use core::future::poll_fn;
+use core::hash::Hasher;
+use core::sync::atomic::Ordering;
+use core::task::{Context, Poll};
+use core::time::Duration;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use roadbed_core::{
+    ConsumerTerms, Error, ErrorKind, Grant, Identity, Open, Origin, Output, ProducerTerms, Protocol, Result, Scope,
+    Socket, Time,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::timer::Timer;
+use super::turn::Running;
+use super::{AuthStep, Shared, close};
+use crate::codec::{Connect, Notes, ReasonCode};
+use crate::{Event, Machine, Welcome, dialect};
+
+/// A connection that is being opened.
+pub(super) struct Opening<S> {
+    shared: Arc<Shared>,
+    socket: Socket<S>,
+    machine: Machine,
+    timer: Timer,
+    /// What has been read and not looked at.
+    held: Bytes,
+}
+
+/// Why a client is not let in.
+struct Refusal(ReasonCode, Error);
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
+    pub(super) fn new(shared: Arc<Shared>, socket: Socket<S>) -> Self {
+        let machine = Machine::server(Arc::clone(&shared.machine), shared.config.clock.now());
+        Self { shared, socket, machine, timer: Timer::default(), held: Bytes::new() }
+    }
+
+    /// From the first byte to CONNACK.
+    pub(super) async fn open(mut self) -> Result<Box<Running<S>>> {
+        let Event::Connect(connect) = self.next().await? else {
+            return Err(Error::new(ErrorKind::Protocol, "open").detail("the first event was not CONNECT"));
+        };
+        let admitted = match self.admit(&connect).await {
+            Ok(admitted) => self.attach(*connect, admitted).await,
+            Err(refusal) => Err(refusal),
+        };
+        match admitted {
+            Ok((links, welcome)) => self.welcome(links, welcome).await,
+            Err(Refusal(reason, error)) => {
+                let mut out = self.socket.output();
+                let said = self.machine.refuse(reason, Notes::default(), &mut out);
+                close::last_words(&mut self.socket, out, self.shared.config.close_timeout).await;
+                said.map_err(Error::from).and(Err(error))
+            }
+        }
+    }
+
+    async fn admit(&mut self, connect: &Connect) -> Result<Admitted, Refusal> {
+        if let Some(method) = &connect.auth_method {
+            return self.exchange(connect, method).await;
+        }
+        let credential = dialect::credential(connect);
+        let identity = self.shared.config.authenticator.authenticate(&connect.client_id, &credential).await;
+        let identity = identity.map_err(|error| Refusal(ReasonCode::BadUserNameOrPassword, error))?;
+        Ok(Admitted { identity, auth_data: None })
+    }
+
+    /// Enhanced authentication (section 4.12).
+    async fn exchange(&mut self, connect: &Connect, method: &str) -> Result<Admitted, Refusal> {
+        let exchange = self.shared.config.auth_exchange.clone().filter(|exchange| exchange.knows(method));
+        let Some(exchange) = exchange else {
+            let error = Error::new(ErrorKind::Unauthenticated, "open").detail("unknown authentication method");
+            return Err(Refusal(ReasonCode::BadAuthenticationMethod, error));
+        };
+        let mut data = connect.auth_data.clone();
+        for round in 0..AUTH_ROUNDS_MAX {
+            let step = exchange.step(&connect.client_id, method, round, data).await;
+            match step.map_err(|error| Refusal(ReasonCode::NotAuthorized, error))? {
+                AuthStep::Success(identity, auth_data) => return Ok(Admitted { identity, auth_data }),
+                AuthStep::Continue(challenge) => data = self.challenge(challenge).await?,
+            }
+        }
+        let error = Error::new(ErrorKind::Unauthenticated, "open").detail("the authentication does not end");
+        Err(Refusal(ReasonCode::NotAuthorized, error))
+    }
+
+    async fn challenge(&mut self, challenge: Bytes) -> Result<Option<Bytes>, Refusal> {
+        let lost = |error: Error| Refusal(ReasonCode::UnspecifiedError, error);
+        let mut out = self.socket.output();
+        let reason = ReasonCode::ContinueAuthentication;
+        let said = self.machine.authenticate(reason, Some(challenge), Notes::default(), &mut out);
+        said.map_err(|error| lost(error.into()))?;
+        self.flush(out).await.map_err(lost)?;
+        match self.next().await.map_err(lost)? {
+            Event::Auth(auth) => Ok(auth.data),
+            _ => Err(lost(Error::new(ErrorKind::Protocol, "open").detail("AUTH was expected"))),
+        }
+    }
+
+    async fn attach(&mut self, connect: Connect, admitted: Admitted) -> Result<(Links, Welcome), Refusal> {
+        let config = &self.shared.config;
+        let principal = admitted.identity.principal.clone();
+        let origin = Arc::new(Origin { principal, protocol: "mqtt" });
+        let durability = config.machine.durability;
+        let asked = dialect::open(&connect, &origin, durability, Scope::default(), config.clock.now());
+        let asked = asked.map_err(|error| Refusal(ReasonCode::TopicNameInvalid, error))?;
+        let open = Open {
+            name: asked.name.or_else(|| self.shared.assign_name(&connect)),
+            expiry: asked.expiry.min(Duration::from_secs(config.session_expiry_secs_max.into())),
+            window: asked.window.min(config.in_flight_max),
+            ..asked
+        };
+        let refused = |error: Error| Refusal(dialect::refusal(&error), error);
+        let session = self.shared.endpoint.open(open).await.map_err(refused)?;
+        let (producer, _) = session.producer(ProducerTerms::default()).await.map_err(refused)?;
+        let (mut consumer, attached) = session.consumer(ConsumerTerms::session()).await.map_err(refused)?;
+        consumer.grant(Grant::credit(u32::MAX));
+        let welcome = Welcome { auth_data: admitted.auth_data, ..Welcome::new(origin, session.opened()) };
+        let valid_until = admitted.identity.valid_until;
+        Ok((Links { session, producer, consumer, resumed: attached.unsettled.into(), valid_until }, welcome))
+    }
+
+    async fn welcome(mut self, links: Links, welcome: Welcome) -> Result<Box<Running<S>>> {
+        let mut out = self.socket.output();
+        self.machine.accept(welcome, self.shared.config.clock.now(), &mut out)?;
+        self.flush(out).await?;
+        Ok(Box::new(Running::new(self.shared, self.socket, self.machine, self.timer, self.held, links)))
+    }
+
+    async fn next(&mut self) -> Result<Event> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event>> {
+        loop {
+            let now = self.shared.config.clock.now();
+            let mut out = self.socket.output();
+            let event = self.read(now, &mut out);
+            let flushed = self.socket.poll_flush(cx, out);
+            match event {
+                Ok(Some(event)) => return Poll::Ready(Ok(event)),
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(None) => flushed.map_err(lost)?,
+            };
+            if self.timer.poll(cx, now, self.machine.poll_timeout()).is_ready() {
+                let mut out = self.socket.output();
+                let expired = self.machine.handle_timeout(now, &mut out);
+                self.socket.poll_flush(cx, out).map_err(lost)?;
+                expired.map_err(Error::from)?;
+            }
+            match self.socket.poll_chunk(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(Some(chunk))) => self.held = chunk,
+                Poll::Ready(Ok(None)) => return Poll::Ready(Err(Error::new(ErrorKind::Disconnected, "open"))),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(lost(error))),
+            }
+        }
+    }
+
+    fn read(&mut self, now: Time, out: &mut Output) -> Result<Option<Event>> {
+        let (chunk, mut at) = (core::mem::take(&mut self.held), 0);
+        let event = self.machine.next(now, &chunk, &mut at, out)?;
+        match event {
+            Some(_) => self.held = chunk.slice(at..),
+            None => {
+                let rest = &chunk[at..];
+                self.socket.unread(rest, self.machine.frame_bytes(rest).ok().flatten().unwrap_or(0));
+            }
+        }
+        Ok(event)
+    }
+
+    async fn flush(&mut self, out: Output) -> Result<()> {
+        let mut out = Some(out);
+        poll_fn(|cx| {
+            let pending = out.take().unwrap_or_else(|| self.socket.output());
+            match self.socket.poll_flush(cx, pending) {
+                Ok(flushed) if flushed.done => Poll::Ready(Ok(())),
+                Ok(_) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(lost(error))),
+            }
+        })
+        .await
+    }
+}
+
+/// How many steps an enhanced authentication may take.
+const AUTH_ROUNDS_MAX: u32 = 16;
+
+struct Admitted {
+    identity: Identity,
+    auth_data: Option<Bytes>,
+}
+
+/// What a client that was let in holds of the endpoint.
+pub(super) struct Links {
+    pub(super) session: Box<dyn roadbed_core::Session>,
+    pub(super) producer: Box<dyn roadbed_core::Producer>,
+    pub(super) consumer: Box<dyn roadbed_core::Consumer>,
+    pub(super) resumed: VecDeque<roadbed_core::Unsettled>,
+    pub(super) valid_until: Option<Time>,
+}
+
+impl Shared {
+    /// A name for a client that gave none; only MQTT 5 can be told it.
+    fn assign_name(&self, connect: &Connect) -> Option<ByteString> {
+        if !connect.version.is_v5() {
+            return None;
+        }
+        let number = self.assigned.fetch_add(1, Ordering::Relaxed);
+        let mut hasher = std::hash::DefaultHasher::new();
+        hasher.write_u64(self.config.seed);
+        hasher.write_u64(number);
+        Some(format!("auto-{:016x}{number:x}", hasher.finish()).into())
+    }
+}
+
+pub(super) fn lost(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Disconnected, "serve").because(error)
+}
