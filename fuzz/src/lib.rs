@@ -1,1 +1,30 @@
-//! Fuzz targets of Roadbed
+//! What is fuzzed: each target is a plain function over bytes, which panics if a law is broken.
+//!
+//! The programs of `fuzz_targets/` run them under libFuzzer (`cargo xtask fuzz TARGET --seconds N`), and `tests/corpus.rs` runs them over the
+//! corpus in the normal tests. Targets that take operations read them from the bytes by hand, in order, so that a seed can be written by hand, too.
+#![forbid(unsafe_code)]
+
+mod address;
+mod delivery;
+mod filter;
+mod mqtt_decode;
+mod output;
+
+pub use address::address;
+pub use delivery::delivery;
+pub use filter::filter;
+pub use mqtt_decode::{mqtt_decode_v3, mqtt_decode_v5};
+pub use output::output;
+
+/// A target: its name and its body.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target, by the name of its program and of its folder in `corpus/`.
+pub const TARGETS: &[Target] = &[
+    ("address", address),
+    ("delivery", delivery),
+    ("filter", filter),
+    ("mqtt_decode_v3", mqtt_decode_v3),
+    ("mqtt_decode_v5", mqtt_decode_v5),
+    ("output", output),
+];

@@ -68,7 +68,8 @@ impl ConnAck {
         if flags & !1 != 0 {
             return Err(DecodeError::ConnAckFlags(flags));
         }
-        let mut this = Self { session_present: flags == 1, ..Self::default() };
+        // MQTT 3.1 knows no Session Present: its whole byte is reserved, and says nothing.
+        let mut this = Self { session_present: flags == 1 && version != Version::V31, ..Self::default() };
         if version.is_v5() && frame.body().len() > 2 {
             this.reason = read_reason(&mut reader, PacketType::ConnAck)?;
             this.read_properties(reader.properties()?, limits)?;
