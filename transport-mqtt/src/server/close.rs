@@ -12,10 +12,10 @@ where
 {
     let mut out = Some(out);
     let closing = poll_fn(|cx| {
-        if let Some(out) = out.take() {
-            if socket.poll_flush(cx, out).is_err() {
-                return Poll::Ready(());
-            }
+        if let Some(out) = out.take()
+            && socket.poll_flush(cx, out).is_err()
+        {
+            return Poll::Ready(());
         }
         socket.poll_shutdown(cx).map(|_| ())
     });

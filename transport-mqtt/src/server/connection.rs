@@ -4,7 +4,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 
-use roadbed_core::{Result, Socket};
+use roadbed_core::{Fut, Result, Socket};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Shared;
@@ -19,9 +19,9 @@ use super::turn::Running;
 pub struct Connection<S>(State<S>);
 
 enum State<S> {
-    Opening(Pin<Box<dyn Future<Output = Result<Box<Running<S>>>> + Send>>),
+    Opening(Fut<Box<Running<S>>>),
     Running(Box<Running<S>>),
-    Closing(Pin<Box<dyn Future<Output = Result<()>> + Send>>),
+    Closing(Fut<()>),
     Done,
 }
 

@@ -101,7 +101,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         drop((producer, consumer));
         let closed = match ending.close {
             Some(close) => session.close(close).await,
-            None => Ok(drop(session)),
+            None => {
+                drop(session);
+                Ok(())
+            }
         };
         let out = socket.output();
         close::last_words(&mut socket, out, shared.config.close_timeout).await;
