@@ -1,1 +1,18 @@
-//! The laws that every Roadbed endpoint must keep
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod client;
+mod faults;
+mod law;
+mod laws;
+mod run;
+mod world;
+
+pub use client::{Client, Receiving, Sending, text};
+pub use faults::{Carrier, Dialer, Direction, Faults, Listener, Side, Split};
+pub use law::Law;
+pub use laws::laws;
+pub use libtest_mimic::Arguments;
+pub use run::{check, ignored, run, trials};
+pub use world::{Boxed, Fixture, Patience, World, address, filter_of, message, named, open};
