@@ -295,7 +295,7 @@ pub struct Unbind {
 /// How many deliveries a consumer permits. Absolute: a new grant replaces the old one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Grant {
-    /// How many more deliveries may be handed over.
+    /// How many more deliveries may be handed over; [`Grant::UNLIMITED`] never runs out.
     pub credit: u32,
     /// Give what there is now, then let the rest of the credit lapse; the end shows as `Ready(0)`.
     pub drain: bool,
@@ -304,6 +304,9 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// Credit that never runs out.
+    pub const UNLIMITED: u32 = u32::MAX;
+
     /// A plain grant of `credit` deliveries.
     pub const fn credit(credit: u32) -> Self {
         Self { credit, drain: false, txn: None }

@@ -120,7 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
         let session = self.shared.endpoint.open(open).await.map_err(refused)?;
         let (producer, _) = session.producer(ProducerTerms::default()).await.map_err(refused)?;
         let (mut consumer, attached) = session.consumer(ConsumerTerms::session()).await.map_err(refused)?;
-        consumer.grant(Grant::credit(u32::MAX));
+        consumer.grant(Grant::credit(Grant::UNLIMITED));
         let welcome = Welcome { auth_data: admitted.auth_data, ..Welcome::new(origin, session.opened()) };
         let valid_until = admitted.identity.valid_until;
         Ok((Links { session, producer, consumer, resumed: attached.unsettled.into(), valid_until }, welcome))

@@ -399,3 +399,12 @@ fn unsendable(
         (Err(error), _) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn an_idle_connection_is_small() {
+        let bytes = size_of::<super::Running<tokio::net::TcpStream>>();
+        assert!(bytes <= 900, "{bytes} bytes");
+    }
+}
