@@ -7,6 +7,7 @@ mod config;
 mod connection;
 mod listener;
 mod open;
+mod reauth;
 mod subscriptions;
 mod timer;
 mod turn;
@@ -27,6 +28,9 @@ pub use listener::Listener;
 pub struct Server {
     shared: Arc<Shared>,
 }
+
+/// How many steps an enhanced authentication may take.
+const AUTH_ROUNDS_MAX: u32 = 16;
 
 /// What all connections of a server share.
 struct Shared {

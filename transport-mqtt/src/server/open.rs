@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::timer::Timer;
 use super::turn::Running;
-use super::{AuthStep, Shared, close};
+use super::{AUTH_ROUNDS_MAX, AuthStep, Shared, close};
 use crate::codec::{Connect, Notes, ReasonCode};
 use crate::{Event, Machine, Welcome, dialect};
 
@@ -121,9 +121,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
         let (producer, _) = session.producer(ProducerTerms::default()).await.map_err(refused)?;
         let (mut consumer, attached) = session.consumer(ConsumerTerms::session()).await.map_err(refused)?;
         consumer.grant(Grant::credit(Grant::UNLIMITED));
-        let welcome = Welcome { auth_data: admitted.auth_data, ..Welcome::new(origin, session.opened()) };
-        let valid_until = admitted.identity.valid_until;
-        Ok((Links { session, producer, consumer, resumed: attached.unsettled.into(), valid_until }, welcome))
+        let welcome = Welcome { auth_data: admitted.auth_data, ..Welcome::new(Arc::clone(&origin), session.opened()) };
+        let (valid_until, resumed) = (admitted.identity.valid_until, attached.unsettled.into());
+        Ok((Links { origin, session, producer, consumer, resumed, valid_until }, welcome))
     }
 
     async fn welcome(mut self, links: Links, welcome: Welcome) -> Result<Box<Running<S>>> {
@@ -190,9 +190,6 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
     }
 }
 
-/// How many steps an enhanced authentication may take.
-const AUTH_ROUNDS_MAX: u32 = 16;
-
 struct Admitted {
     identity: Identity,
     auth_data: Option<Bytes>,
@@ -200,6 +197,7 @@ struct Admitted {
 
 /// What a client that was let in holds of the endpoint.
 pub(super) struct Links {
+    pub(super) origin: Arc<Origin>,
     pub(super) session: Box<dyn roadbed_core::Session>,
     pub(super) producer: Box<dyn roadbed_core::Producer>,
     pub(super) consumer: Box<dyn roadbed_core::Consumer>,

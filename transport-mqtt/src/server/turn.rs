@@ -6,17 +6,18 @@ use core::time::Duration;
 
 use bytes::Bytes;
 use roadbed_core::{
-    Close, Consumer, DeliveryState, Disposition, Error, ErrorKind, Handle, Key, Outcome, Output, Producer, Protocol,
-    Qos, Result, Session, SessionEvent, Socket, Step, Time, Unsettled, WireDelivery,
+    Close, Consumer, DeliveryState, Disposition, Error, ErrorKind, Handle, Key, Origin, Outcome, Output, Producer,
+    Protocol, Qos, Result, Session, SessionEvent, Socket, Step, Time, Unsettled, WireDelivery,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::batch::Batch;
 use super::open::{Links, lost};
+use super::reauth::{Reauth, Reauthenticated};
 use super::subscriptions::Subscriptions;
 use super::timer::Timer;
 use super::{Shared, close};
-use crate::codec::{Ack, AckKind, Disconnect, PacketId, ReasonCode};
+use crate::codec::{Ack, AckKind, Auth, Disconnect, PacketId, ReasonCode};
 use crate::{Event, Machine, Said, SendError, dialect};
 
 /// How many rounds a turn has before other tasks get theirs.
@@ -40,6 +41,8 @@ pub(super) struct Running<S> {
     /// What an earlier connection has left unsettled, to be sent again first.
     resumed: VecDeque<Unsettled>,
     subscriptions: Subscriptions,
+    origin: Arc<Origin>,
+    reauth: Option<Box<Reauth>>,
     /// When the client's right to be here ends, or its patience with a withheld answer.
     ends_at: Option<(Time, ReasonCode)>,
     /// The session's byte budget is used up, or an answer is withheld.
@@ -64,10 +67,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         held: Bytes,
         links: Links,
     ) -> Self {
-        let Links { session, producer, consumer, resumed, valid_until } = links;
+        let Links { origin, session, producer, consumer, resumed, valid_until } = links;
         let ends_at = valid_until.map(|at| (at, ReasonCode::MaximumConnectTime));
         let subscriptions = Subscriptions::default();
-        let paused = false;
         Self {
             shared,
             socket,
@@ -79,8 +81,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             consumer,
             resumed,
             subscriptions,
+            origin,
+            reauth: None,
             ends_at,
-            paused,
+            paused: false,
         }
     }
 
@@ -230,10 +234,38 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             Event::Disconnect(packet) => {
                 return Err(Ending { close: Some(dialect::close(&packet)), result: Ok(()) });
             }
-            // Re-authentication needs an exchange, and the one of CONNECT is over.
+            Event::Auth(auth) => self.reauthenticate(auth, out)?,
             _ => return Err(self.part(ReasonCode::ProtocolError, ErrorKind::Protocol, out)),
         }
         Ok(())
+    }
+
+    /// Section 4.12.1. A client without a method never gets here: its AUTH is a protocol error already.
+    fn reauthenticate(&mut self, auth: Auth, out: &mut Output) -> Turn<()> {
+        if auth.reason == ReasonCode::ReAuthenticate && self.reauth.is_none() {
+            let name = self.session.opened().name.clone().unwrap_or_default();
+            let exchange = self.shared.config.auth_exchange.clone();
+            self.reauth = exchange.map(|exchange| Box::new(Reauth::new(exchange, name)));
+        }
+        let heard = self.reauth.as_mut().map(|reauth| reauth.hear(auth));
+        match heard {
+            Some(Ok(())) => Ok(()),
+            _ => Err(self.part(ReasonCode::ProtocolError, ErrorKind::Protocol, out)),
+        }
+    }
+
+    fn answer_reauth(&mut self, cx: &mut Context<'_>, out: &mut Output) -> Turn {
+        let Some(reauth) = &mut self.reauth else { return Ok(false) };
+        match reauth.poll(cx, &self.origin.principal, &mut self.machine, out) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(Reauthenticated::Challenged)) => Ok(true),
+            Poll::Ready(Ok(Reauthenticated::Until(valid_until))) => {
+                self.reauth = None;
+                self.ends_at = valid_until.map(|at| (at, ReasonCode::MaximumConnectTime));
+                Ok(true)
+            }
+            Poll::Ready(Err(_)) => Err(self.part(ReasonCode::NotAuthorized, ErrorKind::Unauthenticated, out)),
+        }
     }
 
     fn ack(&mut self, ack: &Ack, batch: &mut Batch, out: &mut Output) -> Turn<()> {
@@ -264,7 +296,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
 
     /// Answers what the endpoint has decided.
     fn answer(&mut self, cx: &mut Context<'_>, now: Time, batch: &mut Batch, out: &mut Output) -> Turn {
-        let mut moved = self.subscriptions.poll(cx, &mut self.machine, out)?;
+        let mut moved = self.answer_reauth(cx, out)? | self.subscriptions.poll(cx, &mut self.machine, out)?;
         while let Poll::Ready(polled) = self.producer.poll_confirms(cx, &mut batch.confirms) {
             moved |= polled? > 0;
             for confirm in batch.confirms.drain(..) {
