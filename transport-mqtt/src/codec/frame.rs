@@ -133,8 +133,6 @@ fn lengths(kind: PacketType, version: Option<Version>) -> core::ops::RangeInclus
         Disconnect | Auth => 0..=0,
         Connect => 12..=ANY,
         Publish => 2..=ANY,
-        ConnAck if v5 => 3..=ANY,
-        PubAck | PubRec | PubRel | PubComp if v5 => 2..=ANY,
         ConnAck | PubAck | PubRec | PubRel | PubComp | UnsubAck if !v5 => 2..=2,
         Subscribe | SubAck | Unsubscribe | UnsubAck | ConnAck | PubAck | PubRec | PubRel | PubComp => 2..=ANY,
     }
