@@ -1,1 +1,16 @@
-//! HTTP/1.1 and HTTP/2 for Roadbed, server and client
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod codec;
+mod config;
+mod dialect;
+mod error;
+#[cfg(feature = "server")]
+mod machine;
+mod problem;
+
+pub use codec::HeaderError;
+pub use config::{HttpConfig, TokenKey};
+pub use dialect::{Answer, HttpDurability, HttpMessage, HttpQos, LockVerb, Poll, Push};
+pub use error::HttpError;

@@ -1,0 +1,14 @@
+//! Headers ⇄ messages: what HTTP says about a message, read and written.
+//!
+//! The README's table is the reference. Text travels percent-encoded where a header cannot carry it as it is; other values
+//! have a form of their own ([`value`]).
+
+pub(crate) mod batch;
+pub(crate) mod fields;
+pub(crate) mod names;
+pub(crate) mod nodes;
+pub(crate) mod property;
+pub(crate) mod text;
+pub(crate) mod value;
+
+pub use fields::HeaderError;

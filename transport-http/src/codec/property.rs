@@ -1,0 +1,97 @@
+//! Application properties as headers: order and duplicates are kept.
+
+use bytestring::ByteString;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use roadbed_core::{Properties, Value};
+
+use super::{names, text, value};
+
+/// How many properties are written as a header each; more go into one list, since servers and proxies limit how many
+/// headers there are.
+const HEADERS_MAX: usize = 32;
+
+/// Appends `properties`; `None` if they would take more than `bytes_max` bytes, and then none of them.
+pub(crate) fn write(properties: &Properties, into: &mut HeaderMap, bytes_max: usize) -> Option<()> {
+    let mut pairs = Vec::with_capacity(if fits_headers(properties) { properties.len() } else { 1 });
+    match fits_headers(properties) {
+        true => pairs.extend(properties.iter().map(|(name, value)| header(name, value))),
+        false => pairs.push(Some((names::PROPERTIES, HeaderValue::try_from(list(properties)).ok()?))),
+    }
+    let pairs = pairs.into_iter().collect::<Option<Vec<_>>>()?;
+    let bytes: usize = pairs.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if bytes > bytes_max || pairs.len() + into.len() > super::fields::COUNT_MAX {
+        return None;
+    }
+    for (name, value) in pairs {
+        into.append(name, value);
+    }
+    Some(())
+}
+
+/// Appends annotations, which have no order that matters.
+pub(crate) fn write_annotations(annotations: &Properties, into: &mut HeaderMap, bytes_max: usize) -> Option<()> {
+    for (name, value) in annotations.iter() {
+        let name = text::to_name(names::ANNOTATION, name)?;
+        let value = text::to_value(&value::to_text(value));
+        if value.len() > bytes_max || into.len() >= super::fields::COUNT_MAX {
+            return None;
+        }
+        into.append(name, value);
+    }
+    Some(())
+}
+
+/// Reads the header of one property; `None` if its value has no meaning.
+pub(crate) fn read(name: &str, value: &HeaderValue, into: &mut Properties) -> Option<()> {
+    let name = text::decode(name.as_bytes()).ok()?;
+    into.push(name, value::from_text(text::from_value(value).ok()?)?);
+    Some(())
+}
+
+/// Reads a list of properties: `name=value&name=value`.
+pub(crate) fn read_list(value: &HeaderValue, into: &mut Properties) -> Option<()> {
+    for pair in value.as_bytes().split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()) {
+        let at = pair.iter().position(|&byte| byte == b'=')?;
+        let (name, value) = (text::decode(&pair[..at]).ok()?, text::decode(&pair[at + 1..]).ok()?);
+        into.push(name, value::from_text(value)?);
+    }
+    Some(())
+}
+
+/// Reads a `ce-` header.
+pub(crate) fn read_cloud(name: &str, value: &HeaderValue, into: &mut Properties) -> Option<ByteString> {
+    let value = text::from_value(value).ok()?;
+    into.push(format!("{}{name}", names::CLOUD_PROPERTY), Value::Text(value.clone()));
+    Some(value)
+}
+
+fn header(name: &ByteString, value: &Value) -> Option<(HeaderName, HeaderValue)> {
+    if let (Some(attribute), Value::Text(text)) = (cloud_attribute(name), value) {
+        return Some((text::to_name(names::CLOUD, attribute)?, text::to_cloud(text)));
+    }
+    Some((text::to_name(names::PROPERTY, name)?, text::to_value(&value::to_text(value))))
+}
+
+/// The attribute's name, if the property is a CloudEvents attribute (lower-case letters and digits).
+fn cloud_attribute(name: &str) -> Option<&str> {
+    let attribute = name.strip_prefix(names::CLOUD_PROPERTY)?;
+    let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    (!attribute.is_empty() && attribute.bytes().all(legal)).then_some(attribute)
+}
+
+/// Headers of one name stand together, so properties of one name must, too.
+fn fits_headers(properties: &Properties) -> bool {
+    if properties.len() > HEADERS_MAX {
+        return false;
+    }
+    let names: Vec<_> = properties.iter().map(|(name, _)| name).collect();
+    let returns = |at: usize| names[at] != names[at - 1] && names[..at - 1].contains(&names[at]);
+    !(2..names.len()).any(returns)
+}
+
+fn list(properties: &Properties) -> String {
+    let pair = |(name, value): (&ByteString, &Value)| {
+        format!("{}={}", text::to_part(name), text::to_part(&value::to_text(value)))
+    };
+    properties.iter().map(pair).collect::<Vec<_>>().join("&")
+}

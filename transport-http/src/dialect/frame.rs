@@ -1,0 +1,121 @@
+//! A message with its headers.
+
+use bytestring::ByteString;
+use http::{HeaderMap, HeaderValue};
+use roadbed_core::{
+    Address, Delivery, DeliveryId, DeliveryInfo, Error, ErrorKind, Losses, Message, Payload, Qos, ReadContext, Result,
+    Time, WireMessage,
+};
+
+use super::HttpQos;
+use crate::codec::fields::{self, Fields, PROPERTY_BYTES_MAX, Side};
+use crate::codec::{names, text};
+
+/// The parts of a request or a response that carry a message.
+#[derive(Clone, Debug)]
+pub struct HttpMessage {
+    /// Where it was sent to: of the path, or the header `roadbed-address`.
+    pub address: Address,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub payload: Payload,
+}
+
+impl WireMessage for HttpMessage {
+    fn read(self, context: &ReadContext<'_>) -> Result<Message> {
+        let fields = Fields::read(&self.headers, Side::Request, context.now);
+        let fields = fields.map_err(|error| Error::new(ErrorKind::Invalid, "read a message").detail(error))?;
+        Ok(fields.message(self.address, self.payload, Some(context.origin.clone()), context.now))
+    }
+
+    fn write(delivery: &Delivery, now: Time, losses: &mut Losses) -> Result<Self> {
+        Ok(Self::delivery(delivery, now, PROPERTY_BYTES_MAX, losses))
+    }
+}
+
+impl HttpMessage {
+    /// A delivery as a response, with at most `bytes_max` bytes of properties.
+    pub(crate) fn delivery(delivery: &Delivery, now: Time, bytes_max: usize, losses: &mut Losses) -> Self {
+        let message = &delivery.message;
+        let mut headers = fields::write(message, now, bytes_max, losses);
+        headers.append(names::QOS, HttpQos(delivery.qos).to_value());
+        headers.append(names::ATTEMPT, delivery.attempt.into());
+        if delivery.retained {
+            headers.append(names::RETAINED, fields::TRUE);
+        }
+        if delivery.handle.is_none() {
+            headers.append(names::SETTLED, fields::TRUE);
+        }
+        if let Some(info) = &delivery.info {
+            write_info(info, &mut headers);
+        }
+        Self { address: message.address().clone(), headers, payload: message.payload().clone() }
+    }
+
+    /// A message as a request.
+    pub(crate) fn request(message: &Message, qos: Qos, now: Time, losses: &mut Losses) -> Self {
+        let mut headers = fields::write(message, now, PROPERTY_BYTES_MAX, losses);
+        headers.remove(names::ADDRESS);
+        headers.remove(names::SENDER);
+        headers.remove(names::SENDER_PROTOCOL);
+        if qos != Qos::AtLeastOnce {
+            headers.append(names::QOS, HttpQos(qos).to_value());
+        }
+        Self { address: message.address().clone(), headers, payload: message.payload().clone() }
+    }
+
+    /// Reads a response as a delivery that has no name yet; `None` if a header that every delivery has is missing or broken.
+    pub(crate) fn into_delivery(self, now: Time) -> Option<Delivery> {
+        let fields = Fields::read(&self.headers, Side::Response, now).ok()?;
+        let (qos, origin) = (fields.qos?, fields.sender());
+        let message = fields.message(self.address, self.payload, origin, now);
+        let attempt = number(&self.headers, names::ATTEMPT)?;
+        let info = read_info(&self.headers, now).map(Box::new);
+        let retained = self.headers.contains_key(names::RETAINED);
+        Some(Delivery { message, handle: None, qos, retained, attempt, info })
+    }
+
+    /// The address that the headers of a response name.
+    pub(crate) fn address_of(headers: &HeaderMap) -> Option<Address> {
+        Address::from_path(headers.get(names::ADDRESS)?.to_str().ok()?).ok()
+    }
+}
+
+fn write_info(info: &DeliveryInfo, headers: &mut HeaderMap) {
+    headers.append(names::DELIVERY_ID, hex(&info.id.to_bytes()));
+    headers.append(names::DELIVERY_COUNT, info.count.into());
+    headers.append(names::ENQUEUED_MS, info.enqueued_at.as_millis().into());
+    if let Some(until) = info.lease_until {
+        headers.append(names::LOCK_UNTIL_MS, until.as_millis().into());
+    }
+}
+
+fn read_info(headers: &HeaderMap, now: Time) -> Option<DeliveryInfo> {
+    let id = headers.get(names::DELIVERY_ID).and_then(|value| unhex(value.as_bytes()))?;
+    let enqueued_at = number(headers, names::ENQUEUED_MS).map_or(now, Time::from_millis);
+    let mut info = DeliveryInfo::new(DeliveryId::from_bytes(&id)?, enqueued_at);
+    info.count = number(headers, names::DELIVERY_COUNT).unwrap_or_default();
+    info.lease_until = number(headers, names::LOCK_UNTIL_MS).map(Time::from_millis);
+    Some(info)
+}
+
+pub(crate) fn number<T: std::str::FromStr>(headers: &HeaderMap, name: http::HeaderName) -> Option<T> {
+    headers.get(name)?.to_str().ok().and_then(fields::digits)
+}
+
+/// The text of a header, if it is there and is text.
+pub(crate) fn header_text(headers: &HeaderMap, name: http::HeaderName) -> Option<ByteString> {
+    headers.get(name).and_then(|value| text::from_value(value).ok())
+}
+
+fn hex(bytes: &[u8]) -> HeaderValue {
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    HeaderValue::try_from(text).expect("hexadecimal digits are ASCII")
+}
+
+fn unhex(text: &[u8]) -> Option<Vec<u8>> {
+    let digit = |byte: &u8| (*byte as char).to_digit(16);
+    let pairs = text.chunks(2).map(|pair| Some((digit(pair.first()?)? * 16 + digit(pair.get(1)?)?) as u8));
+    pairs.collect()
+}
