@@ -8,12 +8,14 @@ mod address;
 mod delivery;
 mod filter;
 mod mqtt_decode;
+mod mqtt_machine;
 mod output;
 
 pub use address::address;
 pub use delivery::delivery;
 pub use filter::filter;
 pub use mqtt_decode::{mqtt_decode_v3, mqtt_decode_v5};
+pub use mqtt_machine::{mqtt_client, mqtt_server};
 pub use output::output;
 
 /// A target: its name and its body.
@@ -24,7 +26,9 @@ pub const TARGETS: &[Target] = &[
     ("address", address),
     ("delivery", delivery),
     ("filter", filter),
+    ("mqtt_client", mqtt_client),
     ("mqtt_decode_v3", mqtt_decode_v3),
     ("mqtt_decode_v5", mqtt_decode_v5),
+    ("mqtt_server", mqtt_server),
     ("output", output),
 ];
