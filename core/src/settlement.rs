@@ -1,138 +1,107 @@
 //! The settlement tables: what each protocol's signals mean, as data.
 //!
-//! Every protocol crate has one [`Settlement`]. The documentation is generated from it, and so are the tests, which bring
-//! about every cell on a real socket and compare what they see.
+//! Every protocol crate has one [`Settlement`]. The page `docs/settlement.md` is generated from it, and so are the tests, which
+//! bring about every cell on a real socket and compare what they see.
+
+mod copy;
+mod egress;
+mod ingress;
+
+pub use copy::{COPY, CopyRow};
+pub use egress::{Copied, Effect, Egress};
+pub use ingress::{Decision, Ingress, is_answer};
 
 /// The settlement table of one protocol.
 #[derive(Clone, Copy, Debug)]
 pub struct Settlement {
     /// The protocol's name.
     pub protocol: &'static str,
-    /// What a server tells the sender.
+    /// The columns: versions and assurances between which the answers differ.
+    pub variants: &'static [Variant],
+    /// What a server tells the sender: one cell for every decision and variant.
     pub ingress: &'static [Ingress],
     /// What the receiver's signal does to the copy.
     pub egress: &'static [Egress],
+    /// What the protocol has no place for.
+    pub losses: &'static [Lost],
 }
 
-/// What a server decides about a message that was sent to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Decision {
-    /// Every matched queue has taken its copy.
-    Stored,
-    /// The address is legal, and nothing is bound to it.
-    NoRoute,
-    /// The sender may not send there.
-    Unauthorized,
-    /// The address is not legal.
-    InvalidAddress,
-    /// The payload contradicts its declared format.
-    InvalidPayload,
-    /// It is longer than a limit.
-    TooLarge,
-    /// A queue or a quota is full.
-    Full,
-    /// The store cannot take it now.
-    Unavailable,
-    /// It asks for durability that its queue does not have.
-    NotDurable,
-    /// It asks for exactly once where the route cannot.
-    ExactlyOnceUnsupported,
+/// A column of the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Variant {
+    /// Its name in names of tests, such as `mqtt-5-qos-1`.
+    pub slug: &'static str,
+    /// Its heading, such as `MQTT 5, QoS 1`.
+    pub title: &'static str,
 }
 
-impl Decision {
-    /// Every decision, in the order of the table.
-    pub const ALL: [Self; 10] = [
-        Self::Stored,
-        Self::NoRoute,
-        Self::Unauthorized,
-        Self::InvalidAddress,
-        Self::InvalidPayload,
-        Self::TooLarge,
-        Self::Full,
-        Self::Unavailable,
-        Self::NotDurable,
-        Self::ExactlyOnceUnsupported,
-    ];
+/// What a message may have and a protocol has no place for; it is counted when it happens ([`Losses`](crate::Losses)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// What: the name under which it is counted.
+    pub what: &'static str,
+    /// The section of the standard that has no place for it; also part of the count's name.
+    pub section: &'static str,
+    /// What the receiver gets instead.
+    pub instead: &'static str,
+}
 
-    /// The row's heading.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Stored => "stored in all queues",
-            Self::NoRoute => "valid, nobody routed",
-            Self::Unauthorized => "not authorised",
-            Self::InvalidAddress => "address not legal",
-            Self::InvalidPayload => "payload contradicts its declared format",
-            Self::TooLarge => "too large",
-            Self::Full => "queue full or over quota",
-            Self::Unavailable => "store down, try later",
-            Self::NotDurable => "durable message to a volatile queue",
-            Self::ExactlyOnceUnsupported => "exactly once asked, route cannot",
+impl Settlement {
+    /// The cell of a decision and a variant.
+    pub fn ingress_cell(&self, decision: Decision, variant: &str) -> Option<&'static Ingress> {
+        self.ingress.iter().find(|cell| cell.decision == decision && cell.variant == variant)
+    }
+
+    /// The first thing that is wrong with the table itself: a cell that is missing, there twice or of no column, an answer outside
+    /// the grammar, a cell marked `n/a` without a reason.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub fn check(&self) -> Result<(), alloc::string::String> {
+        use alloc::format;
+        for decision in Decision::ALL {
+            for variant in self.variants {
+                let cells = self.ingress.iter().filter(|c| c.decision == decision && c.variant == variant.slug).count();
+                if cells != 1 {
+                    return Err(format!("{} cells for \"{}\" in {}", cells, decision.as_str(), variant.slug));
+                }
+            }
         }
+        for cell in self.ingress {
+            let unexplained = cell.answer == "n/a" && cell.note.is_empty();
+            if unexplained || !self.has(cell.variant) || !is_answer(cell.answer) {
+                return Err(format!("{cell:?}"));
+            }
+        }
+        for cell in self.egress {
+            if cell.variants.is_empty() || !cell.variants.iter().all(|v| self.has(v)) || !is_answer(cell.answer) {
+                return Err(format!("{cell:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn has(&self, variant: &str) -> bool {
+        self.variants.iter().any(|known| known.slug == variant)
     }
 }
 
-/// One cell: what the sender is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ingress {
-    /// The row.
-    pub decision: Decision,
-    /// The column: the protocol's version and assurance, such as `MQTT 5, QoS 1`.
-    pub variant: &'static str,
-    /// What is seen on the wire, packet by packet, such as `PUBACK 0x00`; `n/a` where the row cannot come up.
-    pub answer: &'static str,
-    /// The section of the standard that says so.
-    pub section: &'static str,
-}
-
-/// What a signal does to a copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Effect {
-    /// It is retired.
-    Accept,
-    /// The receiver owns it; the second half retires it.
-    Own,
-    /// It is retired, and dead-lettered where there are dead letters.
-    Reject,
-    /// It is available again, its count unchanged.
-    Release,
-    /// It is available again, its count one higher.
-    Fail,
-    /// It stays with its owner.
-    Keep,
-    /// Its lease starts anew.
-    Renew,
-    /// Nothing: the signal came too late.
-    Late,
-    /// The protocol has no such signal.
-    Unsaid,
-}
-
-impl Effect {
-    /// Its name in the table.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Accept => "accept",
-            Self::Own => "owned, then accept",
-            Self::Reject => "reject",
-            Self::Release => "release",
-            Self::Fail => "modify (failed)",
-            Self::Keep => "stays acquired",
-            Self::Renew => "the lease starts anew",
-            Self::Late => "none, and says so",
-            Self::Unsaid => "cannot be said",
+/// A heading as a part of a test's name: small letters, digits and hyphens.
+///
+/// ```
+/// assert_eq!(roadbed_core::settlement::slug("PUBACK >= 0x80, again"), "puback-0x80-again");
+/// ```
+pub fn slug(text: &str) -> alloc::string::String {
+    let mut out = alloc::string::String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_ascii_alphanumeric() || c == '.' {
+            out.push(c.to_ascii_lowercase());
+        } else if !out.is_empty() && !out.ends_with('-') {
+            out.push('-');
         }
     }
-}
-
-/// One cell: what a receiver's signal does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Egress {
-    /// The signal, such as `PUBREC < 0x80`.
-    pub signal: &'static str,
-    /// What becomes of the copy.
-    pub effect: Effect,
-    /// The section of the standard that says so.
-    pub section: &'static str,
-    /// What else there is to know.
-    pub note: &'static str,
+    while out.ends_with(['-', '.']) {
+        out.pop();
+    }
+    out
 }
