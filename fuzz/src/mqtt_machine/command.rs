@@ -52,7 +52,9 @@ impl End {
                 notes: notes(u)?,
                 ..Welcome::default()
             };
-            self.machine.accept(welcome, now, &mut self.out)
+            let result = self.machine.accept(welcome, now, &mut self.out);
+            self.watch.accepted |= result.is_ok();
+            result
         };
         let refused = self.machine.is_closed();
         self.did(if refused { self.out.len() } else { before }, &result);

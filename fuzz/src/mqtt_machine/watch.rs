@@ -9,6 +9,8 @@ use super::end::is_of_end;
 #[derive(Default)]
 pub(super) struct Watch {
     server: bool,
+    /// The caller has let the client in.
+    pub(super) accepted: bool,
     opened: bool,
     ended: bool,
     /// Messages that came and are not answered.
@@ -47,7 +49,8 @@ impl Watch {
                 None if refused => read(bytes, &mut at, Version::V5),
                 packet => packet,
             };
-            let packet = packet.expect("a legal packet");
+            let packet =
+                packet.unwrap_or_else(|| panic!("not a packet of {:?}: {:x}", peer.version, bytes.slice(begin..)));
             assert!(is_of_end(&packet, self.server), "{packet:?}");
             assert!(refused || (at - begin) as u64 <= u64::from(peer.packet_bytes_max), "too large for the peer");
             self.count(machine, &packet);
@@ -60,7 +63,11 @@ impl Watch {
 
     fn count(&mut self, machine: &Machine, packet: &Packet) {
         match packet {
-            Packet::ConnAck(_) => self.opened = true,
+            Packet::ConnAck(connack) => {
+                self.opened = !connack.reason.is_failure();
+                assert!(self.opened || machine.is_closed(), "who is refused does not come in");
+                assert_eq!(self.opened, self.accepted, "who is accepted comes in");
+            }
             Packet::Publish(publish) => {
                 assert!(self.opened || !self.server, "nothing before CONNACK");
                 self.sent += u32::from(publish.qos > QoS::AtMostOnce);

@@ -80,7 +80,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Refuses the client: CONNACK with a failure. MQTT 3 says the nearest of its five return codes.
+    /// Refuses the client: CONNACK with a failure; a reason that CONNACK cannot give is said as the nearest that it can. MQTT 3 says the nearest of its five
+    /// return codes.
     ///
     /// # Errors
     /// [`SendError::NotConnected`] if no CONNECT waits for its answer.
@@ -89,7 +90,7 @@ impl Machine {
             return Err(SendError::NotConnected);
         }
         self.close();
-        let connack = ConnAck { notes, ..ConnAck::refused(reason) };
+        let connack = ConnAck { notes, ..ConnAck::refused(sayable(reason)) };
         self.put_with_notes(Packet::ConnAck(Box::new(connack)), out)
     }
 
@@ -190,6 +191,15 @@ fn answer_in(body: &[u8], error: DecodeError) -> Option<Version> {
         (_, DecodeError::ProtocolLevel(_) | DecodeError::ClientId) => Some(Version::V311),
         ([0, 4, b'M', b'Q', b'T', b'T', 5, ..], _) => Some(Version::V5),
         _ => None,
+    }
+}
+
+/// The failure of CONNACK (section 3.2.2.2) that says `reason`, which may be one of DISCONNECT.
+fn sayable(reason: ReasonCode) -> ReasonCode {
+    match reason {
+        ReasonCode::ServerShuttingDown => ReasonCode::ServerUnavailable,
+        _ if reason.is_failure() && reason.is_allowed_in(crate::codec::PacketType::ConnAck) => reason,
+        _ => ReasonCode::UnspecifiedError,
     }
 }
 
