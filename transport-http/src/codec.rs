@@ -5,6 +5,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod fields;
+pub(crate) mod info;
 pub(crate) mod names;
 pub(crate) mod nodes;
 pub(crate) mod property;

@@ -8,6 +8,7 @@ mod frame;
 mod verb;
 
 pub use answer::Answer;
+pub(crate) use answer::condition;
 pub use frame::HttpMessage;
 pub use verb::LockVerb;
 

@@ -9,8 +9,12 @@ mod error;
 #[cfg(feature = "server")]
 mod machine;
 mod problem;
+#[cfg(feature = "server")]
+mod server;
 
 pub use codec::HeaderError;
 pub use config::{HttpConfig, TokenKey};
 pub use dialect::{Answer, HttpDurability, HttpMessage, HttpQos, LockVerb, Poll, Push};
 pub use error::HttpError;
+#[cfg(feature = "server")]
+pub use server::{Listener, ResponseBody, Routes, Server, ServerBuilder, serve, serve_listener};

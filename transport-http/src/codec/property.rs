@@ -4,6 +4,7 @@ use bytestring::ByteString;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use roadbed_core::{Properties, Value};
 
+use super::fields::COUNT_MAX;
 use super::{names, text, value};
 
 /// How many properties are written as a header each; more go into one list, since servers and proxies limit how many
@@ -12,14 +13,11 @@ const HEADERS_MAX: usize = 32;
 
 /// Appends `properties`; `None` if they would take more than `bytes_max` bytes, and then none of them.
 pub(crate) fn write(properties: &Properties, into: &mut HeaderMap, bytes_max: usize) -> Option<()> {
-    let mut pairs = Vec::with_capacity(if fits_headers(properties) { properties.len() } else { 1 });
-    match fits_headers(properties) {
-        true => pairs.extend(properties.iter().map(|(name, value)| header(name, value))),
-        false => pairs.push(Some((names::PROPERTIES, HeaderValue::try_from(list(properties)).ok()?))),
-    }
-    let pairs = pairs.into_iter().collect::<Option<Vec<_>>>()?;
+    let headers = || properties.iter().map(|(name, value)| header(name, value)).collect::<Option<Vec<_>>>();
+    let list = || Some(vec![(names::PROPERTIES, HeaderValue::try_from(list(properties)).ok()?)]);
+    let pairs = fits_headers(properties).then(headers).flatten().or_else(list)?;
     let bytes: usize = pairs.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    if bytes > bytes_max || pairs.len() + into.len() > super::fields::COUNT_MAX {
+    if bytes > bytes_max || pairs.len() + into.len() > COUNT_MAX {
         return None;
     }
     for (name, value) in pairs {
@@ -33,7 +31,7 @@ pub(crate) fn write_annotations(annotations: &Properties, into: &mut HeaderMap, 
     for (name, value) in annotations.iter() {
         let name = text::to_name(names::ANNOTATION, name)?;
         let value = text::to_value(&value::to_text(value));
-        if value.len() > bytes_max || into.len() >= super::fields::COUNT_MAX {
+        if value.len() > bytes_max || (into.len() >= COUNT_MAX && bytes_max != usize::MAX) {
             return None;
         }
         into.append(name, value);

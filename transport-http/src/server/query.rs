@@ -1,0 +1,78 @@
+//! What a request asks for beside its path.
+
+use http::{HeaderMap, Uri};
+
+use super::reply::Failure;
+use crate::codec::fields::digits;
+use crate::codec::names;
+
+/// The parameters of a poll.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct PollQuery {
+    /// `max=N`: a page of so many messages.
+    pub(super) max: Option<u32>,
+    /// `lock=SECONDS`.
+    pub(super) lock_secs: Option<u64>,
+}
+
+impl PollQuery {
+    pub(super) fn read(uri: &Uri) -> Result<Self, Failure> {
+        let mut query = Self::default();
+        for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match name {
+                "max" => query.max = Some(positive(value, "max is the number of messages of a page, 1 or more")?),
+                "lock" => query.lock_secs = Some(positive(value, "lock is a number of seconds, 1 or more")?),
+                _ => return Err(Failure::invalid(format!("{name:?} is unknown: a poll has max and lock"))),
+            }
+        }
+        Ok(query)
+    }
+}
+
+/// How long the request may be held, in seconds: `Prefer: wait=N` (RFC 7240, section 4.3). The first one counts (section 2).
+pub(super) fn wait_secs(headers: &HeaderMap) -> Option<u64> {
+    let lines = headers.get_all(names::PREFER).into_iter().filter_map(|line| line.to_str().ok());
+    let mut preferences = lines.flat_map(|line| line.split(','));
+    preferences.find_map(|preference| {
+        let (name, value) = preference.split(';').next()?.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("wait").then(|| digits(value.trim().trim_matches('"')))?
+    })
+}
+
+fn positive<T: std::str::FromStr + PartialEq + Default>(text: &str, rule: &'static str) -> Result<T, Failure> {
+    digits(text).filter(|number| *number != T::default()).ok_or_else(|| Failure::invalid(rule))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn prefer_is_a_list() {
+        let waits = |lines: &[&'static str]| {
+            let lines = lines.iter().map(|line| (names::PREFER, HeaderValue::from_static(line)));
+            let mut headers = HeaderMap::new();
+            lines.for_each(|(name, value)| drop(headers.append(name, value)));
+            wait_secs(&headers)
+        };
+        assert_eq!(waits(&["wait=10"]), Some(10));
+        assert_eq!(waits(&["respond-async, wait=10"]), Some(10));
+        assert_eq!(waits(&["return=minimal", "Wait = \"3\"; x=y"]), Some(3));
+        assert_eq!(waits(&["wait=-1"]), None);
+        assert_eq!(waits(&["wait"]), None);
+        assert_eq!(waits(&[]), None);
+    }
+
+    #[test]
+    fn parameters_are_known_or_refused() {
+        let read = |uri: &'static str| PollQuery::read(&Uri::from_static(uri));
+        assert_eq!(read("/?max=5&lock=9").unwrap(), PollQuery { max: Some(5), lock_secs: Some(9) });
+        assert_eq!(read("/").unwrap(), PollQuery::default());
+        for wrong in ["/?max=0", "/?max=", "/?max=-1", "/?lock=1.5", "/?mux=5", "/?max=99999999999"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+}
