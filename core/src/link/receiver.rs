@@ -16,7 +16,7 @@ use futures_core::Stream;
 use super::waiters::{STREAM, Waiters};
 use crate::{
     Binding, Condition, Consumer, Delivery, Detach, Disposition, Done, Error, ErrorKind, Grant, Granted, Outcome,
-    Reason, Result, Settled, Step, TxnId,
+    Reason, Result, Settled, Step, TxnId, Unbind,
 };
 
 /// A handle on a [`Consumer`]: a [`Stream`] of [`Received`].
@@ -68,6 +68,15 @@ impl Receiver {
     pub async fn bind(&self, bindings: Vec<Binding>) -> Result<Vec<Result<Granted>>> {
         let bound = self.lock().consumer()?.bind(bindings);
         bound.await
+    }
+
+    /// Makes the node stop following filters; one answer each: whether it did follow it.
+    ///
+    /// # Errors
+    /// If the link is dead, or the endpoint cannot.
+    pub async fn unbind(&self, bindings: Vec<Unbind>) -> Result<Vec<Result<bool>>> {
+        let unbound = self.lock().consumer()?.unbind(bindings);
+        unbound.await
     }
 
     /// Ends the link for all handles.
