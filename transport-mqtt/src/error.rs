@@ -173,6 +173,9 @@ pub enum EncodeError {
     /// A string or binary field is longer than 65,535 bytes (sections 1.5.4 and 1.5.6).
     #[error("a field is longer than 65535 bytes")]
     FieldTooLong,
+    /// A string contains U+0000 [MQTT-1.5.4-2], or a topic name a wildcard [MQTT-3.3.2-2].
+    #[error("a string contains U+0000, or a topic name a wildcard")]
+    Text,
     /// The packet is longer than 268,435,455 bytes after its fixed header (section 2.1.4).
     #[error("the packet is longer than MQTT can say")]
     PacketTooLong,

@@ -7,15 +7,21 @@ extern crate alloc;
 extern crate std;
 
 pub mod codec;
+#[cfg(feature = "mqttbytes")]
+mod compat;
 mod config;
 pub mod dialect;
+#[cfg(feature = "std")]
+mod driver;
 mod error;
 mod machine;
 #[cfg(feature = "std")]
 mod server;
+mod settlement;
 
 pub use config::MachineConfig;
 pub use error::{DecodeError, EncodeError, Error, SendError};
 pub use machine::{Event, Incoming, Machine, Peer, Said, Welcome};
 #[cfg(feature = "std")]
 pub use server::{AuthExchange, AuthStep, Connection, Listener, Server, ServerConfig, serve};
+pub use settlement::SETTLEMENT;

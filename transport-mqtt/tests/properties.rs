@@ -115,9 +115,9 @@ proptest! {
         prop_assert_eq!(view.payload_bytes(), &publish.payload[..]);
         prop_assert!(view.payload().is_empty() || chunk.as_ptr_range().contains(&view.payload().as_ptr()), "not copied");
         let ids: Vec<_> = view.properties.subscription_ids().collect();
-        prop_assert_eq!(ids, publish.subscription_ids.clone());
+        prop_assert_eq!(&ids, &publish.subscription_ids);
         let user: Vec<_> = view.properties.user().map(|(name, value)| (name.into(), value.into())).collect();
-        prop_assert_eq!(user, publish.user.clone());
+        prop_assert_eq!(&user, &publish.user);
         prop_assert_eq!(view.to_packet(), Ok(publish));
     }
 }

@@ -359,6 +359,11 @@ fn nothing_is_written_of_a_packet_that_cannot_be() {
     let negative = Ack::with_reason(AckKind::PubAck, id(1), R::QuotaExceeded);
     assert_eq!(refused(V311, Packet::Ack(negative)), EncodeError::Unsayable);
     assert_eq!(refused(V311, Packet::Auth(Default::default())), EncodeError::Unsayable);
+    for topic in ["a/#", "a\0"] {
+        let publish = Publish { topic: topic.into(), ..Publish::default() };
+        assert_eq!(refused(V5, Packet::Publish(Box::new(publish))), EncodeError::Text);
+    }
+    assert_eq!(refused(V5, Packet::Connect(Box::new(Connect::new(V5, "\0")))), EncodeError::Text);
     let empty = SubAck { packet_id: id(1), notes: Default::default(), codes: vec![] };
     assert_eq!(refused(V5, Packet::SubAck(empty)), EncodeError::ListEmpty);
     let mut password = Connect::new(V311, "d");

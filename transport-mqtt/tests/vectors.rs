@@ -14,6 +14,7 @@ use support::{decode, encode, id};
 use Version::{V5, V31, V311};
 
 #[track_caller]
+#[allow(clippy::needless_pass_by_value, reason = "the tables read better")]
 fn both(version: Version, bytes: &[u8], packet: Packet) {
     assert_eq!(decode(version, bytes).as_ref(), Ok(&packet));
     assert_eq!(encode(version, &packet), bytes);
@@ -21,6 +22,7 @@ fn both(version: Version, bytes: &[u8], packet: Packet) {
 
 /// Legal bytes that have a shorter form, which is what we write.
 #[track_caller]
+#[allow(clippy::needless_pass_by_value, reason = "the tables read better")]
 fn long_form(version: Version, bytes: &[u8], packet: Packet, short: &[u8]) {
     assert_eq!(decode(version, bytes).as_ref(), Ok(&packet));
     assert_eq!(encode(version, &packet), short);

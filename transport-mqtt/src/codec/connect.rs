@@ -231,12 +231,12 @@ impl Body for Connect {
         if self.version.is_v5() {
             write_block(self, sink);
         }
-        sink.field(self.client_id.as_bytes());
+        sink.text(&self.client_id);
         if let Some(will) = &self.will {
             will.write(self.version, sink);
         }
         if let Some(name) = &self.user_name {
-            sink.field(name.as_bytes());
+            sink.text(name);
         }
         if let Some(password) = &self.password {
             sink.field(password);
@@ -283,7 +283,7 @@ impl Will {
         if version.is_v5() {
             write_block(self, sink);
         }
-        sink.field(self.topic.as_bytes());
+        sink.text(&self.topic);
         sink.field(&self.payload);
     }
 }

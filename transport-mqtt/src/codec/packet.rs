@@ -12,6 +12,7 @@ use super::limits::Limits;
 use super::publish::{Publish, PublishView};
 use super::sink::{Body, whole};
 use super::subscribe::{SubAck, Subscribe};
+use super::text::topic;
 use super::types::{PacketType, Version};
 use super::unsubscribe::{UnsubAck, Unsubscribe};
 use crate::error::{DecodeError, EncodeError};
@@ -132,6 +133,11 @@ impl Packet {
             Self::Connect(connect) if !connect.version.is_v5() && connect.password_alone() => {
                 Err(EncodeError::Unsayable)
             }
+            Self::Publish(publish) => topic(publish.topic.as_bytes()).map(drop).map_err(|_| EncodeError::Text),
+            Self::Connect(connect) => match &connect.will {
+                Some(will) => topic(will.topic.as_bytes()).map(drop).map_err(|_| EncodeError::Text),
+                None => Ok(()),
+            },
             Self::Subscribe(packet) if packet.subscriptions.is_empty() => Err(EncodeError::ListEmpty),
             Self::SubAck(packet) if packet.codes.is_empty() => Err(EncodeError::ListEmpty),
             Self::Unsubscribe(packet) if packet.filters.is_empty() => Err(EncodeError::ListEmpty),

@@ -273,32 +273,32 @@ impl<'a> Property<'a> {
         match *self {
             Self::PayloadFormat(on) => put_u8(sink, 0x01, on.into()),
             Self::MessageExpiry(seconds) => put_u32(sink, 0x02, seconds),
-            Self::ContentType(text) => put_field(sink, 0x03, text.as_bytes()),
-            Self::ResponseTopic(text) => put_field(sink, 0x08, text.as_bytes()),
+            Self::ContentType(text) => put_text(sink, 0x03, text),
+            Self::ResponseTopic(text) => put_text(sink, 0x08, text),
             Self::CorrelationData(data) => put_field(sink, 0x09, data),
             Self::SubscriptionId(id) => {
                 sink.u8(SUBSCRIPTION_ID);
                 sink.varint(id as usize);
             }
             Self::SessionExpiry(seconds) => put_u32(sink, 0x11, seconds),
-            Self::AssignedClientId(text) => put_field(sink, 0x12, text.as_bytes()),
+            Self::AssignedClientId(text) => put_text(sink, 0x12, text),
             Self::ServerKeepAlive(seconds) => put_u16(sink, 0x13, seconds),
-            Self::AuthMethod(text) => put_field(sink, 0x15, text.as_bytes()),
+            Self::AuthMethod(text) => put_text(sink, 0x15, text),
             Self::AuthData(data) => put_field(sink, 0x16, data),
             Self::RequestProblemInformation(on) => put_u8(sink, 0x17, on.into()),
             Self::WillDelay(seconds) => put_u32(sink, 0x18, seconds),
             Self::RequestResponseInformation(on) => put_u8(sink, 0x19, on.into()),
-            Self::ResponseInformation(text) => put_field(sink, 0x1a, text.as_bytes()),
-            Self::ServerReference(text) => put_field(sink, 0x1c, text.as_bytes()),
-            Self::ReasonString(text) => put_field(sink, 0x1f, text.as_bytes()),
+            Self::ResponseInformation(text) => put_text(sink, 0x1a, text),
+            Self::ServerReference(text) => put_text(sink, 0x1c, text),
+            Self::ReasonString(text) => put_text(sink, 0x1f, text),
             Self::ReceiveMaximum(packets) => put_u16(sink, 0x21, packets.get()),
             Self::TopicAliasMaximum(aliases) => put_u16(sink, 0x22, aliases),
             Self::TopicAlias(alias) => put_u16(sink, 0x23, alias.get()),
             Self::MaximumQos(qos) => put_u8(sink, 0x24, qos.bits().min(1)),
             Self::RetainAvailable(on) => put_u8(sink, 0x25, on.into()),
             Self::User(name, value) => {
-                put_field(sink, USER, name.as_bytes());
-                sink.field(value.as_bytes());
+                put_text(sink, USER, name);
+                sink.text(value);
             }
             Self::MaximumPacketSize(bytes) => put_u32(sink, 0x27, bytes),
             Self::WildcardSubscriptionAvailable(on) => put_u8(sink, 0x28, on.into()),
@@ -334,6 +334,11 @@ fn put_u16(sink: &mut impl Sink, id: u8, value: u16) {
 fn put_u32(sink: &mut impl Sink, id: u8, value: u32) {
     sink.u8(id);
     sink.u32(value);
+}
+
+fn put_text(sink: &mut impl Sink, id: u8, text: &str) {
+    sink.u8(id);
+    sink.text(text);
 }
 
 fn put_field(sink: &mut impl Sink, id: u8, value: &[u8]) {

@@ -289,7 +289,7 @@ pub struct PublishHeader<'a> {
     pub retain: bool,
     /// Needed exactly for QoS 1 and 2; ignored for QoS 0.
     pub packet_id: Option<PacketId>,
-    /// The topic name; empty if an alias stands for it.
+    /// The topic name, which is not checked here; empty if an alias stands for it.
     pub topic: &'a str,
 }
 

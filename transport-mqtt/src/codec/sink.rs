@@ -3,6 +3,7 @@
 
 use bytes::BufMut;
 
+use super::text::has_nul;
 use super::types::Version;
 use crate::error::EncodeError;
 
@@ -14,6 +15,11 @@ pub(crate) trait Sink {
 
     /// A field with a length of two bytes: strings and binary data.
     fn field(&mut self, bytes: &[u8]);
+
+    /// A string, which must not contain U+0000 [MQTT-1.5.4-2].
+    fn text(&mut self, text: &str) {
+        self.field(text.as_bytes());
+    }
 
     fn u8(&mut self, value: u8) {
         self.put(&[value]);
@@ -41,6 +47,7 @@ pub(crate) trait Sink {
 pub(crate) struct Counter {
     len: usize,
     too_long: bool,
+    nul: bool,
 }
 
 impl Counter {
@@ -48,6 +55,7 @@ impl Counter {
     pub(crate) fn finish(self) -> Result<usize, EncodeError> {
         match self {
             Self { too_long: true, .. } => Err(EncodeError::FieldTooLong),
+            Self { nul: true, .. } => Err(EncodeError::Text),
             Self { len, .. } if len > VARINT_MAX => Err(EncodeError::PacketTooLong),
             Self { len, .. } => Ok(len),
         }
@@ -68,6 +76,12 @@ impl Sink for Counter {
     fn field(&mut self, bytes: &[u8]) {
         self.len += 2 + bytes.len();
         self.too_long |= bytes.len() > usize::from(u16::MAX);
+    }
+
+    #[inline]
+    fn text(&mut self, text: &str) {
+        self.field(text.as_bytes());
+        self.nul |= has_nul(text);
     }
 }
 

@@ -177,7 +177,7 @@ impl Body for Subscribe {
             write_block(self, sink);
         }
         for subscription in &self.subscriptions {
-            sink.field(subscription.filter.as_bytes());
+            sink.text(&subscription.filter);
             sink.u8(subscription.options(version));
         }
     }

@@ -18,6 +18,10 @@ pub(crate) fn topic(bytes: &[u8]) -> Result<&str, DecodeError> {
     core::str::from_utf8(bytes).map_err(|_| DecodeError::Utf8)
 }
 
+pub(crate) fn has_nul(text: &str) -> bool {
+    scan(text.as_bytes(), zeros)
+}
+
 const ONES: u64 = u64::from_ne_bytes([1; 8]);
 const HIGH: u64 = ONES << 7;
 

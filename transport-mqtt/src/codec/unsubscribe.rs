@@ -62,7 +62,7 @@ impl Body for Unsubscribe {
         if version.is_v5() {
             write_block(self, sink);
         }
-        self.filters.iter().for_each(|filter| sink.field(filter.as_bytes()));
+        self.filters.iter().for_each(|filter| sink.text(filter));
     }
 }
 
