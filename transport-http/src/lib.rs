@@ -11,6 +11,7 @@ mod machine;
 mod problem;
 #[cfg(feature = "server")]
 mod server;
+mod settlement;
 
 pub use codec::HeaderError;
 pub use config::{HttpConfig, TokenKey};
@@ -18,3 +19,4 @@ pub use dialect::{Answer, HttpDurability, HttpMessage, HttpQos, LockVerb, Poll, 
 pub use error::HttpError;
 #[cfg(feature = "server")]
 pub use server::{Listener, ResponseBody, Routes, Server, ServerBuilder, serve, serve_listener};
+pub use settlement::SETTLEMENT;
