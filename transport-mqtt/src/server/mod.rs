@@ -2,14 +2,12 @@
 
 mod auth;
 mod batch;
-mod close;
 mod config;
 mod connection;
 mod listener;
 mod open;
 mod reauth;
 mod subscriptions;
-mod timer;
 mod turn;
 
 use alloc::sync::Arc;

@@ -16,9 +16,10 @@ use roadbed_core::{
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::timer::Timer;
+use crate::driver::timer::Timer;
 use super::turn::Running;
-use super::{AUTH_ROUNDS_MAX, AuthStep, Shared, close};
+use super::{AUTH_ROUNDS_MAX, AuthStep, Shared};
+use crate::driver::close;
 use crate::codec::{Connect, Notes, ReasonCode};
 use crate::{Event, Machine, Welcome, dialect};
 

@@ -15,8 +15,9 @@ use super::batch::Batch;
 use super::open::{Links, lost};
 use super::reauth::{Reauth, Reauthenticated};
 use super::subscriptions::Subscriptions;
-use super::timer::Timer;
-use super::{Shared, close};
+use crate::driver::timer::Timer;
+use super::Shared;
+use crate::driver::close;
 use crate::codec::{Ack, AckKind, Auth, Disconnect, PacketId, ReasonCode};
 use crate::{Event, Machine, Said, SendError, dialect};
 

@@ -6,7 +6,7 @@ use roadbed_core::{Output, Socket};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Writes what is left and closes the writing side, as long as the peer takes it within `timeout`. Errors do not matter any more.
-pub(super) async fn last_words<S>(socket: &mut Socket<S>, out: Output, timeout: Duration)
+pub(crate) async fn last_words<S>(socket: &mut Socket<S>, out: Output, timeout: Duration)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {

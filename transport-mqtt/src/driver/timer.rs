@@ -8,14 +8,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 /// One timer for a deadline that mostly moves away: it is set anew when it fires, not when the deadline moves.
 #[derive(Default)]
-pub(super) struct Timer {
+pub(crate) struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
     set_for: Option<Time>,
 }
 
 impl Timer {
     /// Ready when `deadline` has passed; wakes the task when it does.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Time, deadline: Option<Time>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, now: Time, deadline: Option<Time>) -> Poll<()> {
         let Some(deadline) = deadline else { return Poll::Pending };
         if deadline.has_passed(now) {
             return Poll::Ready(());
