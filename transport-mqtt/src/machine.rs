@@ -7,7 +7,7 @@ use bytes::{BufMut, Bytes};
 use roadbed_core::{Address, Losses, Origin, Output, Protocol, Time};
 
 use crate::codec::{
-    AckKind, ConnAck, Disconnect, Frame, Limits, Notes, Packet, PacketType, QoS, ReasonCode, Version, frame,
+    Ack, AckKind, ConnAck, Disconnect, Frame, Limits, Notes, Packet, PacketType, QoS, ReasonCode, Version, frame,
     frame_bytes,
 };
 use crate::config::MachineConfig;
@@ -233,7 +233,7 @@ impl Machine {
         let kind = frame.kind();
         match (self.state, self.end, kind) {
             (State::Open, _, P::Publish) => self.publish(frame, now).map(Event::Publish),
-            (State::Open, _, P::PubAck | P::PubRec | P::PubRel | P::PubComp) => self.control(frame, now),
+            (State::Open, _, P::PubAck | P::PubRec | P::PubRel | P::PubComp) => self.acknowledged(&frame),
             (State::Open, End::Server, P::Subscribe | P::Unsubscribe | P::Disconnect) => self.control(frame, now),
             (State::Open, End::Client, P::SubAck | P::UnsubAck) => self.control(frame, now),
             (State::Open, End::Client, P::Disconnect) if self.peer.version.is_v5() => self.control(frame, now),
@@ -251,17 +251,21 @@ impl Machine {
         .map(Some)
     }
 
+    /// An answer about a message. One to a message that we sent makes room for the next.
+    fn acknowledged(&mut self, frame: &Frame<'_>) -> Result<Event, Error> {
+        let kind = AckKind::from_packet_type(frame.kind()).ok_or(Error::Unexpected(frame.kind()))?;
+        let ack = Ack::decode(kind, frame, self.peer.version, &self.limits)?;
+        let negative = kind == AckKind::PubRec && ack.reason.is_failure();
+        if negative || matches!(kind, AckKind::PubAck | AckKind::PubComp) {
+            self.quota_out.give();
+        }
+        Ok(Event::Ack(ack))
+    }
+
     /// A packet that is decoded whole and checked against the connection.
     fn control(&mut self, frame: Frame<'_>, now: Time) -> Result<Event, Error> {
         let kind = frame.kind();
         Ok(match Packet::decode(frame, self.peer.version, &self.limits)? {
-            Packet::Ack(ack) => {
-                let negative = ack.kind == AckKind::PubRec && ack.reason.is_failure();
-                if negative || matches!(ack.kind, AckKind::PubAck | AckKind::PubComp) {
-                    self.quota_out.give();
-                }
-                Event::Ack(ack)
-            }
             Packet::Subscribe(packet) => Event::Subscribe(packet),
             Packet::SubAck(packet) => Event::SubAck(packet),
             Packet::Unsubscribe(packet) => Event::Unsubscribe(packet),

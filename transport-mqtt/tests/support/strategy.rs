@@ -1,4 +1,5 @@
 //! Any packet that a version can say, in the form that decoding gives it.
+#![allow(dead_code, reason = "every test file uses its own part")]
 
 use std::num::NonZeroU16;
 
