@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
+use std::sync::Arc;
 use std::task::Poll;
 
 use roadbed_core::{
@@ -12,9 +13,9 @@ use roadbed_core::{
 
 use crate::world::{World, address, filter_of};
 
-/// A session.
+/// A session. Its links keep it open.
 pub struct Client {
-    session: Box<dyn Session>,
+    session: Arc<dyn Session>,
 }
 
 impl Client {
@@ -23,7 +24,7 @@ impl Client {
     }
 
     pub(crate) async fn try_open(endpoint: &dyn Endpoint, open: Open) -> Result<Self> {
-        Ok(Self { session: within("opening a session", endpoint.open(open)).await? })
+        Ok(Self { session: within("opening a session", endpoint.open(open)).await?.into() })
     }
 
     /// What it was opened as.
@@ -38,15 +39,30 @@ impl Client {
 
     /// A producer for one address.
     pub async fn sender_to(&self, to: Option<&str>) -> Sending {
+        self.try_sender_to(to).await.expect("a producer attaches")
+    }
+
+    /// Tries to attach a producer.
+    ///
+    /// # Errors
+    /// What the endpoint answers.
+    pub async fn try_sender_to(&self, to: Option<&str>) -> Result<Sending> {
         let terms = ProducerTerms { to: to.map(address), qos_max: Qos::ExactlyOnce, ..ProducerTerms::default() };
-        let (link, _) =
-            within("attaching a producer", self.session.producer(terms)).await.expect("a producer attaches");
-        Sending { link, cookie: 0, confirms: Vec::new() }
+        let (link, _) = within("attaching a producer", self.session.producer(terms)).await?;
+        Ok(Sending { link, cookie: 0, confirms: Vec::new(), session: Arc::clone(&self.session) })
     }
 
     /// A consumer of the session's own queue.
     pub async fn receive_session(&self) -> Receiving {
-        self.receive(ConsumerTerms { info: true, ..ConsumerTerms::session() }).await
+        self.try_receive_session().await.expect("a consumer attaches")
+    }
+
+    /// Tries to attach a consumer of the session's own queue.
+    ///
+    /// # Errors
+    /// What the endpoint answers.
+    pub async fn try_receive_session(&self) -> Result<Receiving> {
+        self.try_receive(ConsumerTerms { info: true, ..ConsumerTerms::session() }).await
     }
 
     /// A consumer of a queue.
@@ -65,7 +81,7 @@ impl Client {
     /// What the endpoint answers.
     pub async fn try_receive(&self, terms: ConsumerTerms) -> Result<Receiving> {
         let (link, attached) = within("attaching a consumer", self.session.consumer(terms)).await?;
-        Ok(Receiving::new(link, attached))
+        Ok(Receiving::new(link, attached, Arc::clone(&self.session)))
     }
 
     /// Declares a transaction.
@@ -114,6 +130,7 @@ pub struct Sending {
     link: Box<dyn Producer>,
     cookie: u64,
     confirms: Vec<Confirm>,
+    session: Arc<dyn Session>,
 }
 
 impl Sending {
@@ -135,16 +152,30 @@ impl Sending {
     /// Sends without waiting for what becomes of it; the cookie is the answer's. Exactly once gets a key that is its cookie,
     /// unless it has one.
     pub async fn submit(&mut self, message: Message, qos: Qos, key: Option<Key>, txn: Option<TxnId>) -> u64 {
+        self.try_submit(message, qos, key, txn).await.expect("a producer that lives has room some time")
+    }
+
+    /// As [`submit`](Self::submit).
+    ///
+    /// # Errors
+    /// If the link is dead.
+    pub async fn try_submit(
+        &mut self,
+        message: Message,
+        qos: Qos,
+        key: Option<Key>,
+        txn: Option<TxnId>,
+    ) -> Result<u64> {
         let bytes = message.payload().len();
-        let room = within("room to send", poll_fn(|cx| self.link.poll_reserve(cx, 1, bytes))).await;
-        assert!(room.expect("a producer that lives has room some time") >= 1, "a grant of at least one message");
+        let room = within("room to send", poll_fn(|cx| self.link.poll_reserve(cx, 1, bytes))).await?;
+        assert!(room >= 1, "a grant of at least one message");
         self.cookie += 1;
         let cookie = self.cookie;
         let key = key.or_else(|| (qos == Qos::ExactlyOnce).then_some(Key::Number(cookie as u32)));
         let mut batch = vec![Outgoing { cookie, message, qos, key, txn }];
         self.link.send(&mut batch);
         assert!(batch.is_empty(), "what was granted is taken");
-        cookie
+        Ok(cookie)
     }
 
     /// Sends without asking for room. Whether it was taken.
@@ -204,7 +235,8 @@ impl Sending {
     /// # Errors
     /// What the endpoint answers.
     pub async fn detach(self) -> Result<()> {
-        within("detaching a producer", self.link.detach(Detach::Close)).await
+        let Self { link, session: _open, .. } = self;
+        within("detaching a producer", link.detach(Detach::Close)).await
     }
 
     fn poll_confirm(&mut self, cx: &mut std::task::Context<'_>, cookie: u64) -> Poll<Result<Confirm>> {
@@ -228,12 +260,13 @@ pub struct Receiving {
     ready: VecDeque<Delivery>,
     done: Vec<Done>,
     cookie: u64,
+    session: Arc<dyn Session>,
 }
 
 impl Receiving {
-    fn new(link: Box<dyn Consumer>, mut attached: Attached) -> Self {
+    fn new(link: Box<dyn Consumer>, mut attached: Attached, session: Arc<dyn Session>) -> Self {
         let ready = attached.unsettled.iter_mut().filter_map(|unsettled| unsettled.delivery.take()).collect();
-        Self { link, attached, ready, done: Vec::new(), cookie: 0 }
+        Self { link, attached, ready, done: Vec::new(), cookie: 0, session }
     }
 
     /// What the link was granted. Deliveries that an earlier attachment had left in flight come first of all from
@@ -402,7 +435,8 @@ impl Receiving {
     /// # Errors
     /// What the endpoint answers.
     pub async fn detach(self, how: Detach) -> Result<()> {
-        within("detaching a consumer", self.link.detach(how)).await
+        let Self { link, session: _open, .. } = self;
+        within("detaching a consumer", link.detach(how)).await
     }
 
     fn poll_next(&mut self, cx: &mut std::task::Context<'_>, max: usize) -> Poll<Result<Option<Delivery>>> {

@@ -7,6 +7,8 @@ mod faults;
 mod law;
 mod laws;
 mod run;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod world;
 
 pub use client::{Client, Receiving, Sending, text};

@@ -25,15 +25,15 @@ const LAW_TIME_MAX: Duration = Duration::from_secs(300);
 /// }
 /// ```
 pub fn run(fixtures: Vec<Box<dyn Fixture>>, arguments: &Arguments) -> ExitCode {
-    let trials = fixtures.into_iter().flat_map(|fixture| trials(fixture.into())).collect();
+    let trials = fixtures.into_iter().flat_map(|fixture| trials(&Arc::from(fixture))).collect();
     libtest_mimic::run(arguments, trials).exit_code()
 }
 
 /// Every law as a trial named `fixture::law`. One that does not apply is ignored, and its kind says why.
-pub fn trials(fixture: Arc<dyn Fixture>) -> Vec<Trial> {
-    let ruled_out = judge(&*fixture);
+pub fn trials(fixture: &Arc<dyn Fixture>) -> Vec<Trial> {
+    let ruled_out = judge(&**fixture);
     let all = laws().iter().zip(ruled_out);
-    all.map(|(law, ruled_out)| trial(Arc::clone(&fixture), law, ruled_out)).collect()
+    all.map(|(law, ruled_out)| trial(Arc::clone(fixture), law, ruled_out)).collect()
 }
 
 /// The laws that do not apply, a line each with the reason: to be kept as a reviewed snapshot.

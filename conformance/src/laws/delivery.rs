@@ -124,11 +124,11 @@ pub(super) async fn payload_is_not_copied(world: World) {
     let (client, peer) = (world.client().await, world.peer().await);
     let mut receiving = world.follow(&client, "t", Qos::AtLeastOnce).await;
     receiving.grant(10);
-    let mut sender = peer.sender().await;
+    let mut senders = [peer.sender().await, client.sender().await];
     let buffer = Bytes::from(vec![7; 40_000]);
-    for qos in [Qos::AtMostOnce, Qos::AtLeastOnce] {
+    for (n, qos) in [Qos::AtMostOnce, Qos::AtMostOnce, Qos::AtLeastOnce, Qos::AtLeastOnce].into_iter().enumerate() {
         let payload = buffer.slice(100..100 + 16 * 1024);
-        sender.accepted(Message::new(address("t"), payload.clone()), qos).await;
+        senders[n % 2].accepted(Message::new(address("t"), payload.clone()), qos).await;
         let delivery = receiving.next().await;
         let segments: Vec<_> = delivery.message.payload().segments().collect();
         assert_eq!(segments.len(), 1);

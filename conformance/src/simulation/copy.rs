@@ -1,0 +1,179 @@
+//! What the clients know of one copy, and what they may not see of it.
+
+use roadbed_core::{Delivery, Outcome, Qos, Settled, Time};
+
+/// A copy, as seen by those who receive it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Copy {
+    holder: Option<String>,
+    lease_until: Option<Time>,
+    /// A settlement was asked and its answer is not known.
+    asked: Option<Outcome>,
+    /// The first half of exactly once was answered.
+    decided: bool,
+    pub(super) ended: Option<Outcome>,
+    /// It may have ended: an answer was lost.
+    pub(super) may_have_ended: bool,
+    /// It may have been returned: an answer was lost.
+    count_min: u32,
+    count_max: u32,
+    attempt: u32,
+    pub(super) deliveries: u32,
+}
+
+impl Copy {
+    /// A delivery of this copy to `owner`.
+    pub(super) fn delivered(
+        &mut self,
+        owner: &str,
+        delivery: &Delivery,
+        now: Time,
+        strict: bool,
+    ) -> Result<(), String> {
+        self.pass(now);
+        self.may_be_delivered(owner, delivery, strict)?;
+        self.deliveries += 1;
+        self.attempt = delivery.attempt;
+        self.may_have_ended = false;
+        self.asked = None;
+        if let Some(count) = delivery.info.as_ref().map(|info| info.count).filter(|_| strict) {
+            (self.count_min, self.count_max) = (count, count);
+        }
+        self.lease_until = delivery.info.as_ref().and_then(|info| info.lease_until);
+        if delivery.handle.is_some() {
+            self.holder = Some(owner.into());
+        } else {
+            self.ended = Some(Outcome::Accepted);
+        }
+        Ok(())
+    }
+
+    fn may_be_delivered(&self, owner: &str, delivery: &Delivery, strict: bool) -> Result<(), String> {
+        if let Some(outcome) = &self.ended {
+            return Err(format!("I3: it ended, {outcome}, and is delivered again"));
+        }
+        if let Some(holder) = self.holder.as_ref().filter(|holder| *holder != owner && self.asked.is_none()) {
+            return Err(format!("I2: {holder} has it"));
+        }
+        if delivery.qos == Qos::AtMostOnce && self.deliveries > 0 {
+            return Err("I5: at most once, and sent twice".into());
+        }
+        if self.decided {
+            return Err("I5: exactly once, decided, and seen again".into());
+        }
+        if !strict {
+            return Ok(());
+        }
+        if self.deliveries > 0 && delivery.attempt <= self.attempt && self.holder.as_deref() != Some(owner) {
+            return Err(format!("I2: attempt {} after attempt {}", delivery.attempt, self.attempt));
+        }
+        let count = delivery.info.as_ref().map_or(self.count_min, |info| info.count);
+        if !(self.count_min..=self.count_max).contains(&count) {
+            return Err(format!("I4: count {count}, not {} to {}", self.count_min, self.count_max));
+        }
+        Ok(())
+    }
+
+    /// `owner` names an outcome.
+    pub(super) fn settling(&mut self, outcome: &Outcome) {
+        self.asked = Some(outcome.clone());
+        self.may_have_ended |= outcome.is_final();
+        self.count_max += u32::from(outcome.counts());
+    }
+
+    /// The answer to the outcome that was named by `owner`; `None` if the answer was lost with the link.
+    pub(super) fn settled(
+        &mut self,
+        owner: &str,
+        settled: bool,
+        answer: Option<Settled>,
+        now: Time,
+    ) -> Result<(), String> {
+        let Some(outcome) = self.asked.clone() else { return Ok(()) };
+        if answer != Some(Settled::Applied) {
+            self.pass(now);
+        }
+        let held = self.holder.as_deref() == Some(owner);
+        match answer {
+            None => return Ok(()),
+            Some(Settled::Applied) if !held => return Err("I9: settled by one who does not have it".into()),
+            Some(Settled::Applied | Settled::Repeated) => {}
+            Some(other) if held => return Err(format!("I9: its owner settles it, and is answered {other:?}")),
+            Some(_) => {
+                self.asked = None;
+                self.may_have_ended = false;
+                return Ok(());
+            }
+        }
+        self.asked = None;
+        self.may_have_ended = false;
+        if !settled {
+            self.decided = true;
+            self.asked = Some(outcome);
+            return Ok(());
+        }
+        self.end(outcome);
+        Ok(())
+    }
+
+    /// The second half of exactly once was answered.
+    pub(super) fn finished(&mut self) {
+        if let Some(outcome) = self.asked.take() {
+            self.decided = true;
+            self.end(outcome);
+        }
+    }
+
+    /// An answer that was lost turns out to have been positive: whether the copy comes again will show.
+    pub(super) fn gone(&mut self) {
+        self.may_have_ended = true;
+        if self.decided {
+            self.finished();
+        }
+    }
+
+    /// An answer that was lost turns out to have been that the outcome is decided.
+    pub(super) fn decided(&mut self) {
+        self.decided = true;
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        self.holder = None;
+        self.count_min += u32::from(outcome.counts());
+        self.count_max = self.count_max.max(self.count_min);
+        if outcome.is_final() {
+            self.ended = Some(outcome);
+        } else {
+            self.count_max = self.count_min;
+        }
+    }
+
+    /// A lease that has passed by now lapses.
+    fn pass(&mut self, now: Time) {
+        if self.lease_until.take_if(|until| until.has_passed(now)).is_some() {
+            let holder = self.holder.clone();
+            self.lapsed(holder.as_deref().unwrap_or_default());
+        }
+    }
+
+    /// The link of `owner` is gone: what it held lapses as failed, unless an answer was on its way.
+    pub(super) fn lapsed(&mut self, owner: &str) {
+        if self.holder.as_deref() == Some(owner) && self.ended.is_none() {
+            self.holder = None;
+            self.count_max = self.count_min + 1;
+            if self.asked.is_none() {
+                self.count_min += 1;
+            }
+        }
+    }
+
+    /// It reached its limit of deliveries: it may be a dead letter now.
+    pub(super) fn may_be_dead(&self, limit: u32) -> bool {
+        self.count_max >= limit
+    }
+
+    /// It surely has as many failures as the limit allows.
+    pub(super) fn must_be_dead(&self, limit: u32) -> bool {
+        self.count_min >= limit
+    }
+}

@@ -1,0 +1,295 @@
+//! Everything that the clients have seen, and whether it may be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use roadbed_core::{Confirm, Delivery, Filter, Outcome, Qos, Settled, Time};
+
+use super::copy::Copy;
+use super::trace::Trace;
+use crate::client::text;
+
+/// The ledger of a run.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    pub(super) trace: Trace,
+    pub(super) violations: Vec<String>,
+    /// How much longer a message may seem to live, where times to live are rounded on the way.
+    slack: Duration,
+    sent: BTreeMap<u64, Sent>,
+    copies: BTreeMap<(String, u64), Copy>,
+    places: BTreeMap<String, Place>,
+    /// The last number that a link has first seen of a source, for the order.
+    last: BTreeMap<(String, String), u64>,
+}
+
+/// Where copies are: a queue, or a session that follows filters.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Place {
+    /// What it follows; a queue has none, and is sent to by its name.
+    pub(super) filter: Option<Filter>,
+    /// Failed deliveries after which a message is a dead letter; 0: no limit.
+    pub(super) deliveries_max: u32,
+    /// The strongest assurance it takes.
+    pub(super) qos_max: Qos,
+}
+
+/// A message that some client has sent.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    pub(super) source: String,
+    pub(super) to: String,
+    pub(super) qos: Qos,
+    pub(super) expires_at: Option<Time>,
+    pub(super) fate: Fate,
+    /// Sent in a transaction: in order only with its commit.
+    pub(super) transacted: bool,
+}
+
+/// What a sender knows of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// No answer yet, or lost with the connection.
+    Unknown,
+    /// Taken.
+    Accepted,
+    /// Not taken, and never to be seen.
+    Refused,
+    /// At most once: no answer is due.
+    Unasked,
+}
+
+impl Ledger {
+    /// An empty ledger, of a world in which times to live may be rounded up by `slack`.
+    pub(super) fn new(slack: Duration) -> Self {
+        Self { slack, ..Self::default() }
+    }
+
+    pub(super) fn note(&mut self, now: Time, who: &str, what: fmt::Arguments<'_>) {
+        self.trace.note(now, who, what);
+    }
+
+    pub(super) fn violated(&mut self, now: Time, who: &str, what: impl fmt::Display) {
+        self.trace.note(now, who, format_args!("VIOLATION {what}"));
+        self.violations.push(format!("{who}: {what}"));
+    }
+
+    pub(super) fn place(&mut self, name: &str, place: Place) {
+        self.places.insert(name.into(), place);
+    }
+
+    pub(super) fn send(&mut self, serial: u64, sent: Sent) {
+        self.sent.insert(serial, sent);
+    }
+
+    pub(super) fn confirmed(&mut self, now: Time, who: &str, serial: u64, confirm: &Confirm) {
+        self.note(now, who, format_args!("{serial} is {} {:?}", confirm.outcome, confirm.why));
+        let taken = confirm.outcome == Outcome::Accepted;
+        let fate = if taken { Fate::Accepted } else { Fate::Refused };
+        let Some(sent) = self.sent.get_mut(&serial) else { return };
+        if sent.fate == Fate::Refused && taken {
+            return self.violated(now, who, format_args!("I9: {serial} was refused, and is now accepted"));
+        }
+        sent.fate = fate;
+        let seen = self.copies.keys().any(|(_, seen)| *seen == serial);
+        if !taken && seen {
+            self.violated(now, who, format_args!("I9: {serial} is refused, and was delivered"));
+        }
+    }
+
+    /// The end of a transaction with these sends: `None` if it is not known.
+    pub(super) fn discharged(&mut self, serials: &[u64], committed: Option<bool>) {
+        for serial in serials {
+            if let (Some(sent), Some(committed)) = (self.sent.get_mut(serial), committed) {
+                sent.fate = if committed { Fate::Accepted } else { Fate::Refused };
+            }
+        }
+    }
+
+    /// A delivery from `place` to `owner`, on the link `link`. Its serial number.
+    pub(super) fn delivered(&mut self, now: Time, place: &str, owner: &str, link: &str, delivery: &Delivery) -> u64 {
+        let payload = text(&delivery.message);
+        let who = link;
+        let count = delivery.info.as_ref().map_or(0, |info| info.count);
+        self.note(now, who, format_args!("has {payload} of {place}, attempt {} count {count}", delivery.attempt));
+        let Ok(serial) = payload.trim_end().parse::<u64>() else {
+            self.violated(now, who, format_args!("I9: {payload:?} was never sent"));
+            return 0;
+        };
+        if let Err(wrong) = self.judge(now, place, owner, link, serial, delivery) {
+            self.violated(now, who, format_args!("{wrong} ({serial} of {place})"));
+        }
+        serial
+    }
+
+    fn judge(
+        &mut self,
+        now: Time,
+        place: &str,
+        owner: &str,
+        link: &str,
+        serial: u64,
+        delivery: &Delivery,
+    ) -> Result<(), String> {
+        let sent = self.sent.get(&serial).ok_or("I9: it was never sent")?;
+        if sent.fate == Fate::Refused {
+            return Err("I9: it was refused, and is delivered".into());
+        }
+        if sent.expires_at.is_some_and(|at| (at + self.slack).has_passed(now)) {
+            return Err("I9: it has expired, and is delivered".into());
+        }
+        let here = &self.places[place];
+        if !here.takes(place, &sent.to) {
+            return Err(format!("I9: it was sent to {}", sent.to));
+        }
+        if delivery.qos > sent.qos.min(here.qos_max) {
+            return Err(format!("I9: assurance {:?} was never asked", delivery.qos));
+        }
+        // A sender that lost a confirm may have sent it twice, where it is allowed to.
+        let strict = here.filter.is_none();
+        let copy = self.copies.entry((place.into(), serial)).or_default();
+        let first = copy.deliveries == 0 && delivery.attempt <= 1;
+        copy.delivered(owner, delivery, now, strict)?;
+        if first && !sent.transacted {
+            let key = (link.to_owned(), format!("{} {:?}", sent.source, delivery.qos));
+            let last = self.last.insert(key, serial);
+            if let Some(last) = last.filter(|last| *last > serial) {
+                return Err(format!("I6: it comes after {last}, of the same source {}", sent.source));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn settling(&mut self, now: Time, place: &str, link: &str, serial: u64, outcome: &Outcome) {
+        self.note(now, link, format_args!("settles {serial}: {outcome}"));
+        if let Some(copy) = self.copies.get_mut(&(place.to_owned(), serial)) {
+            copy.settling(outcome);
+        }
+    }
+
+    /// The answer to a settlement: `None` if it was lost.
+    pub(super) fn settled(&mut self, now: Time, at: (&str, &str, u64), settled: bool, answer: Option<Settled>) {
+        let (place, owner, serial) = at;
+        self.note(now, owner, format_args!("settled {serial}: {answer:?}"));
+        let copy = self.copies.get_mut(&(place.to_owned(), serial));
+        if let Some(Err(wrong)) = copy.map(|copy| copy.settled(owner, settled, answer, now)) {
+            self.violated(now, owner, format_args!("{wrong} ({serial} of {place})"));
+        }
+    }
+
+    /// What was asked of a session's delivery turns out to be done: it is not there any more.
+    pub(super) fn gone(&mut self, place: &str, serial: u64) {
+        if let Some(copy) = self.copies.get_mut(&(place.to_owned(), serial)) {
+            copy.gone();
+        }
+    }
+
+    /// What was asked turns out to be decided.
+    pub(super) fn decided(&mut self, place: &str, serial: u64) {
+        if let Some(copy) = self.copies.get_mut(&(place.to_owned(), serial)) {
+            copy.decided();
+        }
+    }
+
+    /// Nobody has seen these yet.
+    pub(super) fn unseen(&mut self, now: Time, who: &str, place: &str, serials: &[u64]) {
+        for serial in serials {
+            if self.copies.contains_key(&(place.to_owned(), *serial)) {
+                self.violated(now, who, format_args!("I1: {serial} is delivered before its transaction commits"));
+            }
+        }
+    }
+
+    /// The second half of exactly once was answered.
+    pub(super) fn finished(&mut self, now: Time, place: &str, owner: &str, serial: u64) {
+        self.note(now, owner, format_args!("finished {serial}"));
+        if let Some(copy) = self.copies.get_mut(&(place.to_owned(), serial)) {
+            copy.finished();
+        }
+    }
+
+    /// A link ended, and what it held lapses.
+    pub(super) fn lapsed(&mut self, now: Time, owner: &str) {
+        self.note(now, owner, format_args!("is lost"));
+        self.copies.values_mut().for_each(|copy| copy.lapsed(owner));
+    }
+
+    /// How many copies of a queue are surely in it (I1, I10), and how many may be: by what senders and receivers know.
+    pub(super) fn bounds(&self, place: &str) -> (u64, u64) {
+        let (mut sure, mut may) = (0, 0);
+        for (serial, sent) in self.sent.iter().filter(|(_, sent)| self.places[place].takes(place, &sent.to)) {
+            let copy = self.copies.get(&(place.to_owned(), *serial));
+            let ended = copy.is_some_and(|copy| copy.ended.is_some());
+            let may_be_over = copy.is_some_and(|copy| copy.may_have_ended || copy.may_be_dead(self.limit(place)));
+            if ended || sent.fate == Fate::Refused {
+                continue;
+            }
+            may += 1;
+            let seen = copy.is_some();
+            let taken = sent.fate == Fate::Accepted || seen;
+            sure += u64::from(taken && !may_be_over && sent.expires_at.is_none());
+        }
+        (sure, may)
+    }
+
+    /// What is wrong when everything has come to rest and was received: lost messages (I10), and dead letters that are
+    /// missing or too many (I8).
+    pub(super) fn at_rest(&mut self, now: Time, dead: &BTreeMap<String, Vec<u64>>) {
+        let mut wrong = Vec::new();
+        for (name, place) in &self.places {
+            let letters = dead.get(name).cloned().unwrap_or_default();
+            let distinct: BTreeSet<u64> = letters.iter().copied().collect();
+            if distinct.len() != letters.len() {
+                wrong.push(format!("I8: {name} has a dead letter twice: {letters:?}"));
+            }
+            for (serial, sent) in self.sent.iter().filter(|(_, sent)| place.takes(name, &sent.to)) {
+                let copy = self.copies.get(&(name.clone(), *serial));
+                if let Err(why) = self.is_over(name, sent, copy, distinct.contains(serial)) {
+                    wrong.push(format!("{why} ({serial} of {name})"));
+                }
+            }
+        }
+        for wrong in wrong {
+            self.violated(now, "at rest", wrong);
+        }
+    }
+
+    fn is_over(&self, name: &str, sent: &Sent, copy: Option<&Copy>, dead: bool) -> Result<(), String> {
+        let queue = self.places[name].filter.is_none();
+        let ended = copy.and_then(|copy| copy.ended.as_ref());
+        let must_be_dead = copy.is_some_and(|copy| queue && copy.must_be_dead(self.limit(name)) && ended.is_none());
+        let may_be_dead = copy.is_some_and(|copy| queue && (copy.may_be_dead(self.limit(name)) || copy.may_have_ended));
+        match (ended, dead) {
+            (Some(Outcome::Accepted), true) => Err("I9: it was accepted, and is a dead letter".into()),
+            (Some(Outcome::Rejected(_)), false) if queue => Err("I8: it was rejected, and is no dead letter".into()),
+            (Some(_), _) => Ok(()),
+            (None, true) if may_be_dead || sent.expires_at.is_some() => Ok(()),
+            (None, true) => Err("I8: it is a dead letter, and nobody knows why".into()),
+            (None, false) if must_be_dead && sent.expires_at.is_none() => {
+                Err("I8: it failed too often, and is no dead letter".into())
+            }
+            (None, false) => {
+                let excused = copy.is_some_and(|copy| copy.may_have_ended) || sent.expires_at.is_some();
+                let due = sent.fate == Fate::Accepted && sent.qos.min(self.places[name].qos_max) > Qos::AtMostOnce;
+                if due && !excused { Err("I10: it was accepted, and is lost".into()) } else { Ok(()) }
+            }
+        }
+    }
+
+    fn limit(&self, place: &str) -> u32 {
+        match self.places[place].deliveries_max {
+            0 => u32::MAX,
+            limit => limit,
+        }
+    }
+}
+
+impl Place {
+    fn takes(&self, name: &str, to: &str) -> bool {
+        match &self.filter {
+            None => name == to,
+            Some(filter) => to.parse().is_ok_and(|to| filter.matches(&to)),
+        }
+    }
+}

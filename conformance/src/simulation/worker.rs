@@ -1,0 +1,223 @@
+//! Those who take from queues, alone or in transactions, and the one who watches the queues.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use roadbed_core::{
+    Condition, ConsumerTerms, Delivery, Hold, Manage, Managed, Outcome, Qos, Result, Step, Transaction,
+};
+
+use super::actors::{Seat, applied};
+use crate::client::{Client, Receiving};
+use crate::world::{address, open};
+
+/// Takes from queues, settles with every outcome, keeps some too long, is cut off, and comes back as somebody else.
+pub(super) async fn work(mut seat: Seat, queues: Vec<String>) {
+    let mut number = 0;
+    while !seat.shared.stopping.load(Ordering::Relaxed) {
+        number += 1;
+        let client = seat.open(open(&seat.name)).await;
+        let queue = seat.random.pick(&queues);
+        let leased = seat.random.chance(40);
+        let link = Link { name: format!("{}#{number}", seat.name), queue, leased };
+        let ended = link.work(&mut seat, &client).await;
+        seat.note(format_args!("is cut: {}", ended.as_ref().err().map_or("by itself", |error| error.kind().as_str())));
+        seat.cut(client);
+    }
+}
+
+struct Link {
+    name: String,
+    queue: String,
+    leased: bool,
+}
+
+impl Link {
+    async fn work(&self, seat: &mut Seat, client: &Client) -> Result<()> {
+        let hold = match self.leased {
+            true => Hold::Lease(Duration::from_millis(500 + seat.random.below(2000))),
+            false => Hold::Link,
+        };
+        let terms = ConsumerTerms { hold, ..ConsumerTerms::queue(address(&self.queue)) };
+        let mut receiving = client.try_receive(terms).await?;
+        let ended = self.receive(seat, &mut receiving).await;
+        if !self.leased {
+            seat.shared.ledger().lapsed(seat.shared.now(), &self.name);
+        }
+        seat.cut(receiving);
+        ended
+    }
+
+    async fn receive(&self, seat: &mut Seat, receiving: &mut Receiving) -> Result<()> {
+        let mut kept = Vec::new();
+        let steps = 5 + seat.random.below(30);
+        for _ in 0..steps {
+            seat.sabotage();
+            receiving.grant(1 + seat.random.below(4) as u32);
+            if let Some(delivery) = receiving.try_soon().await? {
+                let serial = self.delivered(seat, &delivery);
+                kept.extend(delivery.handle.is_some().then_some((serial, delivery)));
+            }
+            while kept.len() > seat.random.below(4) as usize {
+                let (serial, delivery) = kept.swap_remove(seat.random.below(kept.len() as u64) as usize);
+                let outcome = outcome(seat);
+                self.settle(seat, receiving, serial, &delivery, outcome).await?;
+            }
+            if seat.random.chance(15) {
+                seat.pause(600).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn delivered(&self, seat: &Seat, delivery: &Delivery) -> u64 {
+        let now = seat.shared.now();
+        seat.shared.ledger().delivered(now, &self.queue, &self.name, &self.name, delivery)
+    }
+
+    async fn settle(
+        &self,
+        seat: &Seat,
+        receiving: &mut Receiving,
+        serial: u64,
+        delivery: &Delivery,
+        outcome: Outcome,
+    ) -> Result<()> {
+        seat.shared.ledger().settling(seat.shared.now(), &self.queue, &self.name, serial, &outcome);
+        let answer = receiving.step(delivery, Step::Outcome { outcome, settled: true }).await;
+        let told = answer.as_ref().ok().copied();
+        seat.shared.ledger().settled(seat.shared.now(), (&self.queue, &self.name, serial), true, told);
+        answer.map(drop)
+    }
+}
+
+fn outcome(seat: &mut Seat) -> Outcome {
+    let can = seat.endpoint.capabilities().outcomes;
+    match seat.random.below(10) {
+        0 if can.rejected => Outcome::rejected(Condition::Refused),
+        1 if can.released => Outcome::Released,
+        2 | 3 if can.modified => Outcome::FAILED,
+        _ => Outcome::Accepted,
+    }
+}
+
+/// Moves messages from one queue to another within transactions, and gives up some of them.
+pub(super) async fn transact(mut seat: Seat, from: String, to: String) {
+    let mut number = 0;
+    while !seat.shared.stopping.load(Ordering::Relaxed) {
+        number += 1;
+        let client = seat.open(open(&seat.name)).await;
+        let link = Link { name: format!("{}#{number}", seat.name), queue: from.clone(), leased: false };
+        let ended = mover(&mut seat, &client, &link, &to).await;
+        seat.note(format_args!("is cut: {}", ended.as_ref().err().map_or("by itself", |error| error.kind().as_str())));
+        seat.cut(client);
+    }
+}
+
+async fn mover(seat: &mut Seat, client: &Client, link: &Link, to: &str) -> Result<()> {
+    let mut receiving = client.try_receive(ConsumerTerms::queue(address(&link.queue))).await?;
+    let mut ended = Ok(true);
+    for _ in 0..8 {
+        ended = one_move(seat, client, link, &mut receiving, to).await;
+        if !matches!(ended, Ok(true)) {
+            break;
+        }
+        seat.pause(300).await;
+    }
+    seat.shared.ledger().lapsed(seat.shared.now(), &link.name);
+    seat.cut(receiving);
+    ended.map(drop)
+}
+
+/// Whether to go on.
+async fn one_move(seat: &mut Seat, client: &Client, link: &Link, receiving: &mut Receiving, to: &str) -> Result<bool> {
+    receiving.grant(1);
+    let Some(delivery) = receiving.try_soon().await? else { return Ok(true) };
+    let serial = link.delivered(seat, &delivery);
+    if delivery.handle.is_none() {
+        return Ok(true);
+    }
+    let transaction = client.transaction().await?;
+    let txn = transaction.id();
+    let mut sender = client.try_sender_to(None).await?;
+    let mut sent = Vec::new();
+    for _ in 0..1 + seat.random.below(3) {
+        let (serial, message) = seat.write(to, Qos::AtLeastOnce, true);
+        sent.push(serial);
+        let cookie = sender.try_submit(message, Qos::AtLeastOnce, None, Some(txn)).await?;
+        sender.try_confirm(cookie).await?;
+    }
+    let step = Step::Enlist { txn, outcome: Outcome::Accepted, settled: false };
+    if receiving.step(&delivery, step).await.is_err() {
+        seat.shared.ledger().discharged(&sent, Some(false));
+        return Ok(false);
+    }
+    seat.pause(100).await;
+    seat.shared.ledger().unseen(seat.shared.now(), &link.name, to, &sent);
+    discharge(seat, link, receiving, (serial, &delivery), (transaction, sent)).await
+}
+
+async fn discharge(
+    seat: &mut Seat,
+    link: &Link,
+    receiving: &mut Receiving,
+    (serial, delivery): (u64, &Delivery),
+    (transaction, sent): (Box<dyn Transaction>, Vec<u64>),
+) -> Result<bool> {
+    let choice = seat.random.below(10);
+    seat.note(format_args!("discharges {serial} with {sent:?}: {choice}"));
+    match choice {
+        0 => {
+            // Cut off in the middle of it all.
+            seat.shared.ledger().discharged(&sent, Some(false));
+            return Ok(false);
+        }
+        1 | 2 => {
+            let rolled_back = transaction.rollback().await;
+            seat.shared.ledger().discharged(&sent, rolled_back.is_ok().then_some(false));
+            rolled_back?;
+            link.settle(seat, receiving, serial, delivery, Outcome::Released).await?;
+        }
+        _ => {
+            seat.shared.ledger().settling(seat.shared.now(), &link.queue, &link.name, serial, &Outcome::Accepted);
+            let committed = transaction.commit().await;
+            seat.shared.ledger().discharged(&sent, committed.is_ok().then_some(true));
+            committed?;
+            let answer = receiving.step(delivery, Step::Settle).await;
+            let told = applied(&answer).then_some(roadbed_core::Settled::Applied);
+            seat.shared.ledger().settled(seat.shared.now(), (&link.queue, &link.name, serial), true, told);
+            answer?;
+        }
+    }
+    Ok(true)
+}
+
+/// Looks at the queues from time to time: what senders and receivers know must be there is there, and no more.
+pub(super) async fn watch(mut seat: Seat, queues: Vec<String>) {
+    let client = seat.open(open(&seat.name)).await;
+    while !seat.shared.stopping.load(Ordering::Relaxed) {
+        for queue in &queues {
+            let before = seat.shared.ledger().bounds(queue);
+            let Ok(Managed::Description(there)) = client.manage(Manage::Describe(address(queue))).await else {
+                panic!("{queue} cannot be described");
+            };
+            let mut ledger = seat.shared.ledger();
+            let after = ledger.bounds(queue);
+            let (sure, may) = (before.0.min(after.0), before.1.max(after.1));
+            let count = there.available + there.held + there.scheduled;
+            let (now, name) = (seat.shared.now(), &seat.name);
+            ledger.note(
+                now,
+                name,
+                format_args!("sees {count} in {queue}, {} B; {sure} to {may} expected", there.bytes),
+            );
+            if count < sure || count > may {
+                ledger.violated(now, name, format_args!("I1: {queue} has {count} copies, not {sure} to {may}"));
+            }
+            if (there.bytes == 0) != (count == 0) {
+                ledger.violated(now, name, format_args!("I7: {queue} has {count} copies and {} bytes", there.bytes));
+            }
+        }
+        seat.pause(200).await;
+    }
+}

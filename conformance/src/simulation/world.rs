@@ -1,0 +1,313 @@
+//! The run of one seed.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use roadbed_core::{Clock, Endpoint, Filter, Manage, Managed, Qos, QueueSettings, Time};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::actors::{Seat, Shared, bind, follow, produce};
+use super::ledger::{Ledger, Place};
+use super::random::Random;
+use super::trace::Trace;
+use super::worker::{transact, watch, work};
+use crate::client::{Client, text};
+use crate::faults::Faults;
+use crate::world::{address, filter_of, open};
+
+/// What is simulated: a broker, and its clients' ways to it.
+pub trait Stage: Send + Sync {
+    /// A fresh broker on this clock. Called within the simulation's runtime; whatever it spawns there runs in virtual time.
+    fn broker(&self, clock: Arc<dyn Clock>, seed: u64) -> Arc<dyn Endpoint>;
+
+    /// The way of the client `name` to the broker: the broker itself, unless a transport over carriers of `faults` leads
+    /// there.
+    fn client(&self, name: &str, broker: &Arc<dyn Endpoint>, faults: &Faults) -> Way {
+        let _ = (name, faults);
+        Way::Direct(Arc::clone(broker))
+    }
+
+    /// By how much the transports may round up a time to live.
+    fn rounding(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// How a client reaches the broker.
+#[derive(Clone)]
+pub enum Way {
+    /// In this process: losing it is dropping its handles.
+    Direct(Arc<dyn Endpoint>),
+    /// Over carriers, which are delayed and cut.
+    Carried(Arc<dyn Endpoint>),
+}
+
+impl std::fmt::Debug for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if matches!(self, Self::Direct(_)) { "Direct" } else { "Carried" })
+    }
+}
+
+/// How much happens.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// How often each producer sends.
+    pub steps: u32,
+    /// Clients that send.
+    pub producers: u32,
+    /// Clients that take from queues.
+    pub workers: u32,
+    /// Clients whose kept sessions follow topics.
+    pub followers: u32,
+    /// Clients that move messages within transactions.
+    pub movers: u32,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { steps: 40, producers: 3, workers: 3, followers: 2, movers: 1 }
+    }
+}
+
+/// The runtime's clock, which stands still while anybody has something to do.
+#[derive(Clone, Copy, Debug)]
+pub struct VirtualClock(Instant);
+
+impl VirtualClock {
+    /// Where the virtual time begins.
+    pub const START: Time = Time::from_millis(1_800_000_000_000);
+
+    /// The clock of the current runtime, which stands at [`START`](Self::START) now.
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Time {
+        Self::START + self.0.elapsed()
+    }
+}
+
+/// The seeds to run: that of `ROADBED_SEED` alone, or the first `ROADBED_SEEDS`, or else the first `count`.
+pub fn seeds(count: u64) -> Vec<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|value| value.parse().ok());
+    match number("ROADBED_SEED") {
+        Some(seed) => vec![seed],
+        None => (0..number("ROADBED_SEEDS").unwrap_or(count)).collect(),
+    }
+}
+
+/// Runs every seed.
+///
+/// # Panics
+/// If an invariant is violated: with the seed, how to replay it, and what led to it.
+pub fn run(stage: &dyn Stage, plan: Plan, seeds: impl IntoIterator<Item = u64>) {
+    for seed in seeds {
+        if let Err((violations, trace)) = simulate(stage, plan, seed) {
+            panic!(
+                "seed {seed} violates an invariant; ROADBED_SEED={seed} replays it\n{}\n\nwhat led to it:\n{}",
+                violations.join("\n"),
+                trace.tail(60),
+            );
+        }
+    }
+}
+
+/// Runs one seed.
+///
+/// # Errors
+/// The invariants that were violated, and what happened.
+pub fn simulate(stage: &dyn Stage, plan: Plan, seed: u64) -> Result<Trace, (Vec<String>, Trace)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.expect("a runtime can be built");
+    let mut ledger = runtime.block_on(Box::pin(play(stage, plan, seed)));
+    let trace = std::mem::take(&mut ledger.trace);
+    if ledger.violations.is_empty() { Ok(trace) } else { Err((ledger.violations, trace)) }
+}
+
+const QUEUES: [&str; 2] = ["queues/a", "queues/b"];
+const TOPICS: [&str; 2] = ["t/x", "t/y"];
+const DELIVERIES_MAX: u32 = 4;
+
+async fn play(stage: &dyn Stage, plan: Plan, seed: u64) -> Ledger {
+    let clock = Arc::new(VirtualClock::start());
+    let broker = stage.broker(clock.clone(), seed);
+    let mut cast = Cast {
+        stage,
+        random: Random::new(seed),
+        shared: shared(clock, broker, plan, stage.rounding()).await,
+        seated: 0,
+    };
+    let mut followers = Vec::new();
+    for number in 0..plan.followers {
+        let mut seat = cast.seat(&format!("follower{number}"));
+        let (filter, qos) = follows(number);
+        bind(&mut seat, filter, qos).await;
+        followers.push(seat);
+    }
+    let (mut sending, mut receiving) = (JoinSet::new(), JoinSet::new());
+    let targets: Vec<String> = QUEUES.iter().chain(&TOPICS).map(ToString::to_string).collect();
+    for number in 0..plan.producers {
+        sending.spawn(produce(cast.seat(&format!("producer{number}")), targets.clone(), plan.steps));
+    }
+    followers.into_iter().for_each(|seat| drop(receiving.spawn(follow(seat))));
+    for number in 0..plan.workers {
+        receiving.spawn(work(cast.seat(&format!("worker{number}")), targets[..QUEUES.len()].to_vec()));
+    }
+    for number in 0..plan.movers {
+        let seat = cast.inner_seat(&format!("mover{number}"));
+        receiving.spawn(transact(seat, QUEUES[0].into(), QUEUES[1].into()));
+    }
+    receiving.spawn(watch(cast.inner_seat("watcher"), targets[..QUEUES.len()].to_vec()));
+
+    let shared = cast.shared;
+    all(&shared, sending).await;
+    shared.stopping.store(true, Ordering::Relaxed);
+    all(&shared, receiving).await;
+    watched(&shared, rest(&shared)).await;
+    std::mem::take(&mut *shared.ledger())
+}
+
+fn follows(number: u32) -> (&'static str, Qos) {
+    [("t/#", Qos::ExactlyOnce), ("t/x", Qos::AtLeastOnce), ("t/+", Qos::AtMostOnce)][number as usize % 3]
+}
+
+async fn shared(clock: Arc<dyn Clock>, broker: Arc<dyn Endpoint>, plan: Plan, slack: Duration) -> Arc<Shared> {
+    let mut ledger = Ledger::new(slack);
+    let client = Client::open(&*broker, open("setup")).await;
+    for queue in QUEUES {
+        let settings = QueueSettings { deliveries_max: DELIVERIES_MAX, ..QueueSettings::default() };
+        client.manage(Manage::Declare(address(queue), settings)).await.expect("a queue can be declared");
+        ledger.place(queue, Place { filter: None, deliveries_max: DELIVERIES_MAX, qos_max: Qos::ExactlyOnce });
+    }
+    for number in 0..plan.followers {
+        let (filter, qos_max) = follows(number);
+        let filter: Option<Filter> = Some(filter_of(filter));
+        ledger.place(&format!("follower{number}"), Place { filter, deliveries_max: 0, qos_max });
+    }
+    Arc::new(Shared::new(clock, broker, ledger))
+}
+
+struct Cast<'a> {
+    stage: &'a dyn Stage,
+    random: Random,
+    shared: Arc<Shared>,
+    seated: u64,
+}
+
+impl Cast<'_> {
+    fn seat(&mut self, name: &str) -> Seat {
+        let faults = Faults::new();
+        let way = self.stage.client(name, &self.shared.inner, &faults);
+        let mut seat = self.inner_seat(name);
+        if let Way::Carried(endpoint) = way {
+            faults.delay(Duration::from_micros(seat.random.below(20_000)));
+            (seat.endpoint, seat.faults) = (endpoint, Some(faults));
+        } else if let Way::Direct(endpoint) = way {
+            seat.endpoint = endpoint;
+        }
+        seat
+    }
+
+    fn inner_seat(&mut self, name: &str) -> Seat {
+        self.seated += 1;
+        let (shared, endpoint) = (Arc::clone(&self.shared), Arc::clone(&self.shared.inner));
+        Seat { name: name.into(), shared, endpoint, faults: None, random: self.random.part(self.seated) }
+    }
+}
+
+/// How long a part may take in virtual time before it counts as stuck.
+const STUCK: Duration = Duration::from_secs(3600);
+
+/// Waits for all actors; one that is stuck or gives up violates the order of things.
+async fn all(shared: &Arc<Shared>, mut actors: JoinSet<()>) {
+    let done = tokio::time::timeout(STUCK, async {
+        while let Some(ended) = actors.join_next().await {
+            if let Err(error) = ended {
+                fail(shared, &panicked(error));
+            }
+        }
+    });
+    if done.await.is_err() {
+        fail(shared, "somebody is stuck");
+    }
+}
+
+async fn watched(shared: &Arc<Shared>, part: impl Future<Output = ()> + Send + 'static) {
+    let mut alone = JoinSet::new();
+    alone.spawn(part);
+    all(shared, alone).await;
+}
+
+fn fail(shared: &Arc<Shared>, what: &str) {
+    let now = shared.now();
+    shared.ledger().violated(now, "simulation", what);
+}
+
+fn panicked(error: tokio::task::JoinError) -> String {
+    let Ok(panic) = error.try_into_panic() else { return "an actor was cancelled".into() };
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("an actor panicked").into()
+}
+
+/// When all is quiet: receives what is left, and draws the balance.
+fn rest(shared: &Arc<Shared>) -> impl Future<Output = ()> + Send + 'static {
+    let shared = Arc::clone(shared);
+    async move {
+        // Leases and times to live pass.
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        let mut dead = BTreeMap::new();
+        for queue in QUEUES {
+            empty(&shared, queue).await;
+            let letters = dead_letters(&shared, queue).await;
+            dead.insert(queue.to_owned(), letters);
+        }
+        let now = shared.now();
+        shared.ledger().at_rest(now, &dead);
+    }
+}
+
+async fn empty(shared: &Arc<Shared>, queue: &str) {
+    let client = Client::open(&*shared.inner, open("rest")).await;
+    let mut receiving = client.receive_queue(&address(queue)).await;
+    receiving.grant(1);
+    while let Some(delivery) = receiving.soon().await {
+        let now = shared.now();
+        let serial = shared.ledger().delivered(now, queue, "rest", "rest", &delivery);
+        let outcome = roadbed_core::Outcome::Accepted;
+        shared.ledger().settling(now, queue, "rest", serial, &outcome);
+        if delivery.handle.is_some() {
+            let settled = receiving.settle(&delivery, outcome).await;
+            shared.ledger().settled(now, (queue, "rest", serial), true, Some(settled));
+        }
+        receiving.grant(1);
+    }
+    let Ok(Managed::Description(left)) = client.manage(Manage::Describe(address(queue))).await else {
+        panic!("{queue} cannot be described");
+    };
+    let count = left.available + left.held + left.scheduled;
+    if (count, left.bytes) != (0, 0) {
+        fail(shared, &format!("I10: {queue} still has {count} copies and {} bytes at rest", left.bytes));
+    }
+}
+
+async fn dead_letters(shared: &Arc<Shared>, queue: &str) -> Vec<u64> {
+    let client = Client::open(&*shared.inner, open("rest")).await;
+    let dead = queue.replacen("queues/", "$dead/", 1);
+    let Ok(mut receiving) = client.try_receive(roadbed_core::ConsumerTerms::queue(address(&dead))).await else {
+        return Vec::new();
+    };
+    let mut letters = Vec::new();
+    receiving.grant(1);
+    while let Some(delivery) = receiving.soon().await {
+        letters.extend(text(&delivery.message).trim_end().parse::<u64>());
+        receiving.accept(&delivery).await;
+        receiving.grant(1);
+    }
+    letters
+}
