@@ -6,7 +6,7 @@ use std::time::Duration;
 macro_rules! settings {
     ($(#[$meta:meta])* pub struct $config:ident { $($(#[doc = $doc:literal])+ $name:ident: $type:ty = $default:expr,)+ }) => {
         $(#[$meta])*
-        #[derive(Clone, Debug)]
+        #[derive(Clone, Debug, PartialEq, Eq)]
         #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(default, deny_unknown_fields))]
         #[non_exhaustive]
         pub struct $config {
