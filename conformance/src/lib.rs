@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod carried;
 mod client;
 mod faults;
 mod law;
@@ -11,6 +12,7 @@ mod run;
 pub mod simulation;
 mod world;
 
+pub use carried::Carried;
 pub use client::{Client, Receiving, Sending, text};
 pub use faults::{Carrier, Dialer, Direction, Faults, Listener, Side, Split};
 pub use law::Law;

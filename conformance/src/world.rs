@@ -114,11 +114,17 @@ impl World {
         self
     }
 
-    /// The transport runs over carriers of these faults.
+    /// The endpoint under test is `endpoint`, a way to the inner one over carriers of these faults.
     #[must_use]
-    pub fn faults(mut self, faults: Faults) -> Self {
+    pub fn reached_by(mut self, endpoint: Arc<dyn Endpoint>, faults: Faults) -> Self {
+        self.endpoint = endpoint;
         self.faults = Some(faults);
         self
+    }
+
+    /// The endpoint behind the one under test.
+    pub fn inner(&self) -> Arc<dyn Endpoint> {
+        Arc::clone(&self.inner)
     }
 
     /// Keeps something alive as long as the world.
