@@ -4,6 +4,7 @@
 
 mod bench;
 mod cmd;
+mod docs;
 mod fuzz;
 mod peers;
 mod policy;
@@ -37,6 +38,8 @@ enum Command {
     Bench(bench::Options),
     /// Long runs: the simulation over many seeds, the property tests over many cases
     Torture(torture::Options),
+    /// Write the pages that are generated from data
+    Docs,
     /// Install the programs that the tests and comparisons need
     Install(peers::Options),
 }
@@ -59,6 +62,7 @@ fn run(command: &Command) -> Result {
         Command::Fuzz(options) => fuzz::run(&workspace, options),
         Command::Bench(options) => bench::run(&workspace, options),
         Command::Torture(options) => torture::run(&workspace, options),
+        Command::Docs => docs::run(),
         Command::Install(options) => peers::run(&workspace, options),
     }
 }
