@@ -101,9 +101,15 @@ impl Wakers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Wakes one of those who wait for an answer, and the stream: nothing says whether its task still receives, so it alone
+    /// is not enough.
     fn wake_one(&self) {
-        let waker = self.lock().pop_first();
-        waker.into_iter().for_each(|(_, waker)| waker.wake());
+        let (stream, waiting) = {
+            let mut wakers = self.lock();
+            (wakers.remove(&STREAM), wakers.pop_first())
+        };
+        stream.into_iter().for_each(Waker::wake);
+        waiting.into_iter().for_each(|(_, waker)| waker.wake());
     }
 }
 
