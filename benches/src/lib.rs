@@ -1,1 +1,10 @@
-//! Benchmarks of Roadbed
+//! What the benchmarks share: an allocator that counts, and criterion with allocations per message beside messages per second.
+//!
+//! `benches/` measures (`cargo xtask bench`), `tests/` holds the counts that must not grow. How to read the figures: `README.md`.
+
+mod alloc;
+mod measure;
+pub mod mqtt;
+
+pub use alloc::{Allocations, count};
+pub use measure::{criterion, per_message};

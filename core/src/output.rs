@@ -20,6 +20,9 @@ pub struct Output {
 impl Output {
     /// From how many bytes on a piece is shared instead of copied.
     pub const SHARE_MIN: usize = 2048;
+    /// The block that headers between shared pieces are written into, in bytes, and the room below which it is a new one.
+    const FLAT: usize = 4096;
+    const FLAT_MIN: usize = 256;
 
     /// Nothing to write.
     pub fn new() -> Self {
@@ -82,6 +85,10 @@ impl Output {
         if !self.tail.is_empty() {
             let flat = self.tail.split().freeze();
             self.queue.push_back(flat);
+            // The headers between large pieces share one block, instead of a small one each.
+            if self.tail.capacity() < Self::FLAT_MIN {
+                self.tail.reserve(Self::FLAT);
+            }
         }
     }
 }
