@@ -197,6 +197,29 @@ async fn a_task_that_gives_up_does_not_take_the_others_with_it() {
 }
 
 #[tokio::test]
+async fn a_sink_that_is_dropped_does_not_keep_the_answers_from_the_others() {
+    use futures_sink::Sink;
+    let link = Link::default();
+    let sender = Sender::new(Box::new(link.clone()));
+    let mut sink = Box::pin(sender.sink(Qos::AtLeastOnce));
+    sink.as_mut().start_send(message("1")).unwrap();
+    let (tell, told) = tokio::sync::oneshot::channel::<()>();
+    let idler = tokio::spawn(async move {
+        assert!(poll_fn(|cx| Poll::Ready(sink.as_mut().poll_flush(cx).is_pending())).await);
+        drop(sink);
+        let _never = told.await;
+    });
+    settle_down().await;
+    let task = tokio::spawn(async move { sender.send(message("2"), Qos::AtLeastOnce).await.unwrap().outcome });
+    settle_down().await;
+    link.confirm(link.with(|desk| desk.sent[1].cookie), Outcome::Accepted);
+    settle_down().await;
+    assert!(task.is_finished(), "the answer reaches who waits for it");
+    drop(tell);
+    idler.await.unwrap();
+}
+
+#[tokio::test]
 async fn exactly_once_has_a_key_that_is_forgotten_after_the_confirm() {
     let link = Link::default();
     let sender = Sender::new(Box::new(link.clone()));
@@ -269,7 +292,7 @@ async fn who_stops_receiving_does_not_stop_the_settling() {
     let idler = tokio::spawn(async move {
         {
             let mut receiving = pin!(receiver.receive());
-            poll_fn(|cx| Poll::Ready(assert!(receiving.as_mut().poll(cx).is_pending()))).await;
+            assert!(poll_fn(|cx| Poll::Ready(receiving.as_mut().poll(cx).is_pending())).await);
         }
         std::future::pending::<()>().await;
     });

@@ -268,3 +268,10 @@ impl Sink<Message> for SenderSink {
         self.poll_flush(cx)
     }
 }
+
+impl Drop for SenderSink {
+    fn drop(&mut self) {
+        let mut state = self.sender.lock();
+        self.unconfirmed.iter().for_each(|cookie| state.waiters.leave(*cookie));
+    }
+}
