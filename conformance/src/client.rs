@@ -11,7 +11,7 @@ use roadbed_core::{
     ProducerTerms, Qos, Result, Session, SessionEvent, Settled, Step, Transaction, TxnId, Unbind, Unsettled,
 };
 
-use crate::world::{World, address, filter_of};
+use crate::world::{ANSWER, address, filter_of, quiet};
 
 /// A session. Its links keep it open.
 pub struct Client {
@@ -202,7 +202,7 @@ impl Sending {
     /// Whether the confirm of a message comes before silence would be believed; it is then expected to be Accepted.
     pub async fn soon(&mut self, cookie: u64) -> bool {
         let confirm = poll_fn(|cx| self.poll_confirm(cx, cookie));
-        match tokio::time::timeout(World::PATIENCE.quiet, confirm).await {
+        match tokio::time::timeout(quiet(), confirm).await {
             Ok(Ok(confirm)) => {
                 assert_eq!(confirm.outcome, Outcome::Accepted, "what can be taken is accepted ({:?})", confirm.why);
                 true
@@ -215,14 +215,14 @@ impl Sending {
     pub async fn soon_accepted(&mut self) -> bool {
         let cookie = self.cookie;
         let confirm = poll_fn(|cx| self.poll_confirm(cx, cookie));
-        let confirm = tokio::time::timeout(World::PATIENCE.quiet, confirm).await;
+        let confirm = tokio::time::timeout(quiet(), confirm).await;
         matches!(confirm, Ok(Ok(Confirm { outcome: Outcome::Accepted, .. })))
     }
 
     /// Whether the producer gives room for a message within the time that silence is listened to.
     pub async fn has_room(&mut self, bytes: usize) -> bool {
         let room = poll_fn(|cx| self.link.poll_reserve(cx, 1, bytes));
-        tokio::time::timeout(World::PATIENCE.quiet, room).await.is_ok_and(|room| room.is_ok())
+        tokio::time::timeout(quiet(), room).await.is_ok_and(|room| room.is_ok())
     }
 
     /// The second half of exactly once.
@@ -372,13 +372,13 @@ impl Receiving {
     /// If the link is dead.
     pub async fn try_soon(&mut self) -> Result<Option<Delivery>> {
         let next = poll_fn(|cx| self.poll_next(cx, usize::MAX));
-        tokio::time::timeout(World::PATIENCE.quiet, next).await.unwrap_or(Ok(None))
+        tokio::time::timeout(quiet(), next).await.unwrap_or(Ok(None))
     }
 
     /// Expects silence.
     pub async fn nothing(&mut self, why: &str) {
         let next = poll_fn(|cx| self.poll_next(cx, usize::MAX));
-        if let Ok(next) = tokio::time::timeout(World::PATIENCE.quiet, next).await {
+        if let Ok(next) = tokio::time::timeout(quiet(), next).await {
             let told = next.as_ref().map(|next| next.as_ref().map(|delivery| text(&delivery.message)));
             panic!("{why}: nothing should come, but {told:?} does");
         }
@@ -387,7 +387,7 @@ impl Receiving {
     /// Whether the link is dead by now.
     pub async fn is_dead(&mut self) -> bool {
         let next = poll_fn(|cx| self.poll_next(cx, usize::MAX));
-        matches!(tokio::time::timeout(World::PATIENCE.quiet, next).await, Ok(Err(_)))
+        matches!(tokio::time::timeout(quiet(), next).await, Ok(Err(_)))
     }
 
     /// Accepts.
@@ -470,7 +470,7 @@ pub fn text(message: &Message) -> String {
 }
 
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(World::PATIENCE.answer, future).await {
+    match tokio::time::timeout(ANSWER, future).await {
         Ok(answer) => answer,
         Err(_) => panic!("{what} takes too long"),
     }

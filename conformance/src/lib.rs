@@ -19,4 +19,4 @@ pub use law::Law;
 pub use laws::laws;
 pub use libtest_mimic::Arguments;
 pub use run::{check, ignored, run, trials};
-pub use world::{Boxed, Fixture, Patience, World, address, filter_of, message, named, open};
+pub use world::{Boxed, Fixture, World, address, filter_of, message, named, open};

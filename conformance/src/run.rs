@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::law::Law;
 use crate::laws::laws;
-use crate::world::Fixture;
+use crate::world::{Fixture, QUIET_PAUSED, QUIET_REAL, set_quiet};
 
 /// How long a law may take before it counts as broken.
 const LAW_TIME_MAX: Duration = Duration::from_secs(300);
@@ -47,6 +47,7 @@ pub fn ignored(fixture: &dyn Fixture) -> String {
 /// # Panics
 /// If the endpoint breaks the law.
 pub fn check(fixture: &dyn Fixture, law: &Law) {
+    set_quiet(if fixture.paused() { QUIET_PAUSED } else { QUIET_REAL });
     runtime(fixture).block_on(async {
         let world = fixture.world().await;
         let tried = tokio::time::timeout(LAW_TIME_MAX, law.run(world)).await;

@@ -1,5 +1,6 @@
 //! What a law runs in: the endpoint under test, what is behind it, the faults and the time.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -75,20 +76,29 @@ enum Timing {
     Manual(Arc<ManualClock>),
 }
 
-/// How long laws wait.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Patience {
-    /// How long silence must last to be believed.
-    pub quiet: Duration,
-    /// How long an answer may take.
-    pub answer: Duration,
+/// How long an answer may take.
+pub(crate) const ANSWER: Duration = Duration::from_secs(10);
+
+thread_local! {
+    static QUIET: Cell<Duration> = const { Cell::new(QUIET_PAUSED) };
+}
+
+/// How long silence must last to be believed, where waiting is free.
+pub(crate) const QUIET_PAUSED: Duration = Duration::from_millis(60);
+/// How long it must last where time is real, and machines are busy.
+pub(crate) const QUIET_REAL: Duration = Duration::from_millis(250);
+
+/// How long silence must last to be believed by the laws of this thread.
+pub(crate) fn quiet() -> Duration {
+    QUIET.get()
+}
+
+/// Sets how long silence must last to be believed by the laws of this thread.
+pub(crate) fn set_quiet(quiet: Duration) {
+    QUIET.set(quiet);
 }
 
 impl World {
-    /// How long laws wait, unless the runtime's clock is paused and waiting is free.
-    pub const PATIENCE: Patience = Patience { quiet: Duration::from_millis(60), answer: Duration::from_secs(10) };
-
     /// The world of an endpoint in this process, on real time.
     pub fn new(endpoint: Arc<dyn Endpoint>) -> Self {
         Self::over(Arc::clone(&endpoint), endpoint)
@@ -174,7 +184,7 @@ impl World {
 
     /// Lets everything come to rest.
     pub async fn quiet(&self) {
-        tokio::time::sleep(Self::PATIENCE.quiet).await;
+        tokio::time::sleep(quiet()).await;
     }
 
     /// A session of the endpoint under test, without a name.
