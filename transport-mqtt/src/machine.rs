@@ -227,12 +227,11 @@ impl Machine {
         self.put_with_notes(packet, out)
     }
 
-    /// One packet, by the table of what each end takes in each state.
+    /// One packet other than PUBLISH on an open connection, by the table of what each end takes in each state.
     fn take(&mut self, frame: Frame<'_>, now: Time, out: &mut Output) -> Result<Option<Event>, Error> {
         use PacketType as P;
         let kind = frame.kind();
         match (self.state, self.end, kind) {
-            (State::Open, _, P::Publish) => self.publish(frame, now).map(Event::Publish),
             (State::Open, _, P::PubAck | P::PubRec | P::PubRel | P::PubComp) => self.acknowledged(&frame),
             (State::Open, End::Server, P::Subscribe | P::Unsubscribe | P::Disconnect) => self.control(frame, now),
             (State::Open, End::Client, P::SubAck | P::UnsubAck) => self.control(frame, now),
@@ -308,6 +307,12 @@ impl Protocol for Machine {
                 Ok(None) => return Ok(None),
                 Ok(Some(frame)) => {
                     self.clock.hear(now);
+                    if (self.state, frame.kind()) == (State::Open, PacketType::Publish) {
+                        return match self.publish(frame, now) {
+                            Ok(incoming) => Ok(Some(Event::Publish(incoming))),
+                            Err(error) => Err(self.fail(error, out)),
+                        };
+                    }
                     self.take(frame, now, out)
                 }
                 Err(error) => Err(error.into()),

@@ -10,7 +10,7 @@ use super::frame::Frame;
 use super::limits::Limits;
 use super::property::{Place, Property, PropertySet, UserProperties, Walker};
 use super::reader::Reader;
-use super::sink::{Counter, Sink, VARINT_MAX, Writer, whole};
+use super::sink::{Counter, Head, Sink, VARINT_MAX, Writer, whole};
 use super::text;
 use super::types::{PacketId, PacketType, QoS, Version};
 use crate::error::{DecodeError, EncodeError};
@@ -328,18 +328,22 @@ impl PublishHeader<'_> {
         if out.remaining_mut() < whole(remaining) - payload_bytes {
             return Err(EncodeError::NoRoom);
         }
-        let mut writer = Writer(out);
-        writer.u8(self.first());
-        writer.varint(remaining);
-        writer.field(self.topic.as_bytes());
+        // Gathered first: a growing buffer checks its room at every write.
+        let (mut before, mut after) = (Head::default(), Head::default());
+        before.u8(self.first());
+        before.varint(remaining);
+        before.u16(self.topic.len() as u16);
         if let Some(id) = self.packet_id.filter(|_| self.qos != QoS::AtMostOnce) {
-            writer.u16(id.get());
+            after.u16(id.get());
         }
         if version.is_v5() {
-            writer.varint(counter.len());
-            if counter.len() > 0 {
-                properties(&mut |property| property.write(&mut writer));
-            }
+            after.varint(counter.len());
+        }
+        out.put_slice(before.bytes());
+        out.put_slice(self.topic.as_bytes());
+        out.put_slice(after.bytes());
+        if counter.len() > 0 {
+            properties(&mut |property| property.write(&mut Writer(out)));
         }
         Ok(())
     }

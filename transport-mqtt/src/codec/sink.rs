@@ -33,6 +33,7 @@ pub(crate) trait Sink {
         self.put(&value.to_be_bytes());
     }
 
+    #[inline]
     fn varint(&mut self, mut value: usize) {
         while value >= 0x80 {
             self.u8((value & 0x7f) as u8 | 0x80);
@@ -99,6 +100,32 @@ impl<B: BufMut> Sink for Writer<'_, B> {
         debug_assert!(bytes.len() <= usize::from(u16::MAX), "a Counter has checked the length of every field");
         self.0.put_u16(bytes.len() as u16);
         self.0.put_slice(bytes);
+    }
+}
+
+/// A few bytes of a header, on the stack.
+#[derive(Debug, Default)]
+pub(crate) struct Head {
+    bytes: [u8; 8],
+    len: usize,
+}
+
+impl Head {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl Sink for Head {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..][..bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    fn field(&mut self, bytes: &[u8]) {
+        self.u16(bytes.len() as u16);
+        self.put(bytes);
     }
 }
 

@@ -84,6 +84,9 @@ impl Machine {
         let Some((qos, packet_id)) = read_cookie(confirm.cookie) else { return Ok(Said::Yes) };
         let kind = if qos == Qos::ExactlyOnce { AckKind::PubRec } else { AckKind::PubAck };
         let Some(reason) = dialect::confirm_reason(confirm) else { return Ok(Said::Withheld) };
+        if reason == ReasonCode::Success && self.state == State::Open {
+            return self.plain(kind, packet_id, out);
+        }
         let mut ack = Ack::with_reason(kind, packet_id, reason);
         if reason.is_failure() {
             ack.notes = dialect::confirm_notes(confirm);
@@ -122,15 +125,27 @@ impl Machine {
             }
             ack.reason = ReasonCode::Success;
         }
-        if ack.kind == AckKind::PubAck || ack.kind == AckKind::PubComp || (answers && ack.reason.is_failure()) {
+        if ack.reason == ReasonCode::Success && ack.notes.is_empty() {
+            return self.plain(ack.kind, ack.packet_id, out);
+        }
+        if matches!(ack.kind, AckKind::PubAck | AckKind::PubComp) || (answers && ack.reason.is_failure()) {
             self.quota_in.give();
         }
-        if ack.notes.is_empty() && self.peer.packet_bytes_max >= 5 {
-            flat(out, |buffer| ack.encode(self.peer.version, buffer))?;
-            self.clock.send();
-            return Ok(Said::Yes);
-        }
         self.put_with_problem(Packet::Ack(ack), out).map(|()| Said::Yes)
+    }
+
+    /// A positive answer without more: four bytes in every version, and nearly all that is ever answered.
+    fn plain(&mut self, kind: AckKind, packet_id: PacketId, out: &mut Output) -> Result<Said, SendError> {
+        if self.peer.packet_bytes_max < 4 {
+            return Err(SendError::PacketTooLarge { bytes: 4, bytes_max: self.peer.packet_bytes_max });
+        }
+        if matches!(kind, AckKind::PubAck | AckKind::PubComp) {
+            self.quota_in.give();
+        }
+        let [high, low] = packet_id.get().to_be_bytes();
+        out.put_slice(&[kind.packet_type().first(), 2, high, low]);
+        self.clock.send();
+        Ok(Said::Yes)
     }
 
     /// Says AUTH with the method of the connection (section 4.12). A server that has heard enough before CONNACK says it with
