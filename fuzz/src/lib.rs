@@ -7,6 +7,7 @@
 mod address;
 mod delivery;
 mod filter;
+mod http_message;
 mod mqtt_decode;
 mod mqtt_machine;
 mod output;
@@ -14,6 +15,7 @@ mod output;
 pub use address::address;
 pub use delivery::delivery;
 pub use filter::filter;
+pub use http_message::http_message;
 pub use mqtt_decode::{mqtt_decode_v3, mqtt_decode_v5};
 pub use mqtt_machine::{mqtt_client, mqtt_server};
 pub use output::output;
@@ -26,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     ("address", address),
     ("delivery", delivery),
     ("filter", filter),
+    ("http_message", http_message),
     ("mqtt_client", mqtt_client),
     ("mqtt_decode_v3", mqtt_decode_v3),
     ("mqtt_decode_v5", mqtt_decode_v5),

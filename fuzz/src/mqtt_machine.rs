@@ -43,6 +43,7 @@ fn config() -> MachineConfig {
 
 fn run(u: &mut Unstructured<'_>, [mut whole, mut split]: [End; 2]) -> Result<()> {
     let mut now = Time::from_millis(1 << 40);
+    assert_eq!(whole.said(), split.said());
     while !u.is_empty() {
         match u.arbitrary::<u8>()? {
             op @ 0..96 => {
