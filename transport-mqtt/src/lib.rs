@@ -1,4 +1,4 @@
-//! MQTT 3.1.1 and 5.0 for Roadbed, server and client
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 

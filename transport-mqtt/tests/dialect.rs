@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use roadbed_core::{
-    Condition, CopyId, Credential, Delivery, DeliveryId, DeliveryInfo, Durability, Event, Fence, Handle, Losses, Origin,
-    Outcome, Qos, QueueId, ReadContext, Role, Scope, Time, Wire, WireDelivery, WireDurability, WireMessage, WireQos,
+    Condition, CopyId, Credential, Delivery, DeliveryId, DeliveryInfo, Durability, Event, Fence, Handle, Losses,
+    Origin, Outcome, Qos, QueueId, ReadContext, Role, Scope, Time, Wire, WireDelivery, WireDurability, WireMessage,
+    WireQos,
 };
 use roadbed_mqtt::codec::{
     Ack, AckKind, Connect, Disconnect, Publish, QoS, ReasonCode, RetainHandling, Subscription, Version, Will,
 };
 use roadbed_mqtt::dialect::{self, PlainAck, PlainPublish, Unsaid};
 
-mod support;
 #[path = "support/strategy.rs"]
 mod strategy;
+mod support;
 
 use support::id;
 
@@ -116,7 +117,11 @@ fn answers_are_events_and_back() {
         assert_eq!(ack, Ack::with_reason(kind, id(7), reason));
         assert_eq!(ack.event(&wire), Some(event.clone()));
         let plain = PlainAck::write(&event, &wire);
-        assert_eq!(plain, (!reason.is_failure()).then_some(PlainAck { kind, packet_id: id(7) }), "no negative answer in MQTT 3");
+        assert_eq!(
+            plain,
+            (!reason.is_failure()).then_some(PlainAck { kind, packet_id: id(7) }),
+            "no negative answer in MQTT 3"
+        );
     }
 }
 
@@ -190,7 +195,10 @@ fn a_will_lives_from_when_it_is_sent() {
         ..Will::new("gone/dev", &b"bye"[..], QoS::AtLeastOnce)
     });
     let will = open(&connect).will.expect("there is one");
-    assert_eq!((will.delay, will.ttl, will.qos), (Duration::from_secs(30), Some(Duration::from_secs(60)), Qos::AtLeastOnce));
+    assert_eq!(
+        (will.delay, will.ttl, will.qos),
+        (Duration::from_secs(30), Some(Duration::from_secs(60)), Qos::AtLeastOnce)
+    );
     assert_eq!((will.message.expires_at(), will.message.retain()), (None, true));
     assert_eq!(will.message.origin(), Some(&origin()));
     assert_eq!(will.message.details().properties.len(), 1);
@@ -211,7 +219,9 @@ fn credentials() {
     let mut connect = Connect::new(Version::V5, "dev");
     assert!(matches!(dialect::credential(&connect), Credential::Anonymous));
     connect.user_name = Some("".into());
-    assert!(matches!(dialect::credential(&connect), Credential::Password { user, password } if user.is_empty() && password.is_empty()));
+    assert!(
+        matches!(dialect::credential(&connect), Credential::Password { user, password } if user.is_empty() && password.is_empty())
+    );
     connect.password = Some((&b"\xff"[..]).into());
     assert!(matches!(dialect::credential(&connect), Credential::Password { password, .. } if password == b"\xff"[..]));
 }

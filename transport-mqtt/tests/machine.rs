@@ -11,7 +11,7 @@ use roadbed_core::{
 };
 use roadbed_mqtt::codec::{
     Ack, AckKind, Connect, Disconnect, Limits, Notes, PacketId, QoS, ReasonCode, Subscribe, Subscription, Unsubscribe,
-    Version,
+    Version, Will,
 };
 use roadbed_mqtt::{DecodeError, Error, Event, Incoming, MachineConfig, Said, SendError, Welcome};
 
@@ -706,6 +706,18 @@ fn what_is_not_offered_is_refused() {
         let mut pair = Pair::open_with(Connect::new(V5, "d"), config.clone(), MachineConfig::default(), 3);
         assert_eq!(pair.inject(bytes).map(drop), Err(error));
         assert_eq!(pair.said(), [0xe0, 1, code]);
+    }
+}
+
+#[test]
+fn a_will_that_cannot_be_kept_is_refused() {
+    let config = MachineConfig::default().qos_max(QoS::AtLeastOnce).retain_available(false);
+    for (qos, retain, code) in [(QoS::ExactlyOnce, false, 0x9b), (QoS::AtLeastOnce, true, 0x9a)] {
+        let mut connect = Connect::new(V5, "d");
+        connect.will = Some(Will { retain, ..Will::new("t", "", qos) });
+        let mut pair = Pair::connecting(connect, config.clone(), MachineConfig::default(), 3);
+        assert_eq!(pair.try_at_server().map(drop).map_err(|error| error.reason().byte()), Err(code));
+        assert_eq!(pair.said(), [0x20, 3, 0, code, 0]);
     }
 }
 

@@ -130,7 +130,7 @@ impl Machine {
         match Packet::decode(frame, Version::V311, &self.limits) {
             Ok(Packet::Connect(connect)) => {
                 self.asked(&connect);
-                Ok(Event::Connect(connect))
+                self.check_will(&connect).map(|()| Event::Connect(connect))
             }
             Ok(_) => Err(Error::NotConnected(crate::codec::PacketType::Connect)),
             Err(error) => {
@@ -148,6 +148,15 @@ impl Machine {
         self.peer = Peer::client(connect);
         self.nameless = connect.client_id.is_empty();
         self.state = State::Asked;
+    }
+
+    /// A will is a message that has yet to come, so that what holds for messages holds for it [MQTT-3.2.2-12, MQTT-3.2.2-13].
+    fn check_will(&self, connect: &Connect) -> Result<(), Error> {
+        match &connect.will {
+            Some(will) if will.qos > self.qos_max => Err(Error::Qos(will.qos.bits())),
+            Some(will) if will.retain && !self.config.retain_available => Err(Error::Retain),
+            _ => Ok(()),
+        }
     }
 
     /// The keep-alive in force, and what CONNACK has to say about it [MQTT-3.2.2-21].
