@@ -10,6 +10,8 @@ mod verb;
 pub use answer::Answer;
 pub(crate) use answer::condition;
 pub use frame::HttpMessage;
+#[cfg(feature = "client")]
+pub(crate) use frame::number;
 pub use verb::LockVerb;
 
 use http::HeaderValue;

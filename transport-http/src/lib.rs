@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "client")]
+mod client;
 mod codec;
 mod config;
 mod dialect;
@@ -9,10 +11,13 @@ mod error;
 #[cfg(feature = "server")]
 mod machine;
 mod problem;
+mod segments;
 #[cfg(feature = "server")]
 mod server;
 mod settlement;
 
+#[cfg(feature = "client")]
+pub use client::{ByteStream, ClientConfig, Dial, HttpClient, HttpClientBuilder, connect};
 pub use codec::HeaderError;
 pub use config::{HttpConfig, TokenKey};
 pub use dialect::{Answer, HttpDurability, HttpMessage, HttpQos, LockVerb, Poll, Push};

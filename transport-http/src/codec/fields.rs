@@ -319,7 +319,7 @@ const PROTOCOLS: [&str; 7] = ["mqtt", "amqp", "http", "ws", "xmpp", "memory", "h
 
 /// Whether it is a header that a server puts on a delivery: a bridge may hand it back, and it means nothing.
 fn is_servers(name: &str) -> bool {
-    const NAMES: [&str; 13] = [
+    const NAMES: [&str; 12] = [
         "address",
         "attempt",
         "backlog",
@@ -332,7 +332,6 @@ fn is_servers(name: &str) -> bool {
         "sender",
         "sender-protocol",
         "settled",
-        "outcome",
     ];
     NAMES.contains(&name) || name.starts_with("annotation-")
 }

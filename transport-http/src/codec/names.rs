@@ -31,6 +31,7 @@ names! {
     PRIORITY = "roadbed-priority",
     PROPERTIES = "roadbed-properties",
     QOS = "roadbed-qos",
+    REPEATED = "roadbed-repeated",
     REPLY_TO = "roadbed-reply-to",
     RETAIN = "roadbed-retain",
     RETAINED = "roadbed-retained",

@@ -1,6 +1,5 @@
 //! A message with its headers.
 
-use bytestring::ByteString;
 use http::{HeaderMap, HeaderValue};
 use roadbed_core::{
     Address, Delivery, DeliveryId, DeliveryInfo, Error, ErrorKind, Losses, Message, Payload, Qos, ReadContext, Result,
@@ -9,7 +8,7 @@ use roadbed_core::{
 
 use super::HttpQos;
 use crate::codec::fields::{self, Fields, PROPERTY_BYTES_MAX, Side};
-use crate::codec::{names, text};
+use crate::codec::names;
 
 /// The parts of a request or a response that carry a message.
 #[derive(Clone, Debug)]
@@ -102,11 +101,6 @@ fn read_info(headers: &HeaderMap, now: Time) -> Option<DeliveryInfo> {
 
 pub(crate) fn number<T: std::str::FromStr>(headers: &HeaderMap, name: http::HeaderName) -> Option<T> {
     headers.get(name)?.to_str().ok().and_then(fields::digits)
-}
-
-/// The text of a header, if it is there and is text.
-pub(crate) fn header_text(headers: &HeaderMap, name: http::HeaderName) -> Option<ByteString> {
-    headers.get(name).and_then(|value| text::from_value(value).ok())
 }
 
 fn hex(bytes: &[u8]) -> HeaderValue {

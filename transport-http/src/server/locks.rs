@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::body;
 use super::connection::Connection;
 use super::reply::{Failure, Reply, empty};
+use crate::codec::fields::TRUE;
 use crate::codec::names;
 use crate::dialect::{LockVerb, condition};
 use crate::machine::TokenError;
@@ -110,7 +111,12 @@ async fn settle(connection: &Connection, token: &str, head: &request::Parts, ver
         done.into_iter().next().ok_or_else(missing)?.result
     });
     match result {
-        Ok(Settled::Applied | Settled::Repeated) => Ok(empty(StatusCode::NO_CONTENT)),
+        Ok(Settled::Applied) => Ok(empty(StatusCode::NO_CONTENT)),
+        Ok(Settled::Repeated) => {
+            let mut reply = empty(StatusCode::NO_CONTENT);
+            reply.headers_mut().insert(names::REPEATED, TRUE);
+            Ok(reply)
+        }
         Ok(Settled::Renewed(until)) => {
             let mut reply = empty(StatusCode::NO_CONTENT);
             reply.headers_mut().insert(names::LOCK_UNTIL_MS, until.as_millis().into());

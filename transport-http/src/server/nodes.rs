@@ -8,10 +8,9 @@ use serde::de::DeserializeOwned;
 
 use super::connection::Connection;
 use super::locks::document;
-use super::reply::{Failure, Reply, empty, json};
+use super::reply::{Failure, Reply, json};
 use super::routes::address;
 use super::{Shared, poll};
-use crate::codec::names;
 use crate::codec::nodes::{ChangeDoc, ChangedDoc, DescriptionDoc, DocError, NodeDoc, PurgedDoc};
 
 /// Requests on the nodes of an endpoint, by one principal.
@@ -57,7 +56,7 @@ async fn put(connection: &Connection, name: &str, head: &request::Parts, doc: &N
     let before = nodes.find(&queue).await?;
     nodes.manage(Manage::Declare(queue.clone(), doc.settings())).await?;
     if let Some(bindings) = bindings {
-        let bound = nodes.follow(&queue, before.as_ref(), bindings).await;
+        let bound = nodes.follow(&queue, before.as_deref(), bindings).await;
         if bound.is_err() && before.is_none() {
             // A new queue that does not follow what it was made for would only be in the way.
             let _ = nodes.manage(Manage::Delete(queue.clone())).await;
@@ -100,8 +99,8 @@ pub(super) async fn describe(connection: &Connection, name: &str, head: &request
 
 pub(super) async fn delete(connection: &Connection, name: &str, head: &request::Parts) -> Result<Reply, Failure> {
     let (queue, nodes) = (queue(name)?, Nodes::of(connection, head).await?);
-    nodes.manage(Manage::Delete(queue)).await?;
-    Ok(empty(StatusCode::NO_CONTENT))
+    let (purged, _) = nodes.manage(Manage::Delete(queue)).await?;
+    Ok(json(StatusCode::OK, &PurgedDoc { purged }))
 }
 
 /// `DELETE /v1/messages/{address}`: all messages of a queue that nobody holds.
@@ -109,15 +108,6 @@ pub(super) async fn purge(connection: &Connection, path: &str, head: &request::P
     let (queue, nodes) = (poll::queue(path)?, Nodes::of(connection, head).await?);
     let (purged, _) = nodes.manage(Manage::Purge(queue)).await?;
     Ok(json(StatusCode::OK, &PurgedDoc { purged }))
-}
-
-/// `HEAD /v1/messages/{address}`: how many there are; nothing is taken.
-pub(super) async fn backlog(connection: &Connection, path: &str, head: &request::Parts) -> Result<Reply, Failure> {
-    let (queue, nodes) = (poll::queue(path)?, Nodes::of(connection, head).await?);
-    let available = nodes.describe(&queue).await?.available;
-    let mut reply = empty(StatusCode::OK);
-    reply.headers_mut().insert(names::BACKLOG, available.into());
-    Ok(reply)
 }
 
 /// The queue with this name; `$dead/NAME` is the queue of NAME's dead letters.
@@ -176,7 +166,7 @@ impl<'a> Nodes<'a> {
     async fn follow(
         &self,
         queue: &Address,
-        before: Option<&Box<NodeDescription>>,
+        before: Option<&NodeDescription>,
         now: Vec<Binding>,
     ) -> Result<(), Failure> {
         let before = before.map_or(&[][..], |node| &node.bindings);

@@ -36,17 +36,17 @@ pub(super) async fn poll(connection: &Connection, path: &str, head: &request::Pa
     let attachment = connection.attachments.get(shared, &head.headers, now).await?;
     check_interval(connection, &attachment, &queue, now)?;
 
-    let max = query.max.unwrap_or(1).min(shared.config.page_max.max(1));
+    let (paged, max) = (query.max.is_some(), query.max.unwrap_or(1).min(shared.config.page_max.max(1)));
     let held = Held::read(connection, head);
-    let consumer = attachment.session.consumer(terms(queue, query.lock_secs, connection)).await;
+    let consumer = attachment.session.consumer(terms(queue, query, connection)).await;
     let (consumer, _) = consumer.map_err(|error| fail(connection, &attachment, &error))?;
     let mut taken = Taken { consumer: Some(consumer), handles: Vec::new(), attachment };
     let deliveries = taken.take(connection, max, held.as_ref()).await?;
 
     let now = shared.clock.now();
-    let mut reply = match (&deliveries[..], query.max) {
+    let mut reply = match (&deliveries[..], paged) {
         ([], _) => nothing(connection, head.version),
-        ([delivery], None) => single(connection, delivery, taken, now),
+        ([delivery], false) => single(connection, delivery, taken, now),
         (page, _) => many(connection, page, taken, now),
     };
     let headers = reply.headers_mut();
@@ -54,6 +54,17 @@ pub(super) async fn poll(connection: &Connection, path: &str, head: &request::Pa
     if let Some(held) = held {
         headers.insert(names::PREFERENCE_APPLIED, held.applied());
     }
+    Ok(reply)
+}
+
+/// `HEAD`: how many messages there are. Nothing is taken; who may not poll is told so.
+pub(super) async fn backlog(connection: &Connection, path: &str, head: &request::Parts) -> Result<Reply, Failure> {
+    let (shared, queue) = (&*connection.shared, queue(path)?);
+    let attachment = connection.attachments.get(shared, &head.headers, shared.clock.now()).await?;
+    let consumer = attachment.session.consumer(terms(queue, PollQuery::read(&head.uri)?, connection)).await;
+    let (consumer, _) = consumer.map_err(|error| fail(connection, &attachment, &error))?;
+    let mut reply = empty(StatusCode::OK);
+    reply.headers_mut().insert(names::BACKLOG, consumer.backlog().into());
     Ok(reply)
 }
 
@@ -85,11 +96,12 @@ fn check_interval(connection: &Connection, attachment: &Attachment, queue: &Addr
     })
 }
 
-fn terms(queue: Address, lock_secs: Option<u64>, connection: &Connection) -> ConsumerTerms {
+fn terms(queue: Address, query: PollQuery, connection: &Connection) -> ConsumerTerms {
     let config = &connection.shared.config;
-    let lock_ms = lock_secs.map_or(config.lock_ms, |secs| secs.saturating_mul(1000)).min(config.lock_ms_max);
+    let lock_ms = query.lock_secs.map_or(config.lock_ms, |secs| secs.saturating_mul(1000)).min(config.lock_ms_max);
     ConsumerTerms {
         node: Node::Address(queue),
+        name: query.link,
         hold: Hold::Lease(ms(lock_ms)),
         // A lock is settled once: HTTP has no second half.
         qos_max: Qos::AtLeastOnce,

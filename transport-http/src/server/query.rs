@@ -1,10 +1,14 @@
 //! What a request asks for beside its path.
 
+use bytestring::ByteString;
 use http::{HeaderMap, Uri};
 
 use super::reply::Failure;
 use crate::codec::fields::digits;
-use crate::codec::names;
+use crate::codec::{names, text};
+
+/// The longest name of a link, in bytes.
+const LINK_BYTES_MAX: usize = 255;
 
 /// The parameters of a poll.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -13,6 +17,8 @@ pub(super) struct PollQuery {
     pub(super) max: Option<u32>,
     /// `lock=SECONDS`.
     pub(super) lock_secs: Option<u64>,
+    /// `link=NAME`: whom `undeliverable_here` excludes.
+    pub(super) link: Option<ByteString>,
 }
 
 impl PollQuery {
@@ -23,7 +29,8 @@ impl PollQuery {
             match name {
                 "max" => query.max = Some(positive(value, "max is the number of messages of a page, 1 or more")?),
                 "lock" => query.lock_secs = Some(positive(value, "lock is a number of seconds, 1 or more")?),
-                _ => return Err(Failure::invalid(format!("{name:?} is unknown: a poll has max and lock"))),
+                "link" => query.link = Some(link(value)?),
+                _ => return Err(Failure::invalid(format!("{name:?} is unknown: a poll has max, lock and link"))),
             }
         }
         Ok(query)
@@ -38,6 +45,11 @@ pub(super) fn wait_secs(headers: &HeaderMap) -> Option<u64> {
         let (name, value) = preference.split(';').next()?.split_once('=')?;
         name.trim().eq_ignore_ascii_case("wait").then(|| digits(value.trim().trim_matches('"')))?
     })
+}
+
+fn link(text: &str) -> Result<ByteString, Failure> {
+    let name = text::decode(text.as_bytes()).ok().filter(|name| (1..=LINK_BYTES_MAX).contains(&name.len()));
+    name.ok_or_else(|| Failure::invalid("link is a name of 1 to 255 bytes, percent-encoded"))
 }
 
 fn positive<T: std::str::FromStr + PartialEq + Default>(text: &str, rule: &'static str) -> Result<T, Failure> {
@@ -69,9 +81,11 @@ mod tests {
     #[test]
     fn parameters_are_known_or_refused() {
         let read = |uri: &'static str| PollQuery::read(&Uri::from_static(uri));
-        assert_eq!(read("/?max=5&lock=9").unwrap(), PollQuery { max: Some(5), lock_secs: Some(9) });
+        assert_eq!(read("/?max=5&lock=9").unwrap(), PollQuery { max: Some(5), lock_secs: Some(9), link: None });
         assert_eq!(read("/").unwrap(), PollQuery::default());
-        for wrong in ["/?max=0", "/?max=", "/?max=-1", "/?lock=1.5", "/?mux=5", "/?max=99999999999"] {
+        for wrong in
+            ["/?max=0", "/?max=", "/?max=-1", "/?lock=1.5", "/?mux=5", "/?link=", "/?link=%f", "/?max=99999999999"]
+        {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }

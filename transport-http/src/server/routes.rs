@@ -108,7 +108,7 @@ impl Routes {
         match (found.value, method) {
             (Route::Messages, "POST") => post::post(connection, param("address"), head, body).await,
             (Route::Messages, "GET") => poll::poll(connection, param("address"), head).await,
-            (Route::Messages, "HEAD") => nodes::backlog(connection, param("address"), head).await,
+            (Route::Messages, "HEAD") => poll::backlog(connection, param("address"), head).await,
             (Route::Messages, _) => nodes::purge(connection, param("address"), head).await,
             (Route::Lock, _) => locks::complete(connection, param("token"), head).await,
             (Route::Verb, _) => locks::verb(connection, param("token"), param("verb"), head, body).await,

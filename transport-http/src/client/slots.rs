@@ -1,0 +1,96 @@
+//! The unsettled deliveries of a consumer.
+
+use std::collections::VecDeque;
+
+use roadbed_core::Handle;
+
+/// Lock tokens by slot, reused first in, first out.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    entries: Vec<Entry>,
+    free: VecDeque<u16>,
+    max: u16,
+}
+
+#[derive(Debug)]
+struct Entry {
+    generation: u64,
+    token: Option<String>,
+}
+
+impl Slots {
+    pub(super) fn new(max: u16) -> Self {
+        Self { entries: Vec::new(), free: VecDeque::new(), max: max.max(1) }
+    }
+
+    /// How many more there is room for.
+    pub(super) fn free(&self) -> u16 {
+        let used = self.entries.len() - self.free.len();
+        self.max.saturating_sub(u16::try_from(used).unwrap_or(u16::MAX))
+    }
+
+    /// Takes a slot; `None` if there is none.
+    pub(super) fn insert(&mut self, token: String) -> Option<Handle> {
+        if self.entries.len() < usize::from(self.max) {
+            self.entries.push(Entry { generation: 1, token: Some(token) });
+            return Handle::new(u16::try_from(self.entries.len()).ok()?, 1);
+        }
+        let slot = self.free.pop_front()?;
+        let entry = &mut self.entries[usize::from(slot) - 1];
+        entry.generation += 1;
+        entry.token = Some(token);
+        Handle::new(slot, entry.generation)
+    }
+
+    /// The token of whoever is in the slot, if it is who is meant.
+    pub(super) fn find(&self, handle: Handle) -> Option<&String> {
+        let entry = self.entries.get(usize::from(handle.slot()) - 1)?;
+        let meant = handle.generation() == 0 || handle.generation() == entry.generation;
+        entry.token.as_ref().filter(|_| meant)
+    }
+
+    pub(super) fn remove(&mut self, handle: Handle) {
+        if self.find(handle).is_some() {
+            self.entries[usize::from(handle.slot()) - 1].token = None;
+            self.free.push_back(handle.slot());
+        }
+    }
+
+    /// Everything that is held.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Handle, &String)> {
+        self.entries
+            .iter()
+            .zip(1..)
+            .filter_map(|(entry, slot)| Some((Handle::new(slot, entry.generation)?, entry.token.as_ref()?)))
+    }
+
+    /// Empties every slot.
+    pub(super) fn drain(&mut self) -> Vec<(Handle, String)> {
+        let held: Vec<_> = self.iter().map(|(handle, token)| (handle, token.clone())).collect();
+        held.iter().for_each(|(handle, _)| self.remove(*handle));
+        held
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_handle_opens_nothing() {
+        let mut slots = Slots::new(2);
+        let one = slots.insert("1".into()).unwrap();
+        let two = slots.insert("2".into()).unwrap();
+        assert_eq!((slots.insert("3".into()), slots.free()), (None, 0));
+        slots.remove(one);
+        assert_eq!(slots.find(one), None);
+        let three = slots.insert("3".into()).unwrap();
+        assert_eq!((three.slot(), slots.find(one)), (one.slot(), None));
+        assert_eq!(slots.find(three).unwrap(), "3");
+        assert_eq!(slots.find(Handle::new(two.slot(), 0).unwrap()).unwrap(), "2");
+        slots.remove(one);
+        assert_eq!(slots.drain().len(), 2);
+        assert_eq!(slots.free(), 2);
+        assert_eq!(slots.find(Handle::new(9, 0).unwrap()), None);
+    }
+}
