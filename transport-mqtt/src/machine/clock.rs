@@ -23,7 +23,7 @@ enum Task {
     Listen(Duration),
     /// Client: look twice per keep-alive whether a ping is needed.
     Ping {
-        half: Duration,
+        interval: Duration,
         timeout: Duration,
         asked: Option<Time>,
     },
@@ -42,7 +42,7 @@ impl Clock {
         Self { deadline: Some(now + timeout), heard: now, sent: false, task: Task::Handshake }
     }
 
-    /// A server waits one and a half times the keep-alive [MQTT-3.1.2-22].
+    /// A server waits one and a interval times the keep-alive [MQTT-3.1.2-22].
     pub(crate) fn listen(now: Time, keep_alive_secs: u16) -> Self {
         let wait = Duration::from_millis(u64::from(keep_alive_secs) * 1500);
         Self::run(now, keep_alive_secs, wait, Task::Listen(wait))
@@ -50,8 +50,9 @@ impl Clock {
 
     /// A client pings so that neither direction is ever silent for a whole keep-alive [MQTT-3.1.2-20].
     pub(crate) fn ping(now: Time, keep_alive_secs: u16, timeout: Duration) -> Self {
-        let half = Duration::from_millis(u64::from(keep_alive_secs) * 500);
-        Self::run(now, keep_alive_secs, half, Task::Ping { half, timeout, asked: None })
+        // A packet just after a look is seen by the next one, so that the longest silence is two intervals.
+        let interval = Duration::from_millis(u64::from(keep_alive_secs) * 400);
+        Self::run(now, keep_alive_secs, interval, Task::Ping { interval, timeout, asked: None })
     }
 
     fn run(now: Time, keep_alive_secs: u16, first: Duration, task: Task) -> Self {
@@ -87,24 +88,24 @@ impl Clock {
             Task::Handshake => return Err(Error::ConnectTimeout),
             Task::Listen(wait) if (self.heard + wait).has_passed(now) => return Err(Error::KeepAlive),
             Task::Listen(wait) => self.deadline = Some(self.heard + wait),
-            Task::Ping { half, timeout, asked } => return self.tick(now, half, timeout, asked),
+            Task::Ping { interval, timeout, asked } => return self.tick(now, interval, timeout, asked),
         }
         Ok(Due::Nothing)
     }
 
-    fn tick(&mut self, now: Time, half: Duration, timeout: Duration, asked: Option<Time>) -> Result<Due, Error> {
+    fn tick(&mut self, now: Time, interval: Duration, timeout: Duration, asked: Option<Time>) -> Result<Due, Error> {
         // Whatever came since the question is as good as its answer.
         let asked = asked.filter(|&asked| self.heard < asked);
         if asked.is_some_and(|asked| (asked + timeout).has_passed(now)) {
             return Err(Error::PingTimeout);
         }
-        let silent = !self.sent || (self.heard + half).has_passed(now);
+        let silent = !self.sent || (self.heard + interval).has_passed(now);
         let due = if silent && asked.is_none() { Due::Ping } else { Due::Nothing };
         let asked = if due == Due::Ping { Some(now) } else { asked };
         self.sent = false;
-        self.task = Task::Ping { half, timeout, asked };
+        self.task = Task::Ping { interval, timeout, asked };
         let answer_by = asked.map_or(Time::MAX, |asked| asked + timeout);
-        self.deadline = Some(answer_by.min(now + half));
+        self.deadline = Some(answer_by.min(now + interval));
         Ok(due)
     }
 }
