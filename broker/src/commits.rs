@@ -1,0 +1,140 @@
+//! The way to the store and back: jobs that follow a commit, in the order of submission.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+
+use roadbed_core::CopyId;
+
+use crate::broker::Shared;
+use crate::lock;
+use crate::store::{Expect, Op, Store, StoreError, Unit, UnitId};
+
+/// What follows a commit, or its failure.
+pub(crate) type Then = Box<dyn FnOnce(&Shared, Result<(), StoreError>) + Send>;
+
+pub(crate) struct Commits {
+    inner: Mutex<Inner>,
+    /// Copies that have come to their end, for which nobody waits.
+    retired: Mutex<Vec<CopyId>>,
+    waker: Waker,
+}
+
+struct Inner {
+    store: Box<dyn Store>,
+    next: UnitId,
+    jobs: VecDeque<Job>,
+    answers: Vec<(UnitId, Result<(), StoreError>)>,
+    /// Somebody is doing the jobs.
+    busy: bool,
+}
+
+struct Job {
+    unit: Option<UnitId>,
+    answer: Option<Result<(), StoreError>>,
+    then: Then,
+}
+
+/// Wakes by doing the jobs, in the thread that wakes.
+struct Pump(Weak<Shared>);
+
+impl Wake for Pump {
+    fn wake(self: Arc<Self>) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.commits.pump(&shared);
+        }
+    }
+}
+
+impl fmt::Debug for Commits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Commits")
+    }
+}
+
+impl Commits {
+    pub(crate) fn new(store: Box<dyn Store>, shared: Weak<Shared>) -> Self {
+        let inner = Inner { store, next: 1, jobs: VecDeque::new(), answers: Vec::new(), busy: false };
+        let waker = Waker::from(Arc::new(Pump(shared)));
+        Self { inner: Mutex::new(inner), retired: Mutex::default(), waker }
+    }
+
+    /// Submits one unit, made while no other can be submitted, so that its positions are in the order of submission.
+    pub(crate) fn submit(&self, shared: &Shared, make: impl FnOnce() -> (Vec<Expect>, Vec<Op>), then: Then) {
+        let mut inner = lock(&self.inner);
+        let (expects, mut ops) = make();
+        ops.extend(std::mem::take(&mut *lock(&self.retired)).into_iter().map(|copy| Op::Retire { copy }));
+        let id = inner.next;
+        inner.next += 1;
+        inner.store.submit(&mut vec![Unit { id, expects, ops }]);
+        inner.jobs.push_back(Job { unit: Some(id), answer: None, then });
+        drop(inner);
+        shared.meters.store_units.one();
+        self.pump(shared);
+    }
+
+    /// Does `then` after everything that was submitted before.
+    pub(crate) fn after(&self, shared: &Shared, then: Then) {
+        lock(&self.inner).jobs.push_back(Job { unit: None, answer: Some(Ok(())), then });
+        self.pump(shared);
+    }
+
+    /// The copy has come to its end; the store is told with the next unit or [`flush`](Self::flush).
+    pub(crate) fn retire_later(&self, copy: CopyId) {
+        lock(&self.retired).push(copy);
+    }
+
+    /// Tells the store what nobody waits for.
+    pub(crate) fn flush(&self, shared: &Shared) {
+        if !lock(&self.retired).is_empty() {
+            self.submit(shared, Default::default, Box::new(|_, _| {}));
+        }
+    }
+
+    /// What is kept under these names.
+    pub(crate) fn with_store<T>(&self, read: impl FnOnce(&mut dyn Store) -> T) -> T {
+        read(&mut *lock(&self.inner).store)
+    }
+
+    fn pump(&self, shared: &Shared) {
+        let mut inner = lock(&self.inner);
+        if inner.busy {
+            return;
+        }
+        inner.busy = true;
+        loop {
+            let ready = inner.ready(&self.waker, shared);
+            if ready.is_empty() {
+                inner.busy = false;
+                return;
+            }
+            drop(inner);
+            for job in ready {
+                (job.then)(shared, job.answer.unwrap_or(Ok(())));
+            }
+            inner = lock(&self.inner);
+        }
+    }
+}
+
+impl Inner {
+    /// Takes the jobs whose turn has come.
+    fn ready(&mut self, waker: &Waker, shared: &Shared) -> Vec<Job> {
+        let mut cx = Context::from_waker(waker);
+        while let Poll::Ready(1..) = self.store.poll_commits(&mut cx, &mut self.answers) {}
+        let mut answers = std::mem::take(&mut self.answers);
+        let mut jobs = self.jobs.iter_mut().filter(|job| job.answer.is_none());
+        for (id, answer) in answers.drain(..) {
+            shared.meters.store_failures.add(u64::from(answer.is_err()));
+            let job = jobs.next();
+            debug_assert!(job.as_ref().is_some_and(|job| job.unit == Some(id)), "answers come in order");
+            if let Some(job) = job {
+                job.answer = Some(answer);
+            }
+        }
+        self.answers = answers;
+        let count = self.jobs.iter().take_while(|job| job.answer.is_some()).count();
+        self.jobs.drain(..count).collect()
+    }
+}

@@ -1,0 +1,63 @@
+//! Links on which messages are received.
+
+mod mail;
+mod queue;
+
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use roadbed_core::{Done, Error, ErrorKind, Result};
+
+use crate::lock;
+pub(crate) use mail::MailConsumer;
+pub(crate) use queue::QueueConsumer;
+
+/// Answers to settlements: those of now, and those that wait for the store.
+#[derive(Debug, Default)]
+struct Answers {
+    inner: Option<Arc<Mutex<AnswersInner>>>,
+}
+
+#[derive(Debug, Default)]
+struct AnswersInner {
+    dones: Vec<Done>,
+    waker: Option<Waker>,
+}
+
+impl Answers {
+    /// Where the answers of one batch go.
+    fn sink(&mut self) -> Arc<Mutex<AnswersInner>> {
+        self.inner.get_or_insert_default().clone()
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>, into: &mut Vec<Done>) -> Poll<Result<usize>> {
+        let mut inner = lock(self.inner.get_or_insert_default());
+        let count = inner.dones.len();
+        into.append(&mut inner.dones);
+        if count > 0 {
+            return Poll::Ready(Ok(count));
+        }
+        match &mut inner.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+fn give(sink: &Mutex<AnswersInner>, mut dones: Vec<Done>) {
+    if dones.is_empty() {
+        return;
+    }
+    let mut inner = lock(sink);
+    inner.dones.append(&mut dones);
+    let waker = inner.waker.take();
+    drop(inner);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+fn closed(operation: &'static str) -> Error {
+    Error::new(ErrorKind::Closed, operation).detail("the session is not here any more")
+}

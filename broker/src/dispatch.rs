@@ -1,0 +1,203 @@
+//! Where one message goes, decided as a whole before any of it happens: a fan-out is one commit.
+
+use std::sync::Arc;
+
+use roadbed_core::{Condition, Durability, Message, Outcome, Qos};
+
+use crate::broker::Shared;
+use crate::entry::Entry;
+use crate::mailbox::SessionCore;
+use crate::queue::Queue;
+use crate::router::{Group, Route, Target};
+use crate::store::{NewCopy, Op, Row, RowKey};
+
+/// What became of a message that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Every destination took its copy.
+    Taken,
+    /// The address is valid, and nothing is bound to it.
+    Unrouted,
+    /// Nobody is to blame: a live message found nobody, or the store is not there.
+    Released(Condition),
+    /// It is refused.
+    Refused(Condition),
+}
+
+impl Verdict {
+    pub(crate) fn outcome(self) -> (Outcome, Option<Condition>) {
+        match self {
+            Self::Taken => (Outcome::Accepted, None),
+            Self::Unrouted => (Outcome::Released, Some(Condition::NoRoute)),
+            Self::Released(condition) => (Outcome::Released, Some(condition)),
+            Self::Refused(condition) => (Outcome::rejected(condition), Some(condition)),
+        }
+    }
+}
+
+/// One message on its way to all of its destinations. Room in queues is reserved; given back if the plan is dropped.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    message: Message,
+    copies: Vec<Planned>,
+    retain: Option<Qos>,
+    /// Something of it is for the store.
+    pub(crate) stored: bool,
+    unrouted: bool,
+}
+
+#[derive(Debug)]
+struct Planned {
+    to: To,
+    qos: Qos,
+    durable: bool,
+    seq: Option<u64>,
+}
+
+#[derive(Debug)]
+enum To {
+    Session { session: Arc<SessionCore>, retained: bool, ids: Option<Arc<[u32]>>, group: Option<Arc<Group>> },
+    Queue { queue: Arc<Queue>, reserved: bool },
+}
+
+impl Plan {
+    /// Finds a place for every copy, or says why there is none.
+    pub(crate) fn new(shared: &Shared, route: &Route, message: &Message, qos: Qos, from: u64) -> Result<Self, Verdict> {
+        let retain = message.retain().then_some(qos);
+        let mut plan = Self { message: message.clone(), copies: Vec::new(), retain, stored: false, unrouted: false };
+        if message.live() {
+            plan.add_live(route, from)?;
+            return Ok(plan);
+        }
+        for target in &route.targets {
+            plan.add(shared, target, qos, from)?;
+        }
+        plan.unrouted = route.targets.is_empty() && retain.is_none();
+        plan.stored = message.durability() == Durability::Stored
+            && (plan.copies.iter().any(|copy| copy.durable) || retain.is_some());
+        Ok(plan)
+    }
+
+    fn add(&mut self, shared: &Shared, target: &Target, qos: Qos, from: u64) -> Result<(), Verdict> {
+        let stored = self.message.durability() == Durability::Stored;
+        let (to, qos) = match target {
+            Target::Session(to) if to.no_local && from == to.session.id => return Ok(()),
+            Target::Session(to) => {
+                let (session, ids) = (to.session.clone(), to.ids.clone());
+                let retained = to.retain_as_published && self.message.retain();
+                (To::Session { session, retained, ids, group: None }, qos.min(to.qos_max))
+            }
+            Target::Queue(queue, qos_max) => {
+                queue.reserve(shared, &self.message).map_err(Verdict::Refused)?;
+                (To::Queue { queue: queue.clone(), reserved: true }, qos.min(*qos_max))
+            }
+            Target::Group(group) => {
+                let Some(member) = group.choose() else { return Ok(()) };
+                let retained = member.retain_as_published && self.message.retain();
+                let ids = member.id.map(|id| Arc::from([id]));
+                let to = To::Session { session: member.session, retained, ids, group: Some(group.clone()) };
+                (to, qos.min(member.qos_max))
+            }
+        };
+        let durable = stored
+            && match &to {
+                To::Session { session, .. } => qos > Qos::AtMostOnce && session.is_durable(),
+                To::Queue { .. } => true,
+            };
+        self.copies.push(Planned { to, qos, durable, seq: None });
+        Ok(())
+    }
+
+    /// Only to consumers that are attached and have credit now, and at most once.
+    fn add_live(&mut self, route: &Route, from: u64) -> Result<(), Verdict> {
+        let mut why = Condition::NoConsumer;
+        for target in &route.targets {
+            let live = match target {
+                Target::Session(to) if to.no_local && from == to.session.id => continue,
+                Target::Session(to) => to.session.live().map(|()| {
+                    let (session, ids) = (to.session.clone(), to.ids.clone());
+                    To::Session { session, retained: false, ids, group: None }
+                }),
+                Target::Queue(queue, _) => queue.live().map(|()| To::Queue { queue: queue.clone(), reserved: false }),
+                Target::Group(group) => group.choose().ok_or(Condition::NoConsumer).and_then(|member| {
+                    member.session.live()?;
+                    let (session, group) = (member.session, Some(group.clone()));
+                    Ok(To::Session { session, retained: false, ids: None, group })
+                }),
+            };
+            match live {
+                Ok(to) => self.copies.push(Planned { to, qos: Qos::AtMostOnce, durable: false, seq: None }),
+                Err(Condition::Busy) => why = Condition::Busy,
+                Err(_) => {}
+            }
+        }
+        if self.copies.is_empty() { Err(Verdict::Released(why)) } else { Ok(()) }
+    }
+
+    /// What the store is told. Takes positions, so only while nothing else can be submitted.
+    pub(crate) fn ops(&mut self, shared: &Shared, ops: &mut Vec<Op>) {
+        let mut copies = Vec::new();
+        for planned in self.copies.iter_mut().filter(|planned| planned.durable) {
+            let (copy, retained, bindings) = match &planned.to {
+                To::Session { session, retained, ids, .. } => {
+                    let Some(copy) = session.take_copy_id() else { continue };
+                    (copy, *retained, ids.as_deref().map_or_else(Vec::new, <[u32]>::to_vec))
+                }
+                To::Queue { queue, .. } => (queue.copy_id(queue.take_seq()), false, Vec::new()),
+            };
+            planned.seq = Some(copy.seq);
+            copies.push(NewCopy { copy, qos: planned.qos, retained, bindings });
+        }
+        if !copies.is_empty() {
+            ops.push(Op::Enqueue { message: self.message.clone(), at: shared.now(), copies });
+        }
+        if let (Some(qos), Durability::Stored) = (self.retain, self.message.durability()) {
+            let key = RowKey::Retained(self.message.address().clone());
+            ops.push(match self.message.payload().is_empty() {
+                true => Op::Delete(key),
+                false => Op::Put(key, Row::Retained(self.message.clone(), qos)),
+            });
+        }
+    }
+
+    /// What the sender is told when it is done.
+    pub(crate) fn verdict(&self) -> Verdict {
+        if self.unrouted { Verdict::Unrouted } else { Verdict::Taken }
+    }
+
+    /// Does it.
+    pub(crate) fn apply(mut self, shared: &Shared) {
+        if let Some(qos) = self.retain {
+            shared.retained.set(shared, &self.message, qos);
+        }
+        for planned in std::mem::take(&mut self.copies) {
+            let Planned { to, qos, seq, .. } = planned;
+            match to {
+                To::Session { session, retained, ids, group } => {
+                    let mut entry = Entry::new(self.message.clone(), qos, retained);
+                    if let Some(seq) = seq {
+                        entry.set_stored();
+                        entry.seq = seq as u32;
+                    }
+                    let ids = ids.as_deref().unwrap_or_default();
+                    match group {
+                        Some(group) => session.push_shared(shared, &group, entry, ids.first().copied()),
+                        // A full queue has counted what it dropped.
+                        None => drop(session.push_entry(shared, entry, ids)),
+                    }
+                }
+                To::Queue { queue, reserved } => queue.put(shared, &self.message, qos, seq, reserved),
+            }
+        }
+    }
+}
+
+impl Drop for Plan {
+    fn drop(&mut self) {
+        for planned in &self.copies {
+            if let To::Queue { queue, reserved: true } = &planned.to {
+                queue.unreserve(&self.message);
+            }
+        }
+    }
+}

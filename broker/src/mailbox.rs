@@ -1,0 +1,425 @@
+//! A session's own queue: what its bindings bring, and what it has not settled.
+//!
+//! Publishers push into it, the session's consumer takes out of it; each takes the one small lock once per batch.
+
+mod bind;
+mod receive;
+mod settle;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Waker;
+use std::time::Duration;
+
+use bytestring::ByteString;
+use roadbed_core::{
+    Binding, Condition, CopyId, Origin, Outgoing, Qos, QueueId, Scope, SessionEvent, Time, TxnId, Will,
+};
+
+use crate::broker::Shared;
+use crate::entry::{Entry, Extra};
+use crate::inflight::Slab;
+use crate::keys::Keys;
+use crate::lock;
+use crate::queue::Link;
+use crate::router::{Group, Readiness, Subscriber};
+
+pub(crate) use settle::{Effects, enlisted, run_step};
+
+/// What a session is, apart from its connection.
+#[derive(Debug)]
+pub(crate) struct SessionCore {
+    pub(crate) id: u64,
+    pub(crate) name: Option<ByteString>,
+    pub(crate) origin: Arc<Origin>,
+    pub(crate) scope: Scope,
+    queue: AtomicU32,
+    /// Grows at each takeover and resumption: what an older connection does counts no more. Changed under the lock.
+    epoch: AtomicU32,
+    pub(crate) inner: Mutex<Inner>,
+    pub(crate) keys: Mutex<Option<Box<Keys>>>,
+}
+
+/// The session's own queue and slab, behind its lock.
+#[derive(Debug, Default)]
+pub(crate) struct Inner {
+    pub(crate) ring: VecDeque<Entry>,
+    pub(crate) slab: Slab,
+    pub(crate) waker: Option<Waker>,
+    pub(crate) event_waker: Option<Waker>,
+    pub(crate) bindings: Vec<Bound>,
+    pub(crate) cold: Option<Box<Cold>>,
+    pub(crate) next_seq: u64,
+    pub(crate) bytes: usize,
+    reported: usize,
+    pub(crate) credit: u32,
+    pub(crate) window: u16,
+    pub(crate) drain: bool,
+    /// A consumer of the session's own queue is attached.
+    pub(crate) attached: bool,
+    /// The session counts as connected.
+    pub(crate) connected: bool,
+    /// The session is no more; nothing is kept for it.
+    pub(crate) ended: bool,
+    /// The queue's number, if stored copies stay stored, since the session outlives its connection.
+    pub(crate) durable: Option<QueueId>,
+    /// Every delivery comes with its info.
+    pub(crate) info: bool,
+    /// How long the session is kept after its connection ends.
+    pub(crate) expiry: Duration,
+    pub(crate) linger: Duration,
+    /// The last receive stopped for want of credit or of slots.
+    blocked: bool,
+}
+
+/// A binding of the session's own queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Bound {
+    pub(crate) binding: Binding,
+    /// For a filter of queues: the session competes for them.
+    pub(crate) competes: bool,
+}
+
+/// What few sessions have.
+#[derive(Debug, Default)]
+pub(crate) struct Cold {
+    pub(crate) events: VecDeque<SessionEvent>,
+    pub(crate) links: Vec<Arc<Link>>,
+    pub(crate) ready: VecDeque<Arc<Link>>,
+    /// The shared groups that have brought copies; an entry's `share` is an index plus one.
+    pub(crate) shares: Vec<Arc<Group>>,
+    pub(crate) will: Option<Will>,
+    pub(crate) grant_txn: Option<TxnId>,
+    /// The strongest assurance that the session's consumer takes.
+    pub(crate) qos_max: Option<Qos>,
+    /// What is due when the connection is gone.
+    pub(crate) life: Option<Life>,
+}
+
+/// What is due for a session whose connection is gone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Life {
+    /// The session counts as connected until then.
+    pub(crate) linger_until: Time,
+    pub(crate) will_at: Option<Time>,
+    pub(crate) expires_at: Time,
+}
+
+/// How many bytes a session may differ from what it has told the broker's budget.
+const REPORT_EVERY: usize = 64 << 10;
+/// A ring that once had more entries than this gives its memory back when it is empty.
+const RING_KEEP: usize = 256;
+
+impl SessionCore {
+    pub(crate) fn new(id: u64, name: Option<ByteString>, origin: Arc<Origin>, scope: Scope, window: u16) -> Self {
+        let inner = Inner { window, connected: true, ..Inner::default() };
+        let keys = Mutex::new(None);
+        let (queue, epoch) = (AtomicU32::new(0), AtomicU32::new(1));
+        Self { id, name, origin, scope, queue, epoch, inner: Mutex::new(inner), keys }
+    }
+
+    /// Which connection the session has now.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// The session has a new connection, or none; the older ones count no more. Under the lock.
+    pub(crate) fn next_epoch(&self, _locked: &mut Inner) -> u32 {
+        self.epoch.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// The number of the session's own queue, given on first use.
+    pub(crate) fn queue_id(&self, shared: &Shared) -> QueueId {
+        match self.queue.load(Ordering::Acquire) {
+            0 => {
+                let fresh = shared.next_queue_id();
+                let taken = self.queue.compare_exchange(0, fresh.0, Ordering::AcqRel, Ordering::Acquire);
+                taken.map_or_else(QueueId, |_| fresh)
+            }
+            id => QueueId(id),
+        }
+    }
+
+    pub(crate) fn set_queue_id(&self, id: QueueId) {
+        self.queue.store(id.0, Ordering::Release);
+    }
+
+    pub(crate) fn has_queue_id(&self, id: QueueId) -> bool {
+        self.queue.load(Ordering::Acquire) == id.0 && id.0 != 0
+    }
+
+    /// Whether stored copies in the session's own queue stay stored.
+    pub(crate) fn is_durable(&self) -> bool {
+        lock(&self.inner).durable.is_some()
+    }
+
+    /// The next position of a durable session's queue, for a copy that the store is told of first.
+    pub(crate) fn take_copy_id(&self) -> Option<CopyId> {
+        let mut inner = lock(&self.inner);
+        let queue = inner.durable?;
+        Some(CopyId { queue, seq: inner.take_seq() })
+    }
+
+    /// Puts a run of messages of one address into the queue.
+    pub(crate) fn push_run(&self, shared: &Shared, to: &Subscriber, run: &[Outgoing], parked: &mut Parked, from: u64) {
+        if to.no_local && from == self.id {
+            return;
+        }
+        let mut inner = lock(&self.inner);
+        for (n, outgoing) in run.iter().enumerate() {
+            let qos = outgoing.qos.min(to.qos_max);
+            inner.push(shared, &outgoing.message, qos, to, parked, n);
+        }
+        inner.report(shared);
+        let waker = if inner.ring.is_empty() { None } else { inner.waker.take() };
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Puts one copy, ready-made, into the queue.
+    pub(crate) fn push_entry(&self, shared: &Shared, entry: Entry, bindings: &[u32]) -> Result<(), Condition> {
+        let mut inner = lock(&self.inner);
+        let pushed = inner.push_entry(shared, entry, bindings);
+        inner.report(shared);
+        let waker = inner.waker.take();
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        pushed
+    }
+
+    /// Puts a copy that came by a shared binding into the queue.
+    pub(crate) fn push_shared(&self, shared: &Shared, group: &Arc<Group>, mut entry: Entry, id: Option<u32>) {
+        let mut inner = lock(&self.inner);
+        let shares = &mut inner.cold().shares;
+        let at = shares.iter().position(|known| Arc::ptr_eq(known, group)).unwrap_or_else(|| {
+            shares.push(group.clone());
+            shares.len() - 1
+        });
+        entry.share = u16::try_from(at + 1).unwrap_or(0);
+        drop(inner);
+        // A full queue has counted what it dropped.
+        let _ = self.push_entry(shared, entry, id.as_slice());
+    }
+
+    /// How well the session could take a message now.
+    pub(crate) fn readiness(&self) -> Readiness {
+        let inner = lock(&self.inner);
+        if inner.ended {
+            Readiness::Ended
+        } else if !inner.connected || !inner.attached {
+            Readiness::Offline
+        } else if inner.credit as usize > inner.ring.len()
+            && inner.slab.len() + inner.ring.len() < usize::from(inner.window)
+        {
+            Readiness::Ready
+        } else {
+            Readiness::Busy
+        }
+    }
+
+    /// Whether a live message would be handed over at once; if not, why.
+    pub(crate) fn live(&self) -> Result<(), Condition> {
+        let inner = lock(&self.inner);
+        if inner.ended || !inner.attached || !inner.connected {
+            return Err(Condition::NoConsumer);
+        }
+        if inner.credit as usize <= inner.ring.len() { Err(Condition::Busy) } else { Ok(()) }
+    }
+
+    /// Tells the session's connection that something has happened.
+    pub(crate) fn notify(&self, event: SessionEvent) {
+        let mut inner = lock(&self.inner);
+        let events = &mut inner.cold().events;
+        if events.contains(&event) {
+            return;
+        }
+        events.push_back(event);
+        let waker = inner.event_waker.take();
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Marks a link of the session as having something to take, and wakes its consumer.
+    pub(crate) fn link_ready(&self, link: &Arc<Link>) {
+        let mut inner = lock(&self.inner);
+        if inner.ended {
+            return;
+        }
+        inner.cold().ready.push_back(link.clone());
+        let waker = inner.waker.take();
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn cold(&mut self) -> &mut Cold {
+        self.cold.get_or_insert_default()
+    }
+
+    fn push(
+        &mut self,
+        shared: &Shared,
+        message: &roadbed_core::Message,
+        qos: Qos,
+        to: &Subscriber,
+        parked: &mut Parked,
+        n: usize,
+    ) {
+        if self.refuses(shared, qos) {
+            return;
+        }
+        let message = if self.parks(shared) { parked.message(shared, message, n) } else { message.clone() };
+        let retained = to.retain_as_published && message.retain();
+        let mut entry = Entry::new(message, qos, retained);
+        if to.ids.is_some() || self.info {
+            let bindings = to.ids.as_deref().map_or_else(Vec::new, <[u32]>::to_vec);
+            entry.extra = Some(Box::new(Extra { bindings, enqueued_at: shared.now(), ..Extra::default() }));
+        }
+        self.append(entry);
+    }
+
+    fn push_entry(&mut self, shared: &Shared, mut entry: Entry, bindings: &[u32]) -> Result<(), Condition> {
+        if self.refuses(shared, entry.qos()) {
+            return Err(Condition::Full);
+        }
+        if self.parks(shared) && entry.message.payload().shared().is_some() {
+            entry.message = entry.message.detach();
+            shared.meters.payloads_detached.one();
+        }
+        if !bindings.is_empty() || self.info {
+            let extra = entry.extra();
+            extra.bindings = bindings.to_vec();
+            extra.enqueued_at = shared.now();
+        }
+        self.append(entry);
+        Ok(())
+    }
+
+    fn append(&mut self, mut entry: Entry) {
+        if !entry.stored() {
+            entry.seq = self.take_seq() as u32;
+        }
+        self.bytes += entry.message.cost();
+        self.ring.push_back(entry);
+    }
+
+    pub(crate) fn take_seq(&mut self) -> u64 {
+        self.next_seq += 1;
+        self.next_seq
+    }
+
+    /// The whole position of which `low` is the low half.
+    pub(crate) fn full_seq(&self, low: u32) -> u64 {
+        self.next_seq - u64::from((self.next_seq as u32).wrapping_sub(low))
+    }
+
+    /// Makes room, or says that there is none for a copy at `qos`.
+    fn refuses(&mut self, shared: &Shared, qos: Qos) -> bool {
+        let (settings, meters) = (&shared.settings, &shared.meters);
+        if self.ended {
+            meters.dropped_ended.one();
+            return true;
+        }
+        if qos == Qos::AtMostOnce {
+            if !self.connected && !settings.session_at_most_once_offline {
+                meters.dropped_offline.one();
+                return true;
+            }
+            if self.ring.len() >= settings.session_at_most_once_max || self.bytes >= settings.session_bytes_max {
+                meters.dropped_slow.one();
+                return true;
+            }
+            return false;
+        }
+        while self.ring.len() >= settings.session_messages_max || self.bytes >= settings.session_bytes_max {
+            let oldest = if settings.session_drop_oldest { self.ring.pop_front() } else { None };
+            let Some(oldest) = oldest else {
+                meters.dropped_full.one();
+                return true;
+            };
+            self.bytes -= oldest.message.cost();
+            self.forget_stored(shared, &oldest);
+            meters.dropped_full.one();
+        }
+        false
+    }
+
+    /// Whether what comes now will wait, so that it must not pin the buffer that it was read into.
+    fn parks(&self, shared: &Shared) -> bool {
+        !self.attached || self.credit == 0 || self.ring.len() >= shared.settings.parked_messages_min
+    }
+
+    /// Tells the store that a copy is no more; nobody waits for that.
+    fn forget_stored(&self, shared: &Shared, entry: &Entry) {
+        if let (true, Some(queue)) = (entry.stored(), self.durable) {
+            shared.retire_later(CopyId { queue, seq: self.full_seq(entry.seq) });
+        }
+    }
+
+    /// Keeps the broker's budget up to date, roughly.
+    pub(crate) fn report(&mut self, shared: &Shared) {
+        let off = self.bytes.abs_diff(self.reported);
+        if off < REPORT_EVERY && (self.bytes > 0 || off == 0 || self.reported == 0) {
+            return;
+        }
+        if self.bytes > self.reported {
+            shared.meters.bytes.add(off as u64);
+        } else {
+            shared.meters.bytes.sub(off as u64);
+        }
+        self.reported = self.bytes;
+    }
+
+    fn shrink(&mut self) {
+        if self.ring.is_empty() && self.ring.capacity() > RING_KEEP {
+            self.ring = VecDeque::new();
+        }
+    }
+}
+
+/// The parked form of each message of a run, made once for all queues that park it.
+#[derive(Debug, Default)]
+pub(crate) struct Parked(Vec<Option<roadbed_core::Message>>);
+
+impl Parked {
+    pub(crate) fn message(
+        &mut self,
+        shared: &Shared,
+        message: &roadbed_core::Message,
+        n: usize,
+    ) -> roadbed_core::Message {
+        if message.payload().shared().is_none() {
+            return message.clone();
+        }
+        if self.0.len() <= n {
+            self.0.resize(n + 1, None);
+        }
+        self.0[n]
+            .get_or_insert_with(|| {
+                shared.meters.payloads_detached.one();
+                message.detach()
+            })
+            .clone()
+    }
+
+    /// Forgets the run.
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// When a copy's time to live ends, if it has ended.
+pub(crate) fn has_expired(shared: &Shared, message: &roadbed_core::Message, now: &mut Option<Time>) -> bool {
+    message.expires_at().is_some_and(|at| at.has_passed(*now.get_or_insert_with(|| shared.now())))
+}

@@ -1,0 +1,111 @@
+//! What a session follows.
+
+use std::sync::Arc;
+
+use roadbed_core::{Binding, Error, ErrorKind, Granted, Qos, Result, RetainHandling, Unbind};
+
+use super::{Bound, SessionCore};
+use crate::broker::Shared;
+use crate::entry::Entry;
+use crate::lock;
+use crate::registry::{is_queue_filter, own};
+use crate::router::{Member, Subscriber, Target};
+
+impl Shared {
+    /// Makes a session's own queue follow a filter.
+    pub(crate) fn bind_session(&self, session: &Arc<SessionCore>, binding: &Binding) -> Result<Granted> {
+        if binding.filter.as_str().starts_with("logs/") {
+            return Err(Error::new(ErrorKind::NotSupported, "bind").detail("there are no logs here"));
+        }
+        let competes = is_queue_filter(&binding.filter);
+        let share = binding.share.as_ref().map(|share| String::from(&**share).into());
+        let mut binding = Binding { filter: own(&binding.filter), share, ..binding.clone() };
+        let replaced = {
+            let mut inner = lock(&session.inner);
+            if let Some(most) = inner.cold.as_ref().and_then(|cold| cold.qos_max) {
+                binding.qos_max = binding.qos_max.min(most);
+            }
+            let bound = Bound { binding: binding.clone(), competes };
+            let known = inner.bindings.iter().position(|known| known.is(&binding.filter, &binding.share));
+            match known {
+                Some(at) => {
+                    inner.bindings[at] = bound;
+                    true
+                }
+                None if inner.bindings.len() >= self.settings.session_bindings_max => {
+                    self.meters.bindings_refused.one();
+                    return Err(Error::new(ErrorKind::Exhausted, "bind").detail("the session has too many bindings"));
+                }
+                None => {
+                    if inner.bindings.is_empty() {
+                        inner.bindings.reserve_exact(1);
+                    }
+                    inner.bindings.push(bound);
+                    false
+                }
+            }
+        };
+        if competes {
+            if let Err(error) = self.watch(session, &binding) {
+                lock(&session.inner).bindings.retain(|known| !known.is(&binding.filter, &binding.share));
+                return Err(error);
+            }
+        } else {
+            self.route_session(session, &binding, replaced);
+        }
+        self.meters.bindings.add(u64::from(!replaced));
+        Ok(Granted { qos: binding.qos_max, replaced })
+    }
+
+    fn route_session(&self, session: &Arc<SessionCore>, binding: &Binding, replaced: bool) {
+        let (qos_max, retain_as_published) = (binding.qos_max, binding.retain_as_published);
+        if let Some(share) = &binding.share {
+            let member = Member { session: session.clone(), qos_max, retain_as_published, id: binding.id };
+            self.router.join(share, &binding.filter, member);
+            self.meters.bindings_shared.add(u64::from(!replaced));
+            return;
+        }
+        let ids = binding.id.map(|id| Arc::from([id]));
+        let (session, no_local) = (session.clone(), binding.no_local);
+        let to = Subscriber { session: session.clone(), qos_max, no_local, retain_as_published, ids };
+        self.router.bind(&binding.filter, Target::Session(to));
+        let wanted = match binding.retain_handling {
+            RetainHandling::Always => true,
+            RetainHandling::IfNew => !replaced,
+            RetainHandling::Never => false,
+        };
+        if wanted {
+            self.send_retained(&session, binding);
+        }
+    }
+
+    fn send_retained(&self, session: &SessionCore, binding: &Binding) {
+        if self.meters.retained.load() == 0 {
+            return;
+        }
+        for (message, qos) in self.retained.matching(&binding.filter, self.now()) {
+            let qos: Qos = qos.min(binding.qos_max);
+            let entry = Entry::new(message, qos, true);
+            // A full queue has counted what it dropped.
+            let _ = session.push_entry(self, entry, binding.id.as_slice());
+        }
+    }
+
+    /// Makes it stop. Whether it followed the filter.
+    pub(crate) fn unbind_session(&self, session: &Arc<SessionCore>, unbind: &Unbind) -> bool {
+        let bound = {
+            let mut inner = lock(&session.inner);
+            let at = inner.bindings.iter().position(|known| known.is(&unbind.filter, &unbind.share));
+            at.map(|at| inner.bindings.remove(at))
+        };
+        let Some(bound) = bound else { return false };
+        self.unroute_session(session, &bound);
+        true
+    }
+}
+
+impl Bound {
+    fn is(&self, filter: &roadbed_core::Filter, share: &Option<bytestring::ByteString>) -> bool {
+        self.binding.filter == *filter && self.binding.share == *share
+    }
+}

@@ -1,0 +1,412 @@
+//! What a session's consumer does with its deliveries.
+
+use std::sync::Arc;
+
+use roadbed_core::{
+    CopyId, DeliveryRef, DeliveryState, Disposition, Done, Error, ErrorKind, Event, Handle, Note, Outcome, Result,
+    Settled, Step, TxnId, Work,
+};
+
+use super::{Inner, SessionCore};
+use crate::broker::Shared;
+use crate::entry::Entry;
+use crate::inflight::{Body, Rare, Slot};
+use crate::queue::{Link, QueueStep};
+use crate::store::Op;
+use crate::txn::TxnWork;
+
+/// What follows from settling, to be done when the lock is free again.
+#[derive(Default)]
+pub(crate) struct Effects {
+    /// Answers, in the order of the dispositions that have a cookie.
+    pub(crate) dones: Vec<Done>,
+    /// Steps on copies that queues hold.
+    pub(crate) steps: Vec<QueueStep>,
+    /// What the store is told.
+    pub(crate) ops: Vec<Op>,
+    /// What follows the commit.
+    pub(crate) then: Vec<Box<dyn FnOnce(&Shared) + Send>>,
+    /// Whether an answer waits for the store.
+    pub(crate) waits: bool,
+    /// Counts for the meters.
+    pub(crate) accepted: u64,
+}
+
+impl SessionCore {
+    /// Takes all dispositions by handle out of `batch`, and those by id of the session's own queue.
+    pub(crate) fn settle(&self, shared: &Shared, epoch: u32, batch: &mut Vec<Disposition>, effects: &mut Effects) {
+        let mut inner = crate::lock(&self.inner);
+        let current = self.epoch() == epoch && !inner.ended;
+        for Disposition { delivery, cookie, step } in batch.drain(..) {
+            let handle = match delivery {
+                DeliveryRef::Handle(handle) => Some(handle),
+                DeliveryRef::Id(id) if self.has_queue_id(id.copy.queue) => inner.find_copy(id.copy.seq),
+                DeliveryRef::Id(id) => {
+                    effects.steps.push(QueueStep::by_id(id, step, cookie));
+                    continue;
+                }
+            };
+            let result = match handle {
+                Some(handle) if current => inner.step(shared, self.id, handle, step, cookie, effects),
+                _ => Some(late(shared)),
+            };
+            if let (Some(cookie), Some(result)) = (cookie, result) {
+                effects.dones.push(Done { cookie, result });
+            }
+        }
+        inner.report(shared);
+        let waker = if inner.blocked || !inner.ring.is_empty() { inner.waker.take() } else { None };
+        drop(inner);
+        shared.meters.accepted.add(std::mem::take(&mut effects.accepted));
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Takes `batch` if nothing in it asks for an answer, the store, a queue or a transaction: the common case.
+    pub(crate) fn settle_plainly(&self, shared: &Shared, epoch: u32, batch: &mut Vec<Disposition>) -> bool {
+        let plain = |disposition: &Disposition| {
+            disposition.cookie.is_none()
+                && matches!(disposition.delivery, DeliveryRef::Handle(_))
+                && matches!(
+                    disposition.step,
+                    Step::Outcome { outcome: Outcome::Accepted, settled: true } | Step::Settle
+                )
+        };
+        if !batch.iter().all(plain) {
+            return false;
+        }
+        let mut inner = crate::lock(&self.inner);
+        let mail = |body: &Body| matches!(body, Body::Mail(_) | Body::Decided { .. });
+        let ours = |inner: &mut Inner, disposition: &Disposition| match disposition.delivery {
+            DeliveryRef::Handle(handle) => inner.slab.find(handle).is_none_or(|slot| mail(&slot.body)),
+            DeliveryRef::Id(_) => false,
+        };
+        if inner.durable.is_some() || self.epoch() != epoch || !batch.iter().all(|one| ours(&mut inner, one)) {
+            return false;
+        }
+        let mut effects = Effects::default();
+        for Disposition { delivery, step, .. } in batch.drain(..) {
+            let DeliveryRef::Handle(handle) = delivery else { continue };
+            // Without a cookie nobody asks how it went.
+            let _ = inner.step(shared, self.id, handle, step, None, &mut effects);
+        }
+        inner.report(shared);
+        let waker = if inner.blocked || !inner.ring.is_empty() { inner.waker.take() } else { None };
+        drop(inner);
+        shared.meters.accepted.add(effects.accepted);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
+    }
+
+    /// The outcome that a prepared transaction would give a stored delivery.
+    pub(crate) fn enlisted_outcome(&self, handle: Handle) -> Option<(CopyId, Outcome)> {
+        let mut inner = crate::lock(&self.inner);
+        let queue = inner.durable?;
+        let slot = inner.slab.find(handle)?;
+        let Body::Rare(rare) = &slot.body else { return None };
+        let (outcome, seq) = (enlisted(&rare.state)?, rare.entry.seq);
+        let stored = rare.entry.stored();
+        stored.then(|| (CopyId { queue, seq: inner.full_seq(seq) }, outcome))
+    }
+
+    /// Gives a waiting copy to a transaction that was prepared before a restart.
+    pub(crate) fn hold_for(&self, seq: u64, txn: TxnId, outcome: Outcome) -> Option<Handle> {
+        let mut inner = crate::lock(&self.inner);
+        let at = inner.ring.iter().position(|entry| entry.seq == seq as u32)?;
+        let entry = inner.ring.remove(at)?;
+        let attempt = entry.attempts() + 1;
+        let ended = Some(Outcome::Released);
+        let state = DeliveryState::Enlisted { txn, work: Work::Retire(outcome), ended };
+        inner.slab.insert(u16::MAX, attempt, Body::Rare(Box::new(Rare { entry, state })))
+    }
+
+    /// Ends a delivery's part in a transaction.
+    pub(crate) fn discharge(&self, shared: &Shared, handle: Handle, txn: TxnId, commit: bool, effects: &mut Effects) {
+        let mut inner = crate::lock(&self.inner);
+        let Some(slot) = inner.slab.find(handle) else { return };
+        let Body::Rare(rare) = &mut slot.body else { return };
+        let state = std::mem::take(&mut rare.state);
+        match state.on(Event::Discharge { txn, commit }) {
+            Ok((state, _)) => inner.put_state(shared, handle, state, effects),
+            Err(refused) => rare.state = refused.state,
+        }
+        inner.report(shared);
+        let waker = inner.waker.take();
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Inner {
+    /// One step; `None` if a queue gives the answer.
+    fn step(
+        &mut self,
+        shared: &Shared,
+        session: u64,
+        handle: Handle,
+        step: Step,
+        cookie: Option<u64>,
+        effects: &mut Effects,
+    ) -> Option<Result<Settled>> {
+        let Some(slot) = self.slab.find(handle) else { return Some(late(shared)) };
+        match (&mut slot.body, step) {
+            (Body::Mail(_), Step::Outcome { outcome: Outcome::Accepted, settled: true }) => {
+                self.accept(handle, effects);
+                Some(Ok(Settled::Applied))
+            }
+            (body @ Body::Mail(_), Step::Outcome { outcome: Outcome::Accepted, settled: false }) => {
+                if let Body::Mail(entry) = std::mem::replace(body, Body::Free(0)) {
+                    self.bytes -= entry.message.cost();
+                    *body = Body::Decided { seq: entry.seq, stored: entry.stored() };
+                    if let (true, Some(queue)) = (entry.stored(), self.durable) {
+                        let copy = CopyId { queue, seq: self.full_seq(entry.seq) };
+                        effects.ops.push(Op::Own { copy, slot: handle.slot(), outcome: Outcome::Accepted });
+                        effects.waits = true;
+                    }
+                }
+                Some(Ok(Settled::Applied))
+            }
+            (Body::Decided { .. }, Step::Settle) => {
+                self.accept(handle, effects);
+                Some(Ok(Settled::Applied))
+            }
+            (Body::Pulled { link, seq }, step) => {
+                let (link, seq, attempt) = (link.clone(), *seq, slot.attempt);
+                if frees(&step) {
+                    self.slab.remove(handle);
+                }
+                effects.steps.push(QueueStep::held(link, seq, attempt, session, handle, step, cookie));
+                None
+            }
+            (_, Step::Renew) => {
+                Some(Err(Error::new(ErrorKind::Invalid, "settle").detail("there is no lease to renew")))
+            }
+            (_, step) => Some(self.step_slowly(shared, session, handle, step, effects)),
+        }
+    }
+
+    /// The copy is accepted, and forgotten.
+    fn accept(&mut self, handle: Handle, effects: &mut Effects) {
+        let Some(slot) = self.slab.remove(handle) else { return };
+        let (seq, stored) = match slot.body {
+            Body::Mail(entry) => {
+                self.bytes -= entry.message.cost();
+                (entry.seq, entry.stored())
+            }
+            Body::Decided { seq, stored } => (seq, stored),
+            _ => return,
+        };
+        effects.accepted += 1;
+        self.retire(seq, stored, effects);
+    }
+
+    fn retire(&self, seq: u32, stored: bool, effects: &mut Effects) {
+        if let (true, Some(queue)) = (stored, self.durable) {
+            effects.ops.push(Op::Retire { copy: CopyId { queue, seq: self.full_seq(seq) } });
+        }
+    }
+
+    /// Any step, by the delivery machine.
+    fn step_slowly(
+        &mut self,
+        shared: &Shared,
+        session: u64,
+        handle: Handle,
+        step: Step,
+        effects: &mut Effects,
+    ) -> Result<Settled> {
+        let Some(slot) = self.slab.find(handle) else { return late(shared) };
+        let state = state_of(&slot.body);
+        let enlists = match &step {
+            Step::Enlist { txn, .. } => Some(*txn),
+            _ => None,
+        };
+        if let Some(txn) = enlists {
+            shared.txns.check(txn)?;
+        }
+        let first = !matches!(state, DeliveryState::Enlisted { .. });
+        let (state, note) = run_step(state, step)?;
+        match note {
+            Note::Late => return late(shared),
+            Note::Repeat => return Ok(Settled::Repeated),
+            Note::Moved => {}
+        }
+        if let (Some(txn), true) = (enlists, first) {
+            shared.txns.enlist(txn, TxnWork::Mail { session, handle });
+        }
+        self.put_state(shared, handle, state, effects);
+        Ok(Settled::Applied)
+    }
+
+    /// Makes a delivery's new state true for its copy.
+    fn put_state(&mut self, shared: &Shared, handle: Handle, state: DeliveryState, effects: &mut Effects) {
+        if let DeliveryState::Settled(outcome) = state {
+            if let Some(slot) = self.slab.remove(handle) {
+                self.end(shared, slot, &outcome, effects);
+            }
+            return;
+        }
+        let Some(slot) = self.slab.find(handle) else { return };
+        let entry = match std::mem::replace(&mut slot.body, Body::Free(0)) {
+            Body::Mail(entry) => entry,
+            Body::Rare(rare) => rare.entry,
+            decided => {
+                slot.body = decided;
+                return;
+            }
+        };
+        slot.body = match state {
+            DeliveryState::InFlight => Body::Mail(entry),
+            state => Body::Rare(Box::new(Rare { entry, state })),
+        };
+    }
+
+    /// A delivery has ended in `outcome`.
+    fn end(&mut self, shared: &Shared, slot: Slot, outcome: &Outcome, effects: &mut Effects) {
+        let mut entry = match slot.body {
+            Body::Mail(entry) => entry,
+            Body::Rare(rare) => rare.entry,
+            Body::Decided { seq, stored } => {
+                effects.accepted += 1;
+                return self.retire(seq, stored, effects);
+            }
+            _ => return,
+        };
+        let again = match outcome {
+            Outcome::Accepted => {
+                effects.accepted += 1;
+                false
+            }
+            Outcome::Released => {
+                shared.meters.released.one();
+                true
+            }
+            Outcome::Modified { delivery_failed, undeliverable_here } => {
+                shared.meters.modified.one();
+                let extra = entry.extra();
+                extra.count += u32::from(*delivery_failed);
+                let max = shared.settings.session_deliveries_max;
+                let spent = max > 0 && extra.count >= max;
+                shared.meters.dropped_attempts.add(u64::from(spent || *undeliverable_here));
+                !spent && !undeliverable_here
+            }
+            _ => {
+                shared.meters.rejected.one();
+                false
+            }
+        };
+        if !again {
+            self.bytes -= entry.message.cost();
+            return self.retire(entry.seq, entry.stored(), effects);
+        }
+        entry.extra().attempts = slot.attempt;
+        if let (true, Some(queue)) = (entry.stored(), self.durable) {
+            let copy = CopyId { queue, seq: self.full_seq(entry.seq) };
+            effects.ops.push(Op::Return { copy, count: entry.count(), attempt: slot.attempt, excluded: Vec::new() });
+        }
+        self.put_back(entry);
+    }
+
+    /// Back to its place in the queue.
+    pub(crate) fn put_back(&mut self, entry: Entry) {
+        let newest = self.next_seq as u32;
+        let age = |entry: &Entry| newest.wrapping_sub(entry.seq);
+        let at = self.ring.partition_point(|waiting| age(waiting) > age(&entry));
+        self.ring.insert(at, entry);
+    }
+
+    fn find_copy(&mut self, seq: u64) -> Option<Handle> {
+        let handles = self.slab.in_order();
+        handles.into_iter().find(|handle| match self.slab.find(*handle).map(|slot| &slot.body) {
+            Some(Body::Mail(entry)) => entry.seq == seq as u32,
+            Some(Body::Rare(rare)) => rare.entry.seq == seq as u32,
+            Some(Body::Decided { seq: decided, .. }) => *decided == seq as u32,
+            _ => false,
+        })
+    }
+
+    /// Ends everything that the link of the session's own queue holds, each in `outcome`.
+    pub(crate) fn lapse_mail(&mut self, shared: &Shared, outcome: &Outcome, effects: &mut Effects) {
+        for handle in self.slab.in_order() {
+            let Some(slot) = self.slab.find(handle) else { continue };
+            if matches!(slot.body, Body::Pulled { .. } | Body::Free(_)) {
+                continue;
+            }
+            if let Ok((state, Note::Moved)) = state_of(&slot.body).on(Event::Lapse(outcome.clone())) {
+                self.put_state(shared, handle, state, effects);
+            }
+        }
+    }
+
+    /// Takes every slot of `link` out of the slab.
+    pub(crate) fn take_pulled(&mut self, link: Option<&Arc<Link>>) -> Vec<(Arc<Link>, u64, u32, Handle)> {
+        let mut out = Vec::new();
+        for handle in self.slab.in_order() {
+            let Some(Slot { body: Body::Pulled { link: held, seq }, attempt, .. }) = self.slab.find(handle) else {
+                continue;
+            };
+            if link.is_none_or(|link| Arc::ptr_eq(link, held)) {
+                out.push((held.clone(), *seq, *attempt, handle));
+                self.slab.remove(handle);
+            }
+        }
+        out
+    }
+}
+
+/// Applies a receiver's step to a delivery.
+pub(crate) fn run_step(state: DeliveryState, step: Step) -> Result<(DeliveryState, Note)> {
+    let on = |state: DeliveryState, event| {
+        state.on(event).map_err(|error| Error::new(ErrorKind::Invalid, "settle").because(error))
+    };
+    match step {
+        Step::Outcome { outcome, settled } => on(state, Event::Dispose { outcome, settled }),
+        Step::Settle => on(state, Event::Settle),
+        Step::Enlist { txn, outcome, settled } => {
+            let (state, note) = on(state, Event::Enlist { txn, work: Work::Retire(outcome) })?;
+            match (settled, note) {
+                (true, Note::Moved) => on(state, Event::Settle),
+                _ => Ok((state, note)),
+            }
+        }
+        _ => Err(Error::new(ErrorKind::NotSupported, "settle")),
+    }
+}
+
+/// The outcome that a transaction has named for a delivery.
+pub(crate) fn enlisted(state: &DeliveryState) -> Option<Outcome> {
+    match state {
+        DeliveryState::Enlisted { work: Work::Retire(outcome) | Work::Acquire(Some(outcome)), .. } => {
+            Some(outcome.clone())
+        }
+        _ => None,
+    }
+}
+
+/// Whether the receiver forgets the delivery with this step.
+fn frees(step: &Step) -> bool {
+    match step {
+        Step::Outcome { settled, .. } | Step::Enlist { settled, .. } => *settled,
+        Step::Settle => true,
+        _ => false,
+    }
+}
+
+fn state_of(body: &Body) -> DeliveryState {
+    match body {
+        Body::Mail(_) => DeliveryState::InFlight,
+        Body::Decided { .. } => DeliveryState::Decided(Outcome::Accepted),
+        Body::Rare(rare) => rare.state.clone(),
+        Body::Free(_) | Body::Pulled { .. } => DeliveryState::Settled(Outcome::Released),
+    }
+}
+
+fn late(shared: &Shared) -> Result<Settled> {
+    shared.meters.late.one();
+    Ok(Settled::Late)
+}

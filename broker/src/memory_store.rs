@@ -1,0 +1,158 @@
+//! A store that keeps everything in memory, and commits at once.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use roadbed_core::{CopyId, Gid, Message, Time};
+
+use crate::lock;
+use crate::store::{
+    Caps, Expect, Level, NewCopy, Op, Prepared, Recovery, Revision, Row, RowKey, Store, StoreError, StoredCopy, Unit,
+    UnitId,
+};
+
+/// A store in memory. Clones share it: a second broker on the same store goes on where the first one ended.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    rows: BTreeMap<RowKey, (Row, Revision)>,
+    copies: BTreeMap<CopyId, StoredCopy>,
+    prepared: BTreeMap<Gid, Prepared>,
+    answers: Vec<(UnitId, Result<(), StoreError>)>,
+    refuse: Option<StoreError>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// From now on every unit is answered with `error`; `None`: as usual again. For tests of failure.
+    pub fn refuse(&self, error: Option<StoreError>) {
+        lock(&self.0).refuse = error;
+    }
+
+    /// How many copies are kept.
+    pub fn copies(&self) -> usize {
+        lock(&self.0).copies.len()
+    }
+
+    /// How many rows are kept.
+    pub fn rows(&self) -> usize {
+        lock(&self.0).rows.len()
+    }
+}
+
+impl Store for MemoryStore {
+    fn caps(&self) -> Caps {
+        Caps::new(Level::Volatile, usize::MAX)
+    }
+
+    fn submit(&mut self, units: &mut Vec<Unit>) {
+        let mut kept = lock(&self.0);
+        for unit in units.drain(..) {
+            let id = unit.id;
+            let answer = kept.commit(unit);
+            kept.answers.push((id, answer));
+        }
+    }
+
+    fn poll_commits(&mut self, _cx: &mut Context<'_>, into: &mut Vec<(UnitId, Result<(), StoreError>)>) -> Poll<usize> {
+        let mut kept = lock(&self.0);
+        let count = kept.answers.len();
+        into.append(&mut kept.answers);
+        if count == 0 { Poll::Pending } else { Poll::Ready(count) }
+    }
+
+    fn recover(&mut self) -> Result<Recovery, StoreError> {
+        let mut kept = lock(&self.0);
+        kept.answers.clear();
+        Ok(Recovery {
+            rows: kept.rows.iter().map(|(key, (row, _))| (key.clone(), row.clone())).collect(),
+            copies: kept.copies.values().cloned().collect(),
+            prepared: kept.prepared.iter().map(|(gid, prepared)| (gid.clone(), prepared.clone())).collect(),
+        })
+    }
+
+    fn fetch(&mut self, copies: &[CopyId]) -> Result<Vec<StoredCopy>, StoreError> {
+        let kept = lock(&self.0);
+        Ok(copies.iter().filter_map(|copy| kept.copies.get(copy).cloned()).collect())
+    }
+
+    fn get(&mut self, key: &RowKey) -> Result<Option<(Row, Revision)>, StoreError> {
+        Ok(lock(&self.0).rows.get(key).cloned())
+    }
+
+    fn in_doubt(&mut self) -> Result<Vec<Gid>, StoreError> {
+        Ok(lock(&self.0).prepared.keys().cloned().collect())
+    }
+}
+
+impl Kept {
+    fn commit(&mut self, unit: Unit) -> Result<(), StoreError> {
+        if let Some(error) = &self.refuse {
+            return Err(error.clone());
+        }
+        for expect in unit.expects {
+            let Expect::Revision(key, revision) = &expect;
+            if self.rows.get(key).map_or(0, |(_, found)| *found) != *revision {
+                return Err(StoreError::Precondition(expect));
+            }
+        }
+        unit.ops.into_iter().for_each(|op| self.apply(op));
+        Ok(())
+    }
+
+    fn apply(&mut self, op: Op) {
+        match op {
+            Op::Enqueue { message, at, copies } => {
+                let message = message.detach();
+                copies.into_iter().for_each(|copy| self.enqueue(copy, &message, at));
+            }
+            Op::Hold { copy, attempt, slot } => {
+                if let Some(kept) = self.copies.get_mut(&copy) {
+                    (kept.attempt, kept.held) = (attempt, Some((slot, None)));
+                }
+            }
+            Op::Own { copy, slot, outcome } => {
+                if let Some(kept) = self.copies.get_mut(&copy) {
+                    kept.held = Some((slot, Some(outcome)));
+                }
+            }
+            Op::Return { copy, count, attempt, excluded } => {
+                if let Some(kept) = self.copies.get_mut(&copy) {
+                    (kept.count, kept.attempt, kept.excluded, kept.held) = (count, attempt, excluded, None);
+                }
+            }
+            Op::Retire { copy } => {
+                self.copies.remove(&copy);
+            }
+            Op::RetireQueue { queue } => {
+                self.copies.retain(|copy, _| copy.queue != queue);
+            }
+            Op::Put(key, row) => {
+                let revision = self.rows.get(&key).map_or(1, |(_, revision)| revision + 1);
+                self.rows.insert(key, (row, revision));
+            }
+            Op::Delete(key) => {
+                self.rows.remove(&key);
+            }
+            Op::Prepare(gid, prepared) => {
+                self.prepared.insert(gid, prepared);
+            }
+            Op::Resolve(gid) => {
+                self.prepared.remove(&gid);
+            }
+        }
+    }
+
+    fn enqueue(&mut self, copy: NewCopy, message: &Message, at: Time) {
+        let name = copy.copy;
+        let (message, excluded) = (message.clone(), Vec::new());
+        self.copies.insert(name, StoredCopy { copy, message, at, count: 0, attempt: 0, excluded, held: None });
+    }
+}

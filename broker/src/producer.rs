@@ -1,0 +1,249 @@
+//! A link on which messages are sent.
+
+mod slow;
+
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use roadbed_core::{
+    Address, Condition, Confirm, Detach, Durability, Error, ErrorKind, Fut, Key, Outcome, Outgoing, Producer, Qos,
+    Result,
+};
+
+use crate::broker::Broker;
+use crate::dispatch::Verdict;
+use crate::lock;
+use crate::mailbox::{Parked, SessionCore};
+use crate::router::{Route, Target};
+
+/// A producer of the broker.
+#[derive(Debug)]
+pub(crate) struct BrokerProducer {
+    broker: Broker,
+    session: Arc<SessionCore>,
+    epoch: u32,
+    to: Option<Address>,
+    cached: Option<(Address, Arc<Route>)>,
+    confirms: Vec<Confirm>,
+    late: Option<Arc<Late>>,
+    parked: Parked,
+    refused: Vec<(usize, Condition)>,
+}
+
+/// Confirms that wait for the store.
+#[derive(Debug, Default)]
+pub(crate) struct Late(Mutex<LateInner>);
+
+#[derive(Debug, Default)]
+struct LateInner {
+    confirms: Vec<Confirm>,
+    pending: usize,
+    waker: Option<Waker>,
+}
+
+impl BrokerProducer {
+    pub(crate) fn new(broker: Broker, session: Arc<SessionCore>, epoch: u32, to: Option<Address>) -> Self {
+        let (confirms, refused) = (Vec::new(), Vec::new());
+        Self { broker, session, epoch, to, cached: None, confirms, late: None, parked: Parked::default(), refused }
+    }
+
+    fn route(&mut self, address: &Address) -> Result<Arc<Route>, Condition> {
+        let shared = self.broker.shared();
+        if let Some((known, route)) = &self.cached
+            && route.generation == shared.router.generation()
+            && same(known, address)
+        {
+            return Ok(route.clone());
+        }
+        let route = Arc::new(shared.route(address)?);
+        self.cached = Some((address.clone(), route.clone()));
+        Ok(route)
+    }
+
+    /// Sends a run of messages of one address that nothing special is asked for.
+    fn send_run(&mut self, run: &[Outgoing]) {
+        let shared = self.broker.clone();
+        let shared = shared.shared();
+        let route = match self.route(run[0].message.address()) {
+            Ok(route) => route,
+            Err(condition) => {
+                shared.meters.refused_address.add(run.len() as u64);
+                return self.confirm_all(run, Verdict::Refused(condition));
+            }
+        };
+        if route.targets.is_empty() {
+            shared.meters.unrouted.add(run.len() as u64);
+            return self.confirm_all(run, Verdict::Unrouted);
+        }
+        self.refused.clear();
+        let single = route.targets.len() == 1;
+        for target in &route.targets {
+            match target {
+                Target::Session(to) => to.session.push_run(shared, to, run, &mut self.parked, self.session.id),
+                Target::Queue(queue, qos_max) if single => {
+                    queue.put_run(shared, *qos_max, run, &mut self.parked, &mut self.refused);
+                }
+                Target::Queue(..) | Target::Group(_) => {}
+            }
+        }
+        shared.meters.copies_in.add((run.len() * usize::from(route.plain) * route.targets.len()) as u64);
+        self.parked.clear();
+        self.confirm_run(run);
+    }
+
+    fn confirm_all(&mut self, run: &[Outgoing], verdict: Verdict) {
+        run.iter().for_each(|outgoing| self.confirm(outgoing, verdict));
+    }
+
+    fn confirm_run(&mut self, run: &[Outgoing]) {
+        let refused = std::mem::take(&mut self.refused);
+        let mut at = refused.iter().peekable();
+        for (n, outgoing) in run.iter().enumerate() {
+            let verdict = match at.next_if(|(index, _)| *index == n) {
+                Some((_, condition)) => Verdict::Refused(*condition),
+                None => Verdict::Taken,
+            };
+            self.confirm(outgoing, verdict);
+        }
+        self.refused = refused;
+    }
+
+    /// Answers one message that is not for the store.
+    fn confirm(&mut self, outgoing: &Outgoing, verdict: Verdict) {
+        let refused = matches!(verdict, Verdict::Refused(_) | Verdict::Released(_));
+        if refused {
+            self.broker.shared().count_refusal(verdict);
+        }
+        let (outcome, why) = if verdict == Verdict::Taken { (Outcome::Accepted, None) } else { verdict.outcome() };
+        if let Some(key) = &outgoing.key {
+            self.broker.shared().decide(&self.session, key, &outcome, refused);
+        }
+        if outgoing.qos > Qos::AtMostOnce || refused {
+            self.confirms.push(Confirm { cookie: outgoing.cookie, outcome, why, provisional: None });
+        }
+    }
+
+    /// The end of the run of messages to one address, from `start`, for which nothing special is asked.
+    fn run_end(&self, batch: &[Outgoing], start: usize) -> usize {
+        let address = batch[start].message.address();
+        let max = self.broker.shared().settings.message_bytes_max;
+        let plain = |outgoing: &Outgoing| is_plain(outgoing, max) && same(address, outgoing.message.address());
+        let mut keys = None;
+        let mut end = start;
+        while let Some(outgoing) = batch.get(end).filter(|outgoing| plain(outgoing)) {
+            if let Some(key) = &outgoing.key {
+                let keys = keys.get_or_insert_with(|| lock(&self.session.keys));
+                let keys = keys.get_or_insert_default();
+                let full = keys.len() >= self.broker.shared().settings.session_keys_max;
+                if full || matches!(key, Key::Name(_)) || keys.get(key).is_some() {
+                    break;
+                }
+                keys.insert(key, None, false);
+            }
+            end += 1;
+        }
+        end
+    }
+
+    fn is_closed(&self) -> bool {
+        self.session.epoch() != self.epoch
+    }
+}
+
+impl Producer for BrokerProducer {
+    fn poll_reserve(&mut self, cx: &mut Context<'_>, messages: u32, bytes: usize) -> Poll<Result<u32>> {
+        if self.is_closed() {
+            return Poll::Ready(Err(closed()));
+        }
+        let Some(to) = self.to.clone().filter(|to| to.queue().is_some()) else {
+            return Poll::Ready(Ok(messages.max(1)));
+        };
+        let Ok(route) = self.route(&to) else { return Poll::Ready(Ok(messages.max(1))) };
+        match route.targets.first() {
+            Some(Target::Queue(queue, _)) => queue.poll_room(cx, messages, bytes).map(Ok),
+            _ => Poll::Ready(Ok(messages.max(1))),
+        }
+    }
+
+    fn send(&mut self, batch: &mut Vec<Outgoing>) {
+        if self.is_closed() {
+            batch.clear();
+            return;
+        }
+        let shared = self.broker.clone();
+        let shared = shared.shared();
+        shared.meters.messages_in.add(batch.len() as u64);
+        let bytes: usize = batch.iter().map(|outgoing| outgoing.message.payload().len()).sum();
+        shared.meters.bytes_in.add(bytes as u64);
+        let over = shared.meters.bytes.load() as usize > shared.settings.bytes_max;
+        let mut at = 0;
+        while at < batch.len() {
+            let queued = self.has_pending() || over;
+            let end = if queued { at } else { self.run_end(batch, at) };
+            if end > at && self.fits_run(&batch[at]) {
+                self.send_run(&batch[at..end]);
+                at = end;
+            } else if end > at {
+                batch[at..end].iter().for_each(|outgoing| self.send_planned(outgoing));
+                at = end;
+            } else {
+                self.send_special(&batch[at], over);
+                at += 1;
+            }
+        }
+        batch.clear();
+        shared.commits.flush(shared);
+    }
+
+    fn forget(&mut self, keys: &mut Vec<Key>) {
+        if self.is_closed() {
+            keys.clear();
+            return;
+        }
+        self.broker.shared().forget(&self.session, keys);
+    }
+
+    fn poll_confirms(&mut self, cx: &mut Context<'_>, into: &mut Vec<Confirm>) -> Poll<Result<usize>> {
+        if self.is_closed() {
+            return Poll::Ready(Err(closed()));
+        }
+        let before = into.len();
+        into.append(&mut self.confirms);
+        if let Some(late) = &self.late {
+            let mut late = lock(&late.0);
+            into.append(&mut late.confirms);
+            if into.len() == before {
+                late.waker = Some(cx.waker().clone());
+            }
+        }
+        match into.len() - before {
+            0 => Poll::Pending,
+            count => Poll::Ready(Ok(count)),
+        }
+    }
+
+    fn detach(self: Box<Self>, _how: Detach) -> Fut<()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// Whether a message takes the plain path: nothing is stored, retained, scheduled or transactional.
+fn is_plain(outgoing: &Outgoing, bytes_max: usize) -> bool {
+    let message = &outgoing.message;
+    outgoing.txn.is_none()
+        && message.durability() != Durability::Stored
+        && !message.retain()
+        && !message.live()
+        && message.payload().len() <= bytes_max
+        && !(message.has_details() && message.details().deliver_after.is_some())
+}
+
+/// Whether two addresses are one; nearly always the same bytes in memory.
+fn same(a: &Address, b: &Address) -> bool {
+    let (a, b) = (a.as_str(), b.as_str());
+    (a.as_ptr() == b.as_ptr() && a.len() == b.len()) || a == b
+}
+
+pub(crate) fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "send").detail("the session is not here any more")
+}

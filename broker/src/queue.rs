@@ -1,0 +1,284 @@
+//! A queue: copies that wait, copies that are held, and the links that take them.
+
+mod enqueue;
+mod hold;
+mod lanes;
+mod link;
+mod timeline;
+mod tombstones;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
+
+use bytestring::ByteString;
+use hashbrown::HashMap;
+use roadbed_core::{
+    Address, Binding, Condition, CopyId, DeliveryId, DeliveryState, Error, ErrorKind, Fence, NodeDescription, Outcome,
+    QueueId, QueueSettings, Reason, Result, Time,
+};
+
+use crate::broker::Shared;
+use crate::lock;
+use crate::timers::Timer;
+pub(crate) use hold::{Asker, QueueStep, StepTarget};
+pub(crate) use lanes::Copy;
+use lanes::Lanes;
+pub(crate) use link::{Again, Link, Owner, Pull};
+use timeline::Timeline;
+use tombstones::Tombstones;
+
+/// A queue with an address.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    id: QueueId,
+    address: Address,
+    pub(crate) inner: Mutex<QueueInner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct QueueInner {
+    pub(crate) settings: QueueSettings,
+    lanes: Lanes,
+    /// Copies that some link has sent elsewhere.
+    aside: VecDeque<Copy>,
+    scheduled: BTreeMap<u64, Copy>,
+    held: HashMap<u64, Held>,
+    by_key: HashMap<ByteString, u64>,
+    next_seq: u64,
+    bytes: usize,
+    reported: usize,
+    reserved: (usize, usize),
+    waiting: VecDeque<Arc<Link>>,
+    links: Vec<Arc<Link>>,
+    pub(crate) bindings: Vec<Binding>,
+    timeline: Timeline,
+    tombstones: Tombstones,
+    producers: Vec<Waker>,
+    /// For when the broker's timer is set.
+    armed: Time,
+    pub(crate) deleted: bool,
+}
+
+/// A copy that a consumer has.
+#[derive(Debug)]
+pub(crate) struct Held {
+    copy: Copy,
+    state: DeliveryState,
+    attempt: u32,
+    owner: Owner,
+    on_lapse: Outcome,
+    lease: Option<std::time::Duration>,
+    until: Option<Time>,
+}
+
+/// A copy that is to become a dead letter.
+#[derive(Debug)]
+pub(crate) struct Dead {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) copy: Copy,
+    pub(crate) reason: Reason,
+}
+
+impl Queue {
+    pub(crate) fn new(id: QueueId, address: Address, settings: QueueSettings) -> Self {
+        let inner = QueueInner {
+            settings,
+            lanes: Lanes::default(),
+            aside: VecDeque::new(),
+            scheduled: BTreeMap::new(),
+            held: HashMap::new(),
+            by_key: HashMap::new(),
+            next_seq: 0,
+            bytes: 0,
+            reported: 0,
+            reserved: (0, 0),
+            waiting: VecDeque::new(),
+            links: Vec::new(),
+            bindings: Vec::new(),
+            timeline: Timeline::default(),
+            tombstones: Tombstones::default(),
+            producers: Vec::new(),
+            armed: Time::MAX,
+            deleted: false,
+        };
+        Self { id, address, inner: Mutex::new(inner) }
+    }
+
+    pub(crate) fn id(&self) -> QueueId {
+        self.id
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    pub(crate) fn copy_id(&self, seq: u64) -> CopyId {
+        CopyId { queue: self.id, seq }
+    }
+
+    pub(crate) fn delivery_id(&self, shared: &Shared, seq: u64, attempt: u32) -> DeliveryId {
+        DeliveryId { copy: self.copy_id(seq), fence: Fence { epoch: shared.boot_epoch, attempt } }
+    }
+
+    /// Whether it lives as long as its link.
+    pub(crate) fn is_temporary(&self) -> bool {
+        lock(&self.inner).settings.expires == Some(std::time::Duration::ZERO)
+    }
+
+    /// Attaches a link.
+    pub(crate) fn attach(&self, link: &Arc<Link>) -> Result<()> {
+        let mut inner = lock(&self.inner);
+        if inner.deleted {
+            return Err(Error::new(ErrorKind::NotFound, "attach").detail("the queue has been deleted"));
+        }
+        let alone = link.terms.exclusive || inner.settings.exclusive;
+        let others = inner.links.iter().any(|other| alone || other.terms.exclusive);
+        if others && link.terms.mode == roadbed_core::Mode::Move {
+            let words = format!("{} is held exclusively", self.address);
+            return Err(Error::new(ErrorKind::Conflict, "attach").detail(words));
+        }
+        inner.links.push(link.clone());
+        Ok(())
+    }
+
+    /// Detaches a link; what it holds stays. Whether the queue is to be deleted now.
+    pub(crate) fn detach(&self, shared: &Shared, link: &Arc<Link>) -> bool {
+        link.ended.store(true, std::sync::atomic::Ordering::Release);
+        let mut inner = lock(&self.inner);
+        inner.links.retain(|other| !Arc::ptr_eq(other, link));
+        inner.waiting.retain(|other| !Arc::ptr_eq(other, link));
+        let left = usize::from(inner.available() > 0);
+        let wake = inner.wakes(left);
+        let idle = if inner.links.is_empty() { inner.settings.expires } else { None };
+        if let Some(after) = idle.filter(|after| !after.is_zero()) {
+            let at = shared.now() + after;
+            inner.timeline.add_idle(at);
+            inner.arm(shared, self.id);
+        }
+        drop(inner);
+        wake.into_iter().for_each(|link| link.notify());
+        idle.is_some_and(|after| after.is_zero())
+    }
+
+    /// Whether a consumer is attached that takes.
+    pub(crate) fn has_consumers(&self) -> bool {
+        !lock(&self.inner).links.is_empty()
+    }
+
+    /// How many copies are available.
+    pub(crate) fn backlog(&self) -> usize {
+        lock(&self.inner).available()
+    }
+
+    /// Removes what is available. How many.
+    pub(crate) fn purge(&self, shared: &Shared) -> u64 {
+        let mut inner = lock(&self.inner);
+        let mut gone = inner.lanes.drain();
+        gone.extend(inner.aside.drain(..));
+        gone.extend(std::mem::take(&mut inner.scheduled).into_values());
+        inner.by_key.clear();
+        let freed: usize = gone.iter().map(Copy::cost).sum();
+        inner.bytes -= freed;
+        inner.report(shared);
+        let wakers = std::mem::take(&mut inner.producers);
+        drop(inner);
+        shared.meters.dropped_purged.add(gone.len() as u64);
+        shared.retire_all(gone.iter().filter(|copy| copy.stored).map(|copy| self.copy_id(copy.seq)));
+        wakers.into_iter().for_each(Waker::wake);
+        gone.len() as u64
+    }
+
+    /// Ends the queue: everything in it is gone, its links learn it.
+    pub(crate) fn delete(&self, shared: &Shared) -> u64 {
+        let gone = self.purge(shared);
+        let mut inner = lock(&self.inner);
+        inner.deleted = true;
+        let held: Vec<Held> = inner.held.drain().map(|(_, held)| held).collect();
+        inner.bytes = 0;
+        inner.report(shared);
+        let links = std::mem::take(&mut inner.links);
+        inner.waiting.clear();
+        drop(inner);
+        shared.retire_all(held.iter().filter(|held| held.copy.stored).map(|held| self.copy_id(held.copy.seq)));
+        shared.meters.dropped_ended.add(held.len() as u64);
+        links.iter().for_each(|link| link.notify());
+        gone + held.len() as u64
+    }
+
+    pub(crate) fn describe(&self) -> NodeDescription {
+        let inner = lock(&self.inner);
+        NodeDescription {
+            bindings: inner.bindings.clone(),
+            available: inner.available() as u64,
+            held: inner.held.len() as u64,
+            scheduled: inner.scheduled.len() as u64,
+            bytes: inner.bytes as u64,
+            consumers: inner.links.len() as u32,
+            ..NodeDescription::new(self.address.clone(), inner.settings.clone())
+        }
+    }
+}
+
+impl QueueInner {
+    fn available(&self) -> usize {
+        self.lanes.len() + self.aside.len()
+    }
+
+    /// How many copies there are, whatever their state.
+    fn total(&self) -> usize {
+        self.available() + self.scheduled.len() + self.held.len()
+    }
+
+    /// Links to be notified of `count` new copies: that many of those that take, and all that look.
+    fn wakes(&mut self, count: usize) -> Vec<Arc<Link>> {
+        if count == 0 || self.waiting.is_empty() {
+            return Vec::new();
+        }
+        let (mut wake, mut taken) = (Vec::new(), 0);
+        self.waiting.retain(|link| {
+            let looks = link.terms.mode == roadbed_core::Mode::Browse;
+            let notify = looks || taken < count;
+            taken += usize::from(notify && !looks);
+            if notify {
+                link.waiting.store(false, std::sync::atomic::Ordering::Release);
+                wake.push(link.clone());
+            }
+            !notify
+        });
+        wake
+    }
+
+    /// Sets the broker's timer, if it is set for later or not at all.
+    fn arm(&mut self, shared: &Shared, id: QueueId) {
+        if let Some(next) = self.timeline.next().filter(|next| *next < self.armed) {
+            self.armed = next;
+            shared.timers.set(Timer::Queue(id), next);
+        }
+    }
+
+    fn wait(&mut self, link: &Arc<Link>) {
+        if !link.waiting.swap(true, std::sync::atomic::Ordering::AcqRel) {
+            self.waiting.push_back(link.clone());
+        }
+    }
+
+    /// Keeps the broker's budget up to date, roughly.
+    fn report(&mut self, shared: &Shared) {
+        let off = self.bytes.abs_diff(self.reported);
+        if off < 64 << 10 && (self.bytes > 0 || self.reported == 0) {
+            return;
+        }
+        if self.bytes > self.reported {
+            shared.meters.bytes.add(off as u64);
+        } else {
+            shared.meters.bytes.sub(off as u64);
+        }
+        self.reported = self.bytes;
+    }
+}
+
+/// The reason of a dead letter without words.
+fn reason(condition: Condition) -> Reason {
+    Reason::from(condition)
+}

@@ -1,0 +1,287 @@
+//! Putting copies into a queue.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use roadbed_core::{Condition, Durability, History, Message, Outgoing, Overflow, Qos, Time};
+
+use super::timeline::Due;
+use super::{Copy, Queue, QueueInner};
+use crate::broker::Shared;
+use crate::lock;
+use crate::mailbox::Parked;
+
+/// A copy on its way in.
+struct Incoming {
+    message: Message,
+    qos: Qos,
+    /// The position that the store knows it by.
+    stored: Option<u64>,
+}
+
+impl Queue {
+    /// Puts a run of messages into the queue, and writes into `refused` which it does not take, and why.
+    pub(crate) fn put_run(
+        self: &Arc<Self>,
+        shared: &Shared,
+        qos_max: Qos,
+        run: &[Outgoing],
+        parked: &mut Parked,
+        refused: &mut Vec<(usize, Condition)>,
+    ) {
+        let now = shared.now();
+        let mut inner = lock(&self.inner);
+        let before = inner.available();
+        for (n, outgoing) in run.iter().enumerate() {
+            if let Err(condition) = inner.admits(shared, &outgoing.message, now) {
+                refused.push((n, condition));
+                continue;
+            }
+            let message = parked.message(shared, &outgoing.message, n);
+            let incoming = Incoming { message, qos: outgoing.qos.min(qos_max), stored: None };
+            self.put_in(shared, &mut inner, incoming, now);
+        }
+        self.publish(shared, inner, before);
+    }
+
+    /// Reserves room for one message; the copy comes with [`put_reserved`](Self::put_reserved).
+    pub(crate) fn reserve(&self, shared: &Shared, message: &Message) -> Result<(), Condition> {
+        let mut inner = lock(&self.inner);
+        inner.admits(shared, message, shared.now())?;
+        inner.reserved.0 += 1;
+        inner.reserved.1 += message.cost();
+        Ok(())
+    }
+
+    /// Gives reserved room back.
+    pub(crate) fn unreserve(&self, message: &Message) {
+        lock(&self.inner).unreserve(message);
+    }
+
+    /// The next position, for a copy that the store is told of first.
+    pub(crate) fn take_seq(&self) -> u64 {
+        let mut inner = lock(&self.inner);
+        inner.next_seq += 1;
+        inner.next_seq
+    }
+
+    /// Puts a copy in, into room that was reserved for it or not.
+    pub(crate) fn put(
+        self: &Arc<Self>,
+        shared: &Shared,
+        message: &Message,
+        qos: Qos,
+        stored: Option<u64>,
+        reserved: bool,
+    ) {
+        let now = shared.now();
+        let mut inner = lock(&self.inner);
+        if reserved {
+            inner.unreserve(message);
+        }
+        let before = inner.available();
+        let message = if inner.waiting.is_empty() && message.payload().shared().is_some() {
+            shared.meters.payloads_detached.one();
+            message.detach()
+        } else {
+            message.clone()
+        };
+        self.put_in(shared, &mut inner, Incoming { message, qos, stored }, now);
+        self.publish(shared, inner, before);
+    }
+
+    /// Whether a live message would be handed over at once; if not, why.
+    pub(crate) fn live(&self) -> Result<(), Condition> {
+        let inner = lock(&self.inner);
+        if inner.links.is_empty() {
+            return Err(Condition::NoConsumer);
+        }
+        if inner.waiting.is_empty() { Err(Condition::Busy) } else { Ok(()) }
+    }
+
+    /// Asks for room; `Pending` while a queue that pushes back is full.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>, messages: u32, bytes: usize) -> Poll<u32> {
+        let mut inner = lock(&self.inner);
+        if inner.settings.overflow != Overflow::PushBack || inner.deleted {
+            return Poll::Ready(messages.max(1));
+        }
+        let (used, used_bytes) = (inner.total() + inner.reserved.0, inner.bytes + inner.reserved.1);
+        let room = inner.settings.messages_max.saturating_sub(used);
+        let fits = inner.settings.bytes_max.saturating_sub(used_bytes) >= bytes || inner.bytes == 0;
+        if room == 0 || !fits {
+            if !inner.producers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                inner.producers.push(cx.waker().clone());
+            }
+            return Poll::Pending;
+        }
+        Poll::Ready(messages.clamp(1, u32::try_from(room).unwrap_or(u32::MAX)))
+    }
+
+    fn put_in(self: &Arc<Self>, shared: &Shared, inner: &mut QueueInner, incoming: Incoming, now: Time) {
+        let Incoming { mut message, qos, stored } = incoming;
+        if let Some(ttl) = inner.settings.ttl_max {
+            let latest = now + ttl;
+            if message.expires_at().is_none_or(|at| at > latest) {
+                message = message.to_builder().expires_at(latest).build();
+            }
+        }
+        let seq = stored.unwrap_or_else(|| {
+            inner.next_seq += 1;
+            inner.next_seq
+        });
+        inner.bytes += message.cost();
+        shared.meters.copies_in.one();
+        inner.make_due(&message, seq, now);
+        let after = if message.has_details() { message.details().deliver_after } else { None };
+        let key = inner.key(&message);
+        let copy = Copy { message: Some(message), extra: None, seq, enqueued_at: now, qos, stored: stored.is_some() };
+        if let Some(key) = key {
+            let replaced = inner.by_key.insert(key, seq);
+            inner.displace(shared, self, replaced);
+        }
+        match after {
+            Some(at) if !at.has_passed(now) => {
+                inner.scheduled.insert(seq, copy);
+            }
+            _ => inner.insert_available(copy),
+        }
+        inner.trim(shared, self);
+    }
+
+    /// Lets go of the queue, then wakes whom that concerns.
+    fn publish(&self, shared: &Shared, mut inner: std::sync::MutexGuard<'_, QueueInner>, before: usize) {
+        let fresh = inner.available().saturating_sub(before);
+        let wake = inner.wakes(fresh);
+        inner.report(shared);
+        inner.arm(shared, self.id);
+        drop(inner);
+        wake.into_iter().for_each(|link| link.notify());
+    }
+
+    /// Puts back a copy that the store has kept over a restart.
+    pub(crate) fn restore(&self, shared: &Shared, copy: Copy, now: Time) {
+        let mut inner = lock(&self.inner);
+        inner.next_seq = inner.next_seq.max(copy.seq);
+        inner.bytes += copy.cost();
+        let Some(message) = copy.message.clone() else { return };
+        inner.make_due(&message, copy.seq, now);
+        if let Some(key) = inner.key(&message) {
+            inner.by_key.insert(key, copy.seq);
+        }
+        match message.details().deliver_after {
+            Some(at) if !at.has_passed(now) => {
+                inner.scheduled.insert(copy.seq, copy);
+            }
+            _ => inner.insert_available(copy),
+        }
+        inner.report(shared);
+        inner.arm(shared, self.id);
+    }
+}
+
+impl QueueInner {
+    /// Whether there is room, or can be made, for a message that this queue may take.
+    fn admits(&self, shared: &Shared, message: &Message, now: Time) -> Result<(), Condition> {
+        if self.deleted {
+            return Err(Condition::NotFound);
+        }
+        if message.durability() == Durability::Stored && !self.settings.durable {
+            return Err(Condition::PreconditionFailed);
+        }
+        if message.has_expired(now) {
+            return Err(Condition::Expired);
+        }
+        let cost = message.cost();
+        let fits = self.total() + self.reserved.0 < self.settings.messages_max
+            && self.bytes + self.reserved.1 + cost <= self.settings.bytes_max;
+        let can_drop = self.settings.overflow == Overflow::DropOldest || self.settings.history != History::All;
+        if !fits && !(can_drop && self.available() > 0) {
+            return Err(Condition::Full);
+        }
+        if shared.meters.bytes.load() as usize > shared.settings.bytes_max {
+            return Err(Condition::Full);
+        }
+        Ok(())
+    }
+
+    fn unreserve(&mut self, message: &Message) {
+        self.reserved.0 -= 1;
+        self.reserved.1 -= message.cost();
+    }
+
+    pub(super) fn insert_available(&mut self, copy: Copy) {
+        if !copy.excluded().is_empty() {
+            let at = self.aside.partition_point(|waiting| waiting.seq < copy.seq);
+            return self.aside.insert(at, copy);
+        }
+        let own = copy.message.as_ref().map_or(Message::PRIORITY_DEFAULT, Message::priority);
+        let priority = if self.settings.priorities { own } else { Message::PRIORITY_DEFAULT };
+        self.lanes.insert(priority, copy);
+    }
+
+    fn make_due(&mut self, message: &Message, seq: u64, now: Time) {
+        if let Some(at) = message.expires_at() {
+            self.timeline.add(at, seq, Due::Expire);
+        }
+        if !message.has_details() {
+            return;
+        }
+        let details = message.details();
+        if let Some(at) = details.deliver_after.filter(|at| !at.has_passed(now)) {
+            self.timeline.add(at, seq, Due::Deliver);
+        }
+        if let Some(at) = details.deadline {
+            self.timeline.add(at, seq, Due::Deadline);
+        }
+    }
+
+    /// What the message is conflated by.
+    pub(super) fn key(&self, message: &Message) -> Option<bytestring::ByteString> {
+        (self.settings.history == History::LastByKey)
+            .then(|| message.details().group.clone().unwrap_or_else(|| message.address().name().clone()))
+    }
+
+    fn displace(&mut self, shared: &Shared, queue: &Queue, seq: Option<u64>) {
+        let Some(seq) = seq else { return };
+        let gone = self.lanes.take(seq).or_else(|| self.scheduled.remove(&seq));
+        self.drop_copy(shared, queue, gone.as_ref(), &shared.meters.dropped_displaced);
+    }
+
+    /// Makes room: by the history, then by the overflow policy.
+    fn trim(&mut self, shared: &Shared, queue: &Queue) {
+        if let History::Last(keep) = self.settings.history {
+            while self.available() > keep {
+                let gone = self.pop_oldest();
+                if !self.drop_copy(shared, queue, gone.as_ref(), &shared.meters.dropped_displaced) {
+                    break;
+                }
+            }
+        }
+        while self.total() > self.settings.messages_max || self.bytes > self.settings.bytes_max {
+            let gone = self.pop_oldest();
+            if !self.drop_copy(shared, queue, gone.as_ref(), &shared.meters.dropped_full) {
+                break;
+            }
+        }
+    }
+
+    fn pop_oldest(&mut self) -> Option<Copy> {
+        self.aside.pop_front().or_else(|| self.lanes.pop_oldest())
+    }
+
+    fn drop_copy(
+        &mut self,
+        shared: &Shared,
+        queue: &Queue,
+        gone: Option<&Copy>,
+        meter: &crate::counters::Meter,
+    ) -> bool {
+        let Some(gone) = gone else { return false };
+        self.bytes -= gone.cost();
+        meter.one();
+        if gone.stored {
+            shared.retire_later(queue.copy_id(gone.seq));
+        }
+        true
+    }
+}

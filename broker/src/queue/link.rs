@@ -1,0 +1,173 @@
+//! A consumer's link to a queue.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::task::Waker;
+
+use bytestring::ByteString;
+use roadbed_core::{
+    ConsumerTerms, Delivery, DeliveryId, DeliveryInfo, DeliveryState, Handle, Hold, Message, Mode, Origin, Outcome,
+    Qos, TxnId, Unsettled,
+};
+
+use super::{Dead, Queue};
+use crate::broker::Shared;
+use crate::lock;
+use crate::mailbox::SessionCore;
+
+/// A consumer's link to a queue: shared by the consumer, the queue and the slots of what it holds.
+#[derive(Debug)]
+pub(crate) struct Link {
+    queue: Arc<Queue>,
+    pub(crate) terms: ConsumerTerms,
+    pub(crate) session: Weak<SessionCore>,
+    pub(crate) owner: Owner,
+    /// The session's own consumer takes from it, beside its own queue.
+    via_session: bool,
+    pub(crate) qos_max: Qos,
+    pub(crate) binding: Option<u32>,
+    pub(crate) ended: AtomicBool,
+    pub(crate) waiting: AtomicBool,
+    pub(crate) cursor: AtomicU64,
+    waker: Mutex<Option<Waker>>,
+}
+
+/// To whom a hold belongs.
+#[derive(Clone, Debug)]
+pub(crate) struct Owner {
+    pub(crate) session: u64,
+    pub(crate) session_name: Option<ByteString>,
+    pub(crate) link: Option<ByteString>,
+    pub(crate) origin: Arc<Origin>,
+}
+
+/// A copy that a link has taken from its queue.
+#[derive(Debug)]
+pub(crate) struct Pull {
+    pub(crate) message: Message,
+    pub(crate) qos: Qos,
+    pub(crate) seq: u64,
+    pub(crate) attempt: u32,
+    /// It is to be settled.
+    pub(crate) held: bool,
+    pub(crate) txn: Option<TxnId>,
+    pub(crate) info: Option<Box<DeliveryInfo>>,
+}
+
+/// A delivery of an earlier attachment, said again.
+#[derive(Debug)]
+pub(crate) struct Again {
+    pub(crate) state: DeliveryState,
+    pub(crate) qos: Qos,
+    pub(crate) attempt: u32,
+    pub(crate) message: Option<Message>,
+    pub(crate) info: Option<Box<DeliveryInfo>>,
+}
+
+impl Again {
+    pub(crate) fn unsettled(self, id: DeliveryId, handle: Handle) -> Unsettled {
+        let Self { state, qos, attempt, message, info } = self;
+        let delivery =
+            message.map(|message| Delivery { message, handle: Some(handle), qos, retained: false, attempt, info });
+        Unsettled { id, handle, state, qos, delivery }
+    }
+}
+
+impl Link {
+    pub(crate) fn new(
+        queue: Arc<Queue>,
+        session: &Arc<SessionCore>,
+        terms: ConsumerTerms,
+        via: Option<Option<u32>>,
+    ) -> Self {
+        let owner = Owner {
+            session: session.id,
+            session_name: session.name.clone(),
+            link: terms.name.clone(),
+            origin: session.origin.clone(),
+        };
+        Self {
+            queue,
+            session: Arc::downgrade(session),
+            owner,
+            via_session: via.is_some(),
+            qos_max: terms.qos_max,
+            terms,
+            binding: via.flatten(),
+            ended: AtomicBool::new(false),
+            waiting: AtomicBool::new(false),
+            cursor: AtomicU64::new(0),
+            waker: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn queue(&self) -> &Arc<Queue> {
+        &self.queue
+    }
+
+    /// Whether what it hands over counts against the credit of the session's own consumer.
+    pub(crate) fn spends_session_credit(&self) -> bool {
+        self.via_session
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Takes at most `want` copies; whether there are more to be had now. If not, the queue will notify.
+    pub(crate) fn pull(
+        self: &Arc<Self>,
+        shared: &Shared,
+        want: usize,
+        txn: Option<TxnId>,
+        out: &mut Vec<Pull>,
+        dead: &mut Vec<Dead>,
+    ) -> bool {
+        if self.has_ended() {
+            return false;
+        }
+        match self.terms.mode {
+            Mode::Move => self.queue.acquire(shared, self, want, txn, out, dead),
+            Mode::Browse => self.queue.browse(shared, self, want, out),
+        }
+    }
+
+    /// What is held in the name of an earlier attachment, to be said again.
+    pub(crate) fn again(&self, shared: &Shared, seq: u64, attempt: u32) -> Option<Again> {
+        self.queue.again(shared, self, seq, attempt)
+    }
+
+    /// What becomes of a delivery whose hold ends.
+    pub(crate) fn on_lapse(&self) -> Outcome {
+        self.terms.on_lapse.clone()
+    }
+
+    pub(crate) fn lease(&self) -> Option<std::time::Duration> {
+        match self.terms.hold {
+            Hold::Lease(lease) => Some(lease),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn register(&self, waker: &Waker) {
+        let mut slot = lock(&self.waker);
+        match &mut *slot {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
+
+    /// Wakes the consumer: there may be something to take.
+    pub(crate) fn notify(self: &Arc<Self>) {
+        if self.via_session {
+            if let Some(session) = self.session.upgrade() {
+                session.link_ready(self);
+            }
+            return;
+        }
+        let waker = lock(&self.waker).take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}

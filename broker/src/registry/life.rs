@@ -1,0 +1,288 @@
+//! How sessions begin, lose their connection, come back and end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use roadbed_core::{Close, Outcome, Qos, SessionEvent, Time, Will};
+
+use crate::broker::Shared;
+use crate::dispatch::Plan;
+use crate::entry::Entry;
+use crate::inflight::Body;
+use crate::lock;
+use crate::mailbox::{Effects, Inner, Life, SessionCore};
+use crate::router::{Group, Target};
+use crate::store::{Op, Row, RowKey, SessionRow};
+use crate::timers::Timer;
+
+impl Shared {
+    /// Another connection takes the session over: the older one counts no more. What is due for it, its will above all, is
+    /// done as if its connection were lost.
+    pub(crate) fn take_over(&self, session: &Arc<SessionCore>, resume: bool) {
+        let mut inner = lock(&session.inner);
+        session.next_epoch(&mut inner);
+        let was_connected = inner.connected;
+        inner.attached = false;
+        let wakers = (inner.waker.take(), inner.event_waker.take());
+        let cold = inner.cold();
+        if was_connected {
+            cold.events.push_back(SessionEvent::TakenOver);
+        }
+        let due = cold.will.take_if(|will| !resume || will.delay.is_zero());
+        cold.will = None;
+        cold.life = None;
+        let due = due.filter(|_| was_connected || !resume);
+        drop(inner);
+        self.timers.cancel(Timer::Session(session.id));
+        if was_connected {
+            self.meters.sessions_taken_over.one();
+        }
+        for waker in [wakers.0, wakers.1].into_iter().flatten() {
+            waker.wake();
+        }
+        if let Some(will) = due {
+            self.send_will(session, &will);
+        }
+    }
+
+    /// The connection of a session is gone, in good order or not.
+    pub(crate) fn disconnect(&self, session: &Arc<SessionCore>, epoch: u32, close: Option<Close>) {
+        let now = self.now();
+        let mut inner = lock(&session.inner);
+        if session.epoch() != epoch || inner.ended {
+            return;
+        }
+        session.next_epoch(&mut inner);
+        inner.attached = false;
+        inner.waker = None;
+        inner.event_waker = None;
+        let orderly = close.is_some_and(|close| !close.will);
+        if let Some(expiry) = close.and_then(|close| close.expiry) {
+            inner.expiry = expiry.min(Duration::from_secs(self.settings.session_expiry_seconds_max));
+        }
+        let linger = if close.is_some() { Duration::ZERO } else { inner.linger };
+        let (gone_at, expiry) = (now + linger, inner.expiry);
+        let will_at = match inner.cold.as_mut().and_then(|cold| cold.will.as_ref()) {
+            Some(_) if orderly => None,
+            Some(will) => Some(gone_at + will.delay.min(expiry)),
+            None => None,
+        };
+        if will_at.is_none()
+            && let Some(cold) = &mut inner.cold
+        {
+            cold.will = None;
+        }
+        let life = Life { linger_until: gone_at, will_at, expires_at: gone_at + expiry };
+        inner.cold().life = Some(life);
+        drop(inner);
+        self.keep_session(session, Some(now));
+        self.handle_session(session, now);
+    }
+
+    /// Does what is due for a session without a connection.
+    pub(crate) fn handle_session(&self, session: &Arc<SessionCore>, now: Time) {
+        let mut inner = lock(&session.inner);
+        let Some(mut life) = inner.cold.as_ref().and_then(|cold| cold.life) else { return };
+        if inner.connected && life.linger_until.has_passed(now) {
+            inner.connected = false;
+            self.meters.sessions_connected.sub(1);
+            if !self.settings.session_at_most_once_offline {
+                inner.drop_at_most_once(self);
+            }
+        }
+        let mut will = None;
+        if life.will_at.is_some_and(|at| at.has_passed(now)) {
+            will = inner.cold().will.take();
+            life.will_at = None;
+        }
+        let ends = life.expires_at.has_passed(now);
+        inner.cold().life = Some(life);
+        let kept = inner.expiry > Duration::ZERO;
+        let linger = inner.connected.then_some(life.linger_until);
+        drop(inner);
+        if let Some(will) = will {
+            self.send_will(session, &will);
+            self.keep_session(session, Some(now));
+        }
+        if ends {
+            self.meters.sessions_expired.add(u64::from(kept));
+            return self.end_session(session);
+        }
+        let next = [linger, life.will_at, Some(life.expires_at)].into_iter().flatten().min();
+        if let Some(next) = next {
+            self.timers.set(Timer::Session(session.id), next);
+        }
+    }
+
+    /// The session is no more: what it holds lapses, what it shares moves on, what it was to get is gone.
+    pub(crate) fn end_session(&self, session: &Arc<SessionCore>) {
+        let mut effects = Effects::default();
+        let mut inner = lock(&session.inner);
+        if inner.ended {
+            return;
+        }
+        inner.ended = true;
+        session.next_epoch(&mut inner);
+        if std::mem::take(&mut inner.connected) {
+            self.meters.sessions_connected.sub(1);
+        }
+        let bindings = std::mem::take(&mut inner.bindings);
+        let pulled = inner.take_pulled(None);
+        let orphans = inner.take_all(self);
+        let mut cold = inner.cold.take().unwrap_or_default();
+        inner.report(self);
+        let will = cold.will.take().filter(|_| cold.life.is_some_and(|life| life.will_at.is_some()));
+        inner.cold = Some(Box::default());
+        let durable = inner.durable.take();
+        drop(inner);
+        *lock(&session.keys) = None;
+        self.timers.cancel(Timer::Session(session.id));
+        bindings.iter().for_each(|bound| self.unroute_session(session, bound));
+        {
+            let mut tables = self.registry.lock();
+            tables.all.remove(&session.id);
+            tables.watchers.retain(|watcher| watcher.id != session.id);
+            if let Some(name) = &session.name {
+                let name = (session.origin.principal.clone(), name.clone());
+                if tables.named.get(&name).is_some_and(|known| Arc::ptr_eq(known, session)) {
+                    tables.named.remove(&name);
+                }
+            }
+        }
+        self.meters.sessions.sub(1);
+        let mut dead = Vec::new();
+        for (link, seq, attempt, _) in pulled {
+            let outcome =
+                if link.terms.settle == roadbed_core::Settle::Second { Outcome::FAILED } else { link.on_lapse() };
+            link.queue().lapse(self, seq, attempt, outcome, &mut effects, &mut dead);
+        }
+        cold.links.iter().for_each(|link| self.detach_link(link));
+        for (group, entry) in orphans {
+            group.hand_on(self, entry);
+        }
+        if let Some(will) = will {
+            self.send_will(session, &will);
+        }
+        self.finish(effects, dead);
+        if let (Some(queue), Some(name)) = (durable, &session.name) {
+            let key = RowKey::Session(session.origin.principal.clone(), name.clone());
+            let ops = vec![Op::RetireQueue { queue }, Op::Delete(key)];
+            self.commits.submit(self, || (Vec::new(), ops), Box::new(|_, _| {}));
+        }
+        self.commits.flush(self);
+    }
+
+    /// Takes one binding of a session out of the router.
+    pub(crate) fn unroute_session(&self, session: &Arc<SessionCore>, bound: &crate::mailbox::Bound) {
+        let binding = &bound.binding;
+        if bound.competes {
+            self.unwatch(session, &binding.filter);
+        } else if let Some(share) = &binding.share {
+            self.router.leave(share, &binding.filter, session.id);
+            self.meters.bindings_shared.sub(1);
+        } else {
+            let own = |target: &Target| matches!(target, Target::Session(to) if to.session.id == session.id);
+            self.router.unbind(&binding.filter, own);
+        }
+        self.meters.bindings.sub(1);
+    }
+
+    fn send_will(&self, session: &Arc<SessionCore>, will: &Will) {
+        self.meters.wills_sent.one();
+        let mut message = will.message.clone();
+        if message.origin().is_none() {
+            message = message.to_builder().origin(session.origin.clone()).build();
+        }
+        self.publish(&message, will.qos);
+    }
+
+    /// Sends a message of the broker's own. Nobody is told how that went, but the counters are.
+    pub(crate) fn publish(&self, message: &roadbed_core::Message, qos: Qos) {
+        let verdict = self.route(message.address()).map_err(crate::dispatch::Verdict::Refused).and_then(|route| {
+            let mut plan = Plan::new(self, &route, message, qos, 0)?;
+            if !plan.stored {
+                plan.apply(self);
+                return Ok(());
+            }
+            let mut ops = Vec::new();
+            let slot = Arc::new(std::sync::Mutex::new(None));
+            let planned = slot.clone();
+            let make = || {
+                plan.ops(self, &mut ops);
+                *lock(&planned) = Some(plan);
+                (Vec::new(), ops)
+            };
+            let then = move |shared: &Shared, result: Result<(), _>| {
+                if let (Ok(()), Some(plan)) = (result, lock(&slot).take()) {
+                    plan.apply(shared);
+                }
+            };
+            self.commits.submit(self, make, Box::new(then));
+            Ok(())
+        });
+        if let Err(verdict) = verdict {
+            self.count_refusal(verdict);
+        }
+    }
+
+    /// Tells the store of a session that outlives us.
+    pub(crate) fn keep_session(&self, session: &SessionCore, disconnected_at: Option<Time>) {
+        if let Some(op) = self.session_op(session, disconnected_at) {
+            self.commits.submit(self, || (Vec::new(), vec![op]), Box::new(|_, _| {}));
+        }
+    }
+
+    pub(crate) fn session_op(&self, session: &SessionCore, disconnected_at: Option<Time>) -> Option<Op> {
+        let inner = lock(&session.inner);
+        let (queue, name) = (inner.durable?, session.name.clone()?);
+        let row = SessionRow {
+            queue,
+            bindings: inner.bindings.iter().map(|bound| bound.binding.clone()).collect(),
+            expiry: inner.expiry,
+            disconnected_at,
+            will: inner.cold.as_ref().and_then(|cold| cold.will.clone()),
+        };
+        Some(Op::Put(RowKey::Session(session.origin.principal.clone(), name), Row::Session(row)))
+    }
+}
+
+impl Inner {
+    /// At-most-once copies do not wait for a session that is not connected.
+    fn drop_at_most_once(&mut self, shared: &Shared) {
+        let mut freed = 0;
+        let before = self.ring.len();
+        self.ring.retain(|entry| {
+            let keep = entry.qos() > Qos::AtMostOnce;
+            freed += if keep { 0 } else { entry.message.cost() };
+            keep
+        });
+        self.bytes -= freed;
+        shared.meters.dropped_offline.add((before - self.ring.len()) as u64);
+        self.report(shared);
+    }
+
+    /// Empties the queue and the slab. What came by shared bindings and may move on is returned: what was not sent, and
+    /// what was sent at least once; not what was sent exactly once \[MQTT-4.8.2-4\], \[MQTT-4.8.2-5\].
+    fn take_all(&mut self, shared: &Shared) -> Vec<(Arc<Group>, Entry)> {
+        let mut entries: Vec<Entry> = Vec::new();
+        for handle in self.slab.in_order() {
+            let Some(slot) = self.slab.remove(handle) else { continue };
+            match slot.body {
+                Body::Mail(entry) if entry.qos() < Qos::ExactlyOnce => entries.push(entry),
+                Body::Mail(_) | Body::Rare(_) => shared.meters.dropped_ended.one(),
+                _ => {}
+            }
+        }
+        entries.extend(std::mem::take(&mut self.ring));
+        self.bytes = 0;
+        let shares = self.cold.as_ref().map_or(&[][..], |cold| &cold.shares[..]);
+        let moves = |entry: Entry| {
+            let group = usize::from(entry.share).checked_sub(1).and_then(|at| shares.get(at)).cloned();
+            if group.is_none() {
+                shared.meters.dropped_ended.one();
+            }
+            Some((group?, entry))
+        };
+        entries.into_iter().filter_map(moves).collect()
+    }
+}

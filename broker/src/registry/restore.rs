@@ -1,0 +1,161 @@
+//! Starting with what the store has kept.
+
+use std::sync::Arc;
+
+use roadbed_core::{Qos, QueueId, Result};
+
+use crate::broker::Shared;
+use crate::entry::{Entry, Extra};
+use crate::inflight::{Body, Slot};
+use crate::keys::Row as KeyRow;
+use crate::lock;
+use crate::mailbox::{Life, SessionCore};
+use crate::queue::{Copy, Queue};
+use crate::store::{NewCopy, Op, QueueRow, Recovery, Row, RowKey, SessionRow, StoredCopy};
+
+/// How often the broker has started on this store.
+pub(crate) fn epoch_of(recovery: &Recovery) -> u32 {
+    let epochs = recovery.rows.iter().filter_map(|(_, row)| match row {
+        Row::Broker { epoch } => Some(*epoch),
+        _ => None,
+    });
+    epochs.max().unwrap_or(0)
+}
+
+impl Shared {
+    /// Takes over everything that was kept.
+    pub(crate) fn restore(self: &Arc<Self>, recovery: Recovery) -> Result<()> {
+        let epoch = self.boot_epoch;
+        let op = Op::Put(RowKey::Broker, Row::Broker { epoch });
+        self.commits.submit(self, || (Vec::new(), vec![op]), Box::new(|_, _| {}));
+        let mut keys = Vec::new();
+        for (key, row) in recovery.rows {
+            match (key, row) {
+                (RowKey::Session(principal, name), Row::Session(row)) => self.restore_session(principal, name, row),
+                (RowKey::Queue(address), Row::Queue(row)) => self.restore_queue(address, row),
+                (RowKey::Retained(_), Row::Retained(message, qos)) => self.retained.set(self, &message, qos),
+                (key, Row::Key { outcome, order, until }) => keys.push((key, outcome, order, until)),
+                _ => {}
+            }
+        }
+        for (key, outcome, order, _) in keys {
+            let row = KeyRow { order, stored: true, outcome: Some(outcome) };
+            match key {
+                RowKey::SessionKey(principal, name, key) => {
+                    let session = self.registry.lock().named.get(&(principal, name)).cloned();
+                    if let Some(session) = session {
+                        lock(&session.keys).get_or_insert_default().put(&key, row);
+                    }
+                }
+                RowKey::Name(principal, name) => self.remember(principal, name, row),
+                _ => {}
+            }
+        }
+        recovery.copies.into_iter().for_each(|copy| self.restore_copy(copy));
+        self.restore_watchers();
+        recovery.prepared.into_iter().for_each(|(gid, prepared)| self.restore_prepared(gid, prepared));
+        Ok(())
+    }
+
+    fn restore_session(&self, principal: bytestring::ByteString, name: bytestring::ByteString, row: SessionRow) {
+        let now = self.now();
+        let origin = Arc::new(roadbed_core::Origin { principal: principal.clone(), protocol: "" });
+        let id = self.next_session_id();
+        let session = Arc::new(SessionCore::new(id, Some(name.clone()), origin, Default::default(), u16::MAX));
+        self.skip_queue_ids(row.queue);
+        session.set_queue_id(row.queue);
+        let gone_at = row.disconnected_at.unwrap_or(now);
+        {
+            let mut inner = lock(&session.inner);
+            inner.connected = false;
+            inner.durable = Some(row.queue);
+            inner.expiry = row.expiry;
+            let will_at = row.will.as_ref().map(|will| gone_at + will.delay.min(row.expiry));
+            let cold = inner.cold();
+            cold.will = row.will;
+            cold.life = Some(Life { linger_until: gone_at, will_at, expires_at: gone_at + row.expiry });
+        }
+        {
+            let mut tables = self.registry.lock();
+            tables.all.insert(id, session.clone());
+            tables.named.insert((principal, name), session.clone());
+        }
+        self.meters.sessions.one();
+        for binding in row.bindings {
+            // What was granted before is granted again, unless the settings have become tighter.
+            let _ = self.bind_session(&session, &binding);
+        }
+        self.timers.set(crate::timers::Timer::Session(id), now);
+    }
+
+    fn restore_queue(&self, address: roadbed_core::Address, row: QueueRow) {
+        self.skip_queue_ids(row.queue);
+        let queue = Arc::new(Queue::new(row.queue, address, row.settings));
+        self.add_queue(&mut self.registry.lock(), &queue);
+        for binding in &row.bindings {
+            let _ = self.bind_queue(&queue, binding);
+        }
+    }
+
+    fn restore_copy(&self, kept: StoredCopy) {
+        let id = kept.copy.copy.queue;
+        if let Some(queue) = self.registry.queue(id) {
+            let StoredCopy { copy: NewCopy { copy, qos, .. }, message, at, count, attempt, excluded, .. } = kept;
+            let extra = (attempt > 0 || count > 0 || !excluded.is_empty())
+                .then(|| Box::new(Extra { attempts: attempt, count, excluded, ..Extra::default() }));
+            let copy = Copy { message: Some(message), extra, seq: copy.seq, enqueued_at: at, qos, stored: true };
+            return queue.restore(self, copy, self.now());
+        }
+        let session = self.session_of(id);
+        if let Some(session) = session {
+            restore_mail(self, &session, kept);
+        }
+    }
+
+    fn session_of(&self, queue: QueueId) -> Option<Arc<SessionCore>> {
+        self.registry.lock().named.values().find(|session| session.has_queue_id(queue)).cloned()
+    }
+
+    /// Competing consumers find their queues again.
+    fn restore_watchers(&self) {
+        let watchers = self.registry.lock().watchers.clone();
+        for watcher in watchers {
+            if let Some(session) = watcher.session.upgrade() {
+                let binding = roadbed_core::Binding {
+                    id: watcher.binding,
+                    ..roadbed_core::Binding::new(watcher.filter.clone(), watcher.qos_max)
+                };
+                let _ = self.watch(&session, &binding);
+            }
+        }
+    }
+}
+
+fn restore_mail(shared: &Shared, session: &SessionCore, kept: StoredCopy) {
+    let NewCopy { copy, qos, retained, bindings } = kept.copy;
+    let mut inner = lock(&session.inner);
+    inner.next_seq = inner.next_seq.max(copy.seq);
+    let mut entry = Entry::new(kept.message, qos, retained);
+    entry.set_stored();
+    entry.seq = copy.seq as u32;
+    if kept.attempt > 0 || kept.count > 0 || !bindings.is_empty() {
+        let (attempts, count, enqueued_at) = (kept.attempt, kept.count, kept.at);
+        entry.extra = Some(Box::new(Extra { bindings, attempts, count, enqueued_at, ..Extra::default() }));
+    }
+    match kept.held {
+        Some((slot, Some(_))) if slot > 0 => {
+            let (order, body) = (copy.seq, Body::Decided { seq: entry.seq, stored: true });
+            inner.slab.restore(slot, Slot { order, attempt: kept.attempt.max(1), body });
+        }
+        Some((slot, None)) if slot > 0 && qos == Qos::ExactlyOnce => {
+            inner.bytes += entry.message.cost();
+            let body = Body::Mail(entry);
+            inner.slab.restore(slot, Slot { order: copy.seq, attempt: kept.attempt.max(1), body });
+        }
+        _ => {
+            inner.bytes += entry.message.cost();
+            inner.put_back(entry);
+        }
+    }
+    inner.report(shared);
+}

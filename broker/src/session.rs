@@ -1,0 +1,243 @@
+//! One authenticated attachment to the broker.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use roadbed_core::{
+    Attached, Close, Consumer, ConsumerTerms, Credential, Disposition, Done, Error, ErrorKind, Fut, Manage, Managed,
+    Node, Open, Opened, Producer, ProducerTerms, Qos, Result, Session, SessionEvent, Time, Transaction,
+};
+
+use crate::broker::Broker;
+use crate::consumer::{MailConsumer, QueueConsumer};
+use crate::lock;
+use crate::mailbox::SessionCore;
+use crate::producer::BrokerProducer;
+use crate::registry::assigned_name;
+use crate::settlement::asker;
+use crate::txn::BrokerTransaction;
+use crate::waiter::{Waiter, waiter};
+
+/// A session of the broker. Dropped, its connection counts as lost.
+#[derive(Debug)]
+pub(crate) struct BrokerSession {
+    broker: Broker,
+    core: Arc<SessionCore>,
+    epoch: u32,
+    opened: Opened,
+}
+
+/// Opens a session; what is returned second waits for the store.
+pub(crate) fn open(broker: &Broker, open: Open) -> Result<(BrokerSession, Stored)> {
+    let shared = broker.shared();
+    let expiry = open.expiry.min(Duration::from_secs(shared.settings.session_expiry_seconds_max));
+    let mut tables = shared.registry.lock();
+    if tables.draining {
+        return Err(Error::new(ErrorKind::Closed, "open").detail("the broker is shutting down"));
+    }
+    let name = match open.name.clone() {
+        Some(name) => Some(roadbed_core::Address::new(name.clone()).map_or(name, |name| name.detach().name().clone())),
+        None if expiry > Duration::ZERO => {
+            tables.assigned += 1;
+            Some(assigned_name(shared.settings.seed, shared.boot_epoch, tables.assigned).into())
+        }
+        None => None,
+    };
+    let key = name.clone().map(|name| (open.origin.principal.clone(), name));
+    let known = key.as_ref().and_then(|key| tables.named.get(key).cloned());
+    let kept = known.as_ref().is_some_and(|known| lock(&known.inner).expiry > Duration::ZERO);
+    let resumed = open.resume && kept;
+    if known.is_none() && tables.all.len() >= shared.settings.sessions_max {
+        shared.meters.sessions_refused.one();
+        return Err(Error::new(ErrorKind::Exhausted, "open").detail("there are too many sessions"));
+    }
+    drop(tables);
+    if let Some(known) = &known {
+        shared.take_over(known, resumed);
+        if !resumed {
+            shared.end_session(known);
+        }
+    }
+    let window = match open.window {
+        0 => shared.settings.session_window_max,
+        window => window.min(shared.settings.session_window_max),
+    };
+    let core = match known.filter(|_| resumed) {
+        Some(known) => known,
+        None => {
+            let id = shared.next_session_id();
+            let core = Arc::new(SessionCore::new(id, name.clone(), open.origin, open.scope, window));
+            let mut tables = shared.registry.lock();
+            tables.all.insert(id, core.clone());
+            if let Some(key) = key {
+                tables.named.insert(key, core.clone());
+            }
+            shared.meters.sessions.one();
+            shared.meters.sessions_connected.one();
+            core
+        }
+    };
+    let epoch = {
+        let mut inner = lock(&core.inner);
+        if resumed && !inner.connected {
+            shared.meters.sessions_connected.one();
+        }
+        (inner.connected, inner.window) = (true, window);
+        (inner.expiry, inner.linger) = (expiry, open.linger);
+        if open.will.is_some() || inner.cold.is_some() {
+            let cold = inner.cold();
+            cold.will = open.will;
+            cold.life = None;
+            if !resumed {
+                cold.events.clear();
+            }
+        }
+        inner.durable = (expiry > Duration::ZERO && name.is_some()).then(|| core.queue_id(shared));
+        core.epoch()
+    };
+    shared.meters.sessions_connected_max.raise_to(shared.meters.sessions_connected.load());
+    let in_doubt = lock(&core.keys).as_ref().map_or_else(Vec::new, |keys| keys.in_order());
+    let opened = Opened {
+        resumed,
+        name,
+        expiry,
+        qos_max: Qos::ExactlyOnce,
+        message_bytes_max: shared.settings.message_bytes_max,
+        in_doubt,
+    };
+    let stored = stored(broker, &core);
+    Ok((BrokerSession { broker: broker.clone(), core, epoch, opened }, stored))
+}
+
+/// A step that is done when the store has it.
+pub(crate) type Stored = std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+/// Tells the store of the session as it is now, if it outlives us.
+pub(crate) fn stored(broker: &Broker, core: &SessionCore) -> Stored {
+    let shared = broker.shared();
+    let Some(op) = shared.session_op(core, None) else { return Box::pin(std::future::ready(Ok(()))) };
+    let (answer, waiter): (_, Waiter<Result<()>>) = waiter();
+    let then = move |_: &crate::broker::Shared, result: Result<(), crate::StoreError>| answer.give(committed(result));
+    shared.commits.submit(shared, || (Vec::new(), vec![op]), Box::new(then));
+    Box::pin(waiter)
+}
+
+/// The store's answer in the words of the core.
+pub(crate) fn committed(result: Result<(), crate::StoreError>) -> Result<()> {
+    result.map_err(|error| Error::new(ErrorKind::Failed, "commit").because(error))
+}
+
+impl BrokerSession {
+    fn check(&self, operation: &'static str) -> Result<()> {
+        if self.core.epoch() == self.epoch {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Closed, operation).detail("the session is not here any more"))
+    }
+
+    fn attach_queue(&self, terms: ConsumerTerms) -> Result<(Box<dyn Consumer>, Attached)> {
+        let (consumer, attached) = QueueConsumer::attach(&self.broker, &self.core, self.epoch, terms)?;
+        Ok((Box::new(consumer), attached))
+    }
+
+    fn attach(&self, terms: ConsumerTerms) -> Result<(Box<dyn Consumer>, Attached)> {
+        self.check("attach")?;
+        match terms.node {
+            Node::Session => {
+                let (consumer, attached) = MailConsumer::attach(&self.broker, &self.core, self.epoch, terms)?;
+                Ok((Box::new(consumer), attached))
+            }
+            _ => self.attach_queue(terms),
+        }
+    }
+}
+
+impl Session for BrokerSession {
+    fn opened(&self) -> &Opened {
+        &self.opened
+    }
+
+    fn producer(&self, terms: ProducerTerms) -> Fut<(Box<dyn Producer>, Attached)> {
+        let attached = self.check("attach").and_then(|()| {
+            if let Some(to) = &terms.to {
+                self.broker.shared().route(to).map_err(|condition| {
+                    Error::new(ErrorKind::NotFound, "attach").detail(format!("{to}: {condition}"))
+                })?;
+            }
+            let producer = BrokerProducer::new(self.broker.clone(), self.core.clone(), self.epoch, terms.to.clone());
+            let attached = Attached { address: terms.to, qos_max: Qos::ExactlyOnce, ..Attached::default() };
+            Ok((Box::new(producer) as Box<dyn Producer>, attached))
+        });
+        Box::pin(std::future::ready(attached))
+    }
+
+    fn consumer(&self, terms: ConsumerTerms) -> Fut<(Box<dyn Consumer>, Attached)> {
+        Box::pin(std::future::ready(self.attach(terms)))
+    }
+
+    fn transaction(&self) -> Fut<Box<dyn Transaction>> {
+        let shared = self.broker.shared();
+        let begun = self.check("begin").and_then(|()| shared.txns.begin(shared, &self.core));
+        let transaction =
+            begun.map(|id| Box::new(BrokerTransaction::new(self.broker.clone(), id)) as Box<dyn Transaction>);
+        Box::pin(std::future::ready(transaction))
+    }
+
+    fn settle(&self, mut batch: Vec<Disposition>) -> Fut<Vec<Done>> {
+        if let Err(error) = self.check("settle") {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        let cookies: Vec<u64> = batch.iter().map(|disposition| disposition.cookie.unwrap_or_default()).collect();
+        for (n, disposition) in batch.iter_mut().enumerate() {
+            disposition.cookie = Some(n as u64);
+        }
+        let (answer, waiter) = waiter();
+        let shared = self.broker.shared();
+        shared.settle(&self.core, self.epoch, &asker(&self.core), &mut batch, move |_, dones| answer.give(dones));
+        Box::pin(async move {
+            let mut dones: Vec<Done> = waiter.await;
+            dones.sort_by_key(|done| done.cookie);
+            for (done, cookie) in dones.iter_mut().zip(cookies) {
+                done.cookie = cookie;
+            }
+            Ok(dones)
+        })
+    }
+
+    fn manage(&self, request: Manage) -> Fut<Managed> {
+        let managed = self.check("manage").and_then(|()| self.broker.shared().manage(request));
+        Box::pin(std::future::ready(managed))
+    }
+
+    fn credential(&self, _credential: Credential) -> Fut<Option<Time>> {
+        // Who may be here is for a layer to say; to the broker, every principal is authenticated.
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    fn poll_event(&self, cx: &mut Context<'_>) -> Poll<SessionEvent> {
+        let mut inner = lock(&self.core.inner);
+        if self.core.epoch() != self.epoch {
+            return Poll::Ready(SessionEvent::TakenOver);
+        }
+        if let Some(event) = inner.cold.as_mut().and_then(|cold| cold.events.pop_front()) {
+            return Poll::Ready(event);
+        }
+        match &mut inner.event_waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    fn close(&self, close: Close) -> Fut<()> {
+        self.broker.shared().disconnect(&self.core, self.epoch, Some(close));
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl Drop for BrokerSession {
+    fn drop(&mut self) {
+        self.broker.shared().disconnect(&self.core, self.epoch, None);
+    }
+}

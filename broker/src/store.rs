@@ -1,0 +1,314 @@
+//! What the broker asks of a store, and what it keeps there.
+//!
+//! One promise is one [`Unit`]: all of its operations are committed, or none. The broker waits for the commit before it gives
+//! any positive signal. Only what a promise needs comes here: volatile messages never do.
+
+use std::fmt;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use roadbed_core::{Address, Binding, CopyId, Gid, Key, Message, Outcome, Qos, QueueId, QueueSettings, Time, Will};
+
+/// The number of a unit, growing in the order of submission.
+pub type UnitId = u64;
+
+/// How often a row has been written; 0: never.
+pub type Revision = u64;
+
+/// One promise: its operations happen together or not at all.
+#[derive(Clone, Debug)]
+pub struct Unit {
+    /// Its number.
+    pub id: UnitId,
+    /// What must be true for it to be committed.
+    pub expects: Vec<Expect>,
+    /// What it does, in order.
+    pub ops: Vec<Op>,
+}
+
+/// A precondition of a unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Expect {
+    /// The row was last written in this revision; 0: there is none.
+    Revision(RowKey, Revision),
+}
+
+/// One operation.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Op {
+    /// Puts one body into any number of queues.
+    Enqueue {
+        /// The message.
+        message: Message,
+        /// When it was enqueued.
+        at: Time,
+        /// Its copies.
+        copies: Vec<NewCopy>,
+    },
+    /// A consumer holds the copy, and remembers so over our restart.
+    Hold {
+        /// The copy.
+        copy: CopyId,
+        /// Which attempt.
+        attempt: u32,
+        /// The slot of the session's slab; 0: none.
+        slot: u16,
+    },
+    /// The copy's outcome is decided; it is remembered until [`Op::Retire`].
+    Own {
+        /// The copy.
+        copy: CopyId,
+        /// The slot of the session's slab; 0: none.
+        slot: u16,
+        /// The outcome.
+        outcome: Outcome,
+    },
+    /// The copy is available again.
+    Return {
+        /// The copy.
+        copy: CopyId,
+        /// Failed attempts so far.
+        count: u32,
+        /// Attempts so far.
+        attempt: u32,
+        /// Links that must not have it.
+        excluded: Vec<ByteString>,
+    },
+    /// The copy has come to its end.
+    Retire {
+        /// The copy.
+        copy: CopyId,
+    },
+    /// Every copy of a queue has come to its end.
+    RetireQueue {
+        /// The queue.
+        queue: QueueId,
+    },
+    /// Writes a row.
+    Put(RowKey, Row),
+    /// Removes a row.
+    Delete(RowKey),
+    /// Keeps a transaction's operations until it is resolved.
+    Prepare(Gid, Prepared),
+    /// Ends a prepared transaction; its operations follow in the same unit if it is committed.
+    Resolve(Gid),
+}
+
+/// A copy of a body in one queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewCopy {
+    /// Its name.
+    pub copy: CopyId,
+    /// Its effective assurance.
+    pub qos: Qos,
+    /// Its retain flag.
+    pub retained: bool,
+    /// The ids of the bindings that brought it.
+    pub bindings: Vec<u32>,
+}
+
+/// What a prepared transaction does when it is committed.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Prepared {
+    /// Messages that it sends.
+    pub posts: Vec<(Message, Qos)>,
+    /// Copies that it holds, with the outcomes that it names.
+    pub retires: Vec<(CopyId, Outcome)>,
+}
+
+/// The name of a row.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum RowKey {
+    /// The broker's own numbers.
+    Broker,
+    /// A kept session: principal and name.
+    Session(ByteString, ByteString),
+    /// A key that a session's peer has not forgotten: principal, session and key.
+    SessionKey(ByteString, ByteString, Key),
+    /// An idempotency name of a principal.
+    Name(ByteString, Bytes),
+    /// A queue.
+    Queue(Address),
+    /// The last value of an address.
+    Retained(Address),
+}
+
+/// The content of a row.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Row {
+    /// See [`RowKey::Broker`]: how often the broker has started, and the next queue number.
+    Broker {
+        /// Starts so far.
+        epoch: u32,
+    },
+    /// See [`RowKey::Session`].
+    Session(SessionRow),
+    /// See [`RowKey::SessionKey`] and [`RowKey::Name`]: the first outcome, and the place in the order of sending.
+    Key {
+        /// The first outcome.
+        outcome: Outcome,
+        /// The place in the order of sending.
+        order: u64,
+        /// When it is forgotten by itself.
+        until: Option<Time>,
+    },
+    /// See [`RowKey::Queue`].
+    Queue(QueueRow),
+    /// See [`RowKey::Retained`].
+    Retained(Message, Qos),
+}
+
+/// A kept session.
+#[derive(Clone, Debug)]
+pub struct SessionRow {
+    /// The number of its own queue.
+    pub queue: QueueId,
+    /// What it follows.
+    pub bindings: Vec<Binding>,
+    /// How long it is kept after its connection ends.
+    pub expiry: Duration,
+    /// When its connection ended; `None` while it is connected.
+    pub disconnected_at: Option<Time>,
+    /// What is sent if it does not end in good order.
+    pub will: Option<Will>,
+}
+
+/// A queue.
+#[derive(Clone, Debug)]
+pub struct QueueRow {
+    /// Its number.
+    pub queue: QueueId,
+    /// Its settings.
+    pub settings: QueueSettings,
+    /// What it follows.
+    pub bindings: Vec<Binding>,
+}
+
+/// A copy that the store has kept.
+#[derive(Clone, Debug)]
+pub struct StoredCopy {
+    /// The copy.
+    pub copy: NewCopy,
+    /// Its message.
+    pub message: Message,
+    /// When it was enqueued.
+    pub at: Time,
+    /// Failed attempts so far.
+    pub count: u32,
+    /// Attempts so far.
+    pub attempt: u32,
+    /// Links that must not have it.
+    pub excluded: Vec<ByteString>,
+    /// Who holds it, if that is durable: the slot (0: none), and the outcome if it is decided.
+    pub held: Option<(u16, Option<Outcome>)>,
+}
+
+/// Everything that the store has kept.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// All rows, in order of their keys.
+    pub rows: Vec<(RowKey, Row)>,
+    /// All copies, in order of their names.
+    pub copies: Vec<StoredCopy>,
+    /// Transactions that are prepared and not resolved.
+    pub prepared: Vec<(Gid, Prepared)>,
+}
+
+/// What a commit survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Level {
+    /// Nothing but the broker itself.
+    Volatile,
+    /// A power cut.
+    Fsynced,
+    /// The loss of one machine.
+    Quorum,
+}
+
+/// What a store can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Caps {
+    /// What a commit survives.
+    pub level: Level,
+    /// The longest message that it keeps, in bytes.
+    pub message_bytes_max: usize,
+}
+
+impl Caps {
+    /// What a store can do.
+    pub const fn new(level: Level, message_bytes_max: usize) -> Self {
+        Self { level, message_bytes_max }
+    }
+}
+
+/// Why a unit was not committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// This precondition was not met; the unit changed nothing, and the next ones are not concerned.
+    Precondition(Expect),
+    /// The store takes nothing new (a full disk); the unit changed nothing.
+    Full,
+    /// The store has failed: nothing that waits is promised any more.
+    Failed(String),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Precondition(expect) => write!(f, "a precondition was not met: {expect:?}"),
+            Self::Full => f.write_str("the store is full"),
+            Self::Failed(why) => write!(f, "the store failed: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// Where the broker keeps what it has promised to keep.
+///
+/// *Contract*: units are committed in the order of submission, and answered in it. A store wakes its waker without holding a
+/// lock that [`submit`](Store::submit) or [`poll_commits`](Store::poll_commits) takes: the broker does its work in the wake-up.
+pub trait Store: Send {
+    /// What it can do. Does not change.
+    fn caps(&self) -> Caps;
+
+    /// Takes all units out of `units`. Never waits.
+    fn submit(&mut self, units: &mut Vec<Unit>);
+
+    /// Appends the answers that have come, one for each unit, in order. `Pending` if none has.
+    fn poll_commits(&mut self, cx: &mut Context<'_>, into: &mut Vec<(UnitId, Result<(), StoreError>)>) -> Poll<usize>;
+
+    /// Everything that is kept: read once, before anything is submitted.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if it cannot be read.
+    fn recover(&mut self) -> Result<Recovery, StoreError>;
+
+    /// Copies by name; those that are not kept are left out.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if it cannot be read.
+    fn fetch(&mut self, copies: &[CopyId]) -> Result<Vec<StoredCopy>, StoreError>;
+
+    /// A row with its revision.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if it cannot be read.
+    fn get(&mut self, key: &RowKey) -> Result<Option<(Row, Revision)>, StoreError>;
+
+    /// Transactions that are prepared and not resolved.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if it cannot be read.
+    fn in_doubt(&mut self) -> Result<Vec<Gid>, StoreError>;
+}
