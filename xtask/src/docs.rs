@@ -3,11 +3,13 @@
 use crate::Result;
 use crate::cmd::Cmd;
 
-/// Writes `docs/settlement.md`. The test that compares the page with the data writes it when it is told to.
+/// Writes `docs/settlement.md` and `docs/wire-bytes.md`. The tests that compare the pages with the data write them when they are told to.
 pub(crate) fn run() -> Result {
     const PAGE: &str =
         "test --package roadbed --no-default-features --features mqtt,http --test settlement_page the_page";
-    Cmd::cargo(PAGE).env("ROADBED_DOCS", "write").run()?;
-    println!("docs/settlement.md is written");
+    for page in [PAGE, "test --package roadbed-mqtt --test wire_bytes the_page"] {
+        Cmd::cargo(page).env("ROADBED_DOCS", "write").run()?;
+    }
+    println!("docs/settlement.md and docs/wire-bytes.md are written");
     Ok(())
 }
