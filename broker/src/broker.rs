@@ -1,8 +1,8 @@
 //! The broker: an endpoint in this process.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use roadbed_core::{
@@ -63,7 +63,6 @@ pub(crate) struct Shared {
     pub(crate) names: Names,
     pub(crate) commits: Commits,
     pub(crate) boot_epoch: u32,
-    pub(crate) me: Weak<Shared>,
     next_queue: AtomicU32,
     next_session: AtomicU64,
 }
@@ -214,7 +213,6 @@ impl Builder {
             names: Names::default(),
             commits: Commits::new(store, me.clone()),
             boot_epoch,
-            me: me.clone(),
             next_queue: AtomicU32::new(1),
             next_session: AtomicU64::new(1),
             settings,
@@ -254,10 +252,6 @@ impl Participant for Broker {
 impl Shared {
     pub(crate) fn now(&self) -> Time {
         self.clock.now()
-    }
-
-    pub(crate) fn broker(&self) -> Option<Broker> {
-        self.me.upgrade().map(Broker)
     }
 
     pub(crate) fn next_queue_id(&self) -> QueueId {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -18,6 +19,7 @@ pub(crate) struct Commits {
     inner: Mutex<Inner>,
     /// Copies that have come to their end, for which nobody waits.
     retired: Mutex<Vec<CopyId>>,
+    has_retired: AtomicBool,
     waker: Waker,
 }
 
@@ -57,13 +59,14 @@ impl Commits {
     pub(crate) fn new(store: Box<dyn Store>, shared: Weak<Shared>) -> Self {
         let inner = Inner { store, next: 1, jobs: VecDeque::new(), answers: Vec::new(), busy: false };
         let waker = Waker::from(Arc::new(Pump(shared)));
-        Self { inner: Mutex::new(inner), retired: Mutex::default(), waker }
+        Self { inner: Mutex::new(inner), retired: Mutex::default(), has_retired: AtomicBool::new(false), waker }
     }
 
     /// Submits one unit, made while no other can be submitted, so that its positions are in the order of submission.
     pub(crate) fn submit(&self, shared: &Shared, make: impl FnOnce() -> (Vec<Expect>, Vec<Op>), then: Then) {
         let mut inner = lock(&self.inner);
         let (expects, mut ops) = make();
+        self.has_retired.store(false, Ordering::Release);
         ops.extend(std::mem::take(&mut *lock(&self.retired)).into_iter().map(|copy| Op::Retire { copy }));
         let id = inner.next;
         inner.next += 1;
@@ -83,18 +86,14 @@ impl Commits {
     /// The copy has come to its end; the store is told with the next unit or [`flush`](Self::flush).
     pub(crate) fn retire_later(&self, copy: CopyId) {
         lock(&self.retired).push(copy);
+        self.has_retired.store(true, Ordering::Release);
     }
 
     /// Tells the store what nobody waits for.
     pub(crate) fn flush(&self, shared: &Shared) {
-        if !lock(&self.retired).is_empty() {
+        if self.has_retired.load(Ordering::Acquire) {
             self.submit(shared, Default::default, Box::new(|_, _| {}));
         }
-    }
-
-    /// What is kept under these names.
-    pub(crate) fn with_store<T>(&self, read: impl FnOnce(&mut dyn Store) -> T) -> T {
-        read(&mut *lock(&self.inner).store)
     }
 
     fn pump(&self, shared: &Shared) {

@@ -10,7 +10,7 @@ use crate::queue::Dead;
 use crate::session::{Stored, committed};
 use crate::store::{Op, Prepared};
 use crate::timers::Timer;
-use crate::txn::{Post, Txn, TxnWork};
+use crate::txn::{Post, Record, Txn, TxnWork};
 use crate::waiter::{Waiter, waiter};
 
 impl Shared {
@@ -141,7 +141,7 @@ impl Shared {
     }
 
     /// What of a transaction outlives us.
-    fn describe(&self, (posts, works): (Vec<(roadbed_core::Message, roadbed_core::Qos)>, Vec<Outline>)) -> Prepared {
+    fn describe(&self, (posts, works): Record) -> Prepared {
         let retires = works.into_iter().filter_map(|outline| match outline {
             Outline::Held(queue, seq) => {
                 let outcome = queue.enlisted_outcome(seq)?;

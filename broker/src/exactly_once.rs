@@ -69,7 +69,7 @@ impl Shared {
     pub(crate) fn record(&self, session: &SessionCore, key: &Key) -> bool {
         if let Some(name) = windowed(session, key) {
             let row = Row { order: 0, stored: false, outcome: None };
-            self.remember(session.origin.principal.clone(), name.clone(), row);
+            self.remember(session.origin.principal.clone(), name, row);
             return true;
         }
         let mut keys = lock(&session.keys);
@@ -81,10 +81,10 @@ impl Shared {
         room
     }
 
-    pub(crate) fn remember(&self, principal: ByteString, name: Bytes, row: Row) {
+    pub(crate) fn remember(&self, principal: ByteString, name: &[u8], row: Row) {
         let now = self.now();
         let until = now + Duration::from_secs(self.settings.key_window_seconds);
-        let name = Bytes::copy_from_slice(&name);
+        let name = Bytes::copy_from_slice(name);
         let mut names = lock(&self.names.0);
         if names.is_empty() {
             self.timers.set(Timer::Names, until);

@@ -59,10 +59,6 @@ impl Slab {
         usize::from(self.used)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.used == 0
-    }
-
     /// Takes a slot, none beyond `window`; `None` if all are in use.
     pub(crate) fn insert(&mut self, window: u16, attempt: u32, body: Body) -> Option<Handle> {
         if self.used >= window {
@@ -209,7 +205,7 @@ mod tests {
     fn memory_is_given_back() {
         let (mut slab, handles) = slab(1000);
         handles.into_iter().for_each(|handle| assert!(slab.remove(handle).is_some()));
-        assert!(slab.is_empty());
+        assert_eq!(slab.len(), 0);
         assert_eq!(slab.slots.capacity(), 0);
     }
 

@@ -26,7 +26,7 @@ use crate::lock;
 use crate::queue::Link;
 use crate::router::{Group, Readiness, Subscriber};
 
-pub(crate) use settle::{Effects, enlisted, run_step};
+pub(crate) use settle::{Effects, Follow, enlisted, run_step};
 
 /// What a session is, apart from its connection.
 #[derive(Debug)]

@@ -121,11 +121,6 @@ impl Queue {
         DeliveryId { copy: self.copy_id(seq), fence: Fence { epoch: shared.boot_epoch, attempt } }
     }
 
-    /// Whether it lives as long as its link.
-    pub(crate) fn is_temporary(&self) -> bool {
-        lock(&self.inner).settings.expires == Some(std::time::Duration::ZERO)
-    }
-
     /// Attaches a link.
     pub(crate) fn attach(&self, link: &Arc<Link>) -> Result<()> {
         let mut inner = lock(&self.inner);
@@ -159,11 +154,6 @@ impl Queue {
         drop(inner);
         wake.into_iter().for_each(|link| link.notify());
         idle.is_some_and(|after| after.is_zero())
-    }
-
-    /// Whether a consumer is attached that takes.
-    pub(crate) fn has_consumers(&self) -> bool {
-        !lock(&self.inner).links.is_empty()
     }
 
     /// How many copies are available.

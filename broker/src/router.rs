@@ -115,7 +115,7 @@ impl Router {
         let group = match tables.groups.get(&key) {
             Some(group) => group.clone(),
             None => {
-                let group = Arc::new(Group::new(filter.clone()));
+                let group = Arc::new(Group::default());
                 tables.groups.insert(key, group.clone());
                 tables.list(filter).push(Target::Group(group.clone()));
                 group

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use roadbed_core::{Disposition, Done, Fence, Step};
 
 use crate::broker::Shared;
-use crate::mailbox::{Effects, SessionCore};
+use crate::mailbox::{Effects, Follow, SessionCore};
 use crate::queue::{Asker, Dead, QueueStep, StepTarget};
 use crate::store::StoreError;
 
@@ -96,7 +96,7 @@ impl Shared {
 }
 
 /// Does what follows the commit.
-fn run_all(shared: &Shared, then: Vec<Box<dyn FnOnce(&Shared) + Send>>) {
+fn run_all(shared: &Shared, then: Vec<Follow>) {
     then.into_iter().for_each(|then| then(shared));
 }
 

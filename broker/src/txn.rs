@@ -36,6 +36,9 @@ pub(crate) struct Post {
     pub(crate) session: Arc<SessionCore>,
 }
 
+/// The sends and deliveries of a transaction, for its record.
+pub(crate) type Record = (Vec<(Message, Qos)>, Vec<Outline>);
+
 /// An open transaction.
 #[derive(Debug, Default)]
 pub(crate) struct Txn {
@@ -106,7 +109,7 @@ impl Txns {
     }
 
     /// Makes a transaction wait for its resolution. Its sends and deliveries, for its record.
-    pub(crate) fn prepare(&self, shared: &Shared, txn: TxnId, gid: Gid) -> Result<(Vec<(Message, Qos)>, Vec<Outline>)> {
+    pub(crate) fn prepare(&self, shared: &Shared, txn: TxnId, gid: Gid) -> Result<Record> {
         let mut open = lock(&self.open);
         if open.values().any(|known| known.prepared.as_ref() == Some(&gid)) {
             return Err(Error::new(ErrorKind::Conflict, "prepare").detail("the global name is in use"));

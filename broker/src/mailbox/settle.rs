@@ -15,6 +15,9 @@ use crate::queue::{Link, QueueStep};
 use crate::store::Op;
 use crate::txn::TxnWork;
 
+/// What follows a commit.
+pub(crate) type Follow = Box<dyn FnOnce(&Shared) + Send>;
+
 /// What follows from settling, to be done when the lock is free again.
 #[derive(Default)]
 pub(crate) struct Effects {
@@ -25,7 +28,7 @@ pub(crate) struct Effects {
     /// What the store is told.
     pub(crate) ops: Vec<Op>,
     /// What follows the commit.
-    pub(crate) then: Vec<Box<dyn FnOnce(&Shared) + Send>>,
+    pub(crate) then: Vec<Follow>,
     /// Whether an answer waits for the store.
     pub(crate) waits: bool,
     /// Counts for the meters.

@@ -195,7 +195,8 @@ impl QueueInner {
         let fits = self.total() + self.reserved.0 < self.settings.messages_max
             && self.bytes + self.reserved.1 + cost <= self.settings.bytes_max;
         let can_drop = self.settings.overflow == Overflow::DropOldest || self.settings.history != History::All;
-        if !fits && !(can_drop && self.available() > 0) {
+        let makes_room = can_drop && self.available() > 0;
+        if !fits && !makes_room {
             return Err(Condition::Full);
         }
         if shared.meters.bytes.load() as usize > shared.settings.bytes_max {

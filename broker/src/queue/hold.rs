@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use bytestring::ByteString;
 use roadbed_core::{
@@ -207,7 +208,7 @@ impl Queue {
             held.attempt == fence.attempt && fence.epoch == shared.boot_epoch && held.belongs_to(asker)
         });
         if !current {
-            let known = inner.tombstones.contains(seq, fence, now);
+            let known = inner.tombstones.repeats(seq, fence, &step, now);
             if !known {
                 shared.meters.late.one();
             }
@@ -231,6 +232,10 @@ impl Queue {
         }
         if let (Some(txn), true) = (enlists, first) {
             shared.txns.enlist(txn, TxnWork::Held { queue: self.clone(), seq, attempt: fence.attempt, slot });
+        }
+        if let DeliveryState::Settled(outcome) = &state {
+            let until = now + Duration::from_secs(shared.settings.tombstone_seconds);
+            inner.tombstones.add(seq, fence, outcome.clone(), now, until, shared.settings.tombstones_max);
         }
         self.put_state(shared, &mut inner, seq, state, now, effects, dead);
         self.release(shared, inner);
@@ -335,15 +340,6 @@ impl Queue {
         Some(Again { state: held.state.clone(), qos, attempt, message, info })
     }
 
-    /// Every hold of a session or link of this name, for an attachment that comes back.
-    pub(crate) fn held_by(&self, of: impl Fn(&super::Owner) -> bool) -> Vec<(u64, u32)> {
-        let inner = lock(&self.inner);
-        let mut found: Vec<(u64, u32)> =
-            inner.held.iter().filter(|(_, held)| of(&held.owner)).map(|(seq, held)| (*seq, held.attempt)).collect();
-        found.sort_unstable();
-        found
-    }
-
     /// Makes a delivery's new state true for its copy.
     #[expect(clippy::too_many_arguments, reason = "what one transition touches")]
     fn put_state(
@@ -373,9 +369,6 @@ impl Queue {
         if let Some(until) = held.until {
             inner.timeline.remove(until, seq, Due::Lease);
         }
-        let fence = Fence { epoch: shared.boot_epoch, attempt: held.attempt };
-        let keep = now + std::time::Duration::from_secs(shared.settings.tombstone_seconds);
-        inner.tombstones.add(seq, fence, now, keep, shared.settings.tombstones_max);
         self.end(shared, inner, held, outcome, now, effects, dead);
     }
 
@@ -587,10 +580,8 @@ impl QueueInner {
         if let Some(at) = message.expires_at() {
             self.timeline.remove(at, copy.seq, Due::Expire);
         }
-        if message.has_details() {
-            if let Some(at) = message.details().deadline {
-                self.timeline.remove(at, copy.seq, Due::Deadline);
-            }
+        if let Some(at) = message.details().deadline {
+            self.timeline.remove(at, copy.seq, Due::Deadline);
         }
         if let Some(key) = self.key(message).filter(|key| self.by_key.get(key) == Some(&copy.seq)) {
             self.by_key.remove(&key);

@@ -105,16 +105,6 @@ impl Lanes {
         None
     }
 
-    /// The position of the next copy.
-    pub(crate) fn peek(&mut self) -> Option<&Copy> {
-        for (_, lane) in &mut self.lanes {
-            while lane.front().is_some_and(|copy| copy.message.is_none()) {
-                lane.pop_front();
-            }
-        }
-        self.lanes.iter().find_map(|(_, lane)| lane.front())
-    }
-
     /// Takes the copy at `seq`, wherever it is.
     pub(crate) fn take(&mut self, seq: u64) -> Option<Copy> {
         for (_, lane) in &mut self.lanes {

@@ -151,7 +151,8 @@ impl Shared {
         }
         self.meters.sessions.sub(1);
         let mut dead = Vec::new();
-        for (link, seq, attempt, _) in pulled {
+        // A lease is the principal's, not the session's: it goes on until its deadline, or until it is settled by id.
+        for (link, seq, attempt, _) in pulled.into_iter().filter(|(link, ..)| link.lease().is_none()) {
             let outcome =
                 if link.terms.settle == roadbed_core::Settle::Second { Outcome::FAILED } else { link.on_lapse() };
             link.queue().lapse(self, seq, attempt, outcome, &mut effects, &mut dead);

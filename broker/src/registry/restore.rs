@@ -47,7 +47,7 @@ impl Shared {
                         lock(&session.keys).get_or_insert_default().put(&key, row);
                     }
                 }
-                RowKey::Name(principal, name) => self.remember(principal, name, row),
+                RowKey::Name(principal, name) => self.remember(principal, &name, row),
                 _ => {}
             }
         }

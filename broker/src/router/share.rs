@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use roadbed_core::{Filter, Message, Qos};
+use roadbed_core::Qos;
 
 use crate::broker::Shared;
 use crate::entry::Entry;
@@ -10,9 +10,8 @@ use crate::lock;
 use crate::mailbox::SessionCore;
 
 /// The members that share what comes by one filter.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Group {
-    filter: Filter,
     members: Mutex<Members>,
 }
 
@@ -41,14 +40,6 @@ pub(crate) enum Readiness {
 }
 
 impl Group {
-    pub(crate) fn new(filter: Filter) -> Self {
-        Self { filter, members: Mutex::default() }
-    }
-
-    pub(crate) fn filter(&self) -> &Filter {
-        &self.filter
-    }
-
     pub(crate) fn join(&self, member: Member) -> bool {
         let mut members = lock(&self.members);
         match members.list.iter_mut().find(|known| known.session.id == member.session.id) {
@@ -89,15 +80,6 @@ impl Group {
         let (_, at) = best?;
         members.next = (at + 1) % len;
         Some(members.list[at].clone())
-    }
-
-    /// Hands one message to one member. Whether there was any.
-    pub(crate) fn push(self: &Arc<Self>, shared: &Shared, message: &Message, qos: Qos) -> bool {
-        let Some(member) = self.choose() else { return false };
-        let retained = member.retain_as_published && message.retain();
-        let entry = Entry::new(message.clone(), qos.min(member.qos_max), retained);
-        member.session.push_shared(shared, self, entry, member.id);
-        true
     }
 
     /// Hands on a copy whose session has ended.
