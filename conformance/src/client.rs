@@ -375,6 +375,16 @@ impl Receiving {
         tokio::time::timeout(quiet(), next).await.unwrap_or(Ok(None))
     }
 
+    /// As [`try_soon`](Self::try_soon), all deliveries that come at once.
+    ///
+    /// # Errors
+    /// If the link is dead.
+    pub async fn try_soon_all(&mut self) -> Result<Vec<Delivery>> {
+        let mut all: Vec<_> = self.try_soon().await?.into_iter().collect();
+        all.extend(self.ready.drain(..));
+        Ok(all)
+    }
+
     /// Expects silence.
     pub async fn nothing(&mut self, why: &str) {
         let next = poll_fn(|cx| self.poll_next(cx, usize::MAX));

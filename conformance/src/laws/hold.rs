@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use roadbed_core::{
-    Address, ConsumerTerms, CreditKind, Delivery, Detach, ErrorKind, Hold, Mode, Outcome, Qos, QueueSettings, Settled,
-    Step,
+    Address, ConsumerTerms, CreditKind, Delivery, DeliveryId, Detach, ErrorKind, Hold, Mode, Outcome, Qos,
+    QueueSettings, Settled, Step,
 };
 
 use crate::client::{Client, Receiving, text};
@@ -60,6 +60,33 @@ pub(super) async fn lease_expires_and_counts(world: World) {
         world.advance(LEASE + Duration::from_millis(100)).await;
         receiving.grant(2);
     }
+}
+
+/// A lease is the principal's: it outlives the link and the session, and can be settled by name from another one.
+pub(super) async fn lease_outlives_its_connection(world: World) {
+    let queue = filled(&world, 2).await;
+    let client = world.client().await;
+    let mut receiving = leasing(&client, &queue).await;
+    receiving.grant(2);
+    let names = [id(&receiving.next().await), id(&receiving.next().await)];
+    world.cut((receiving, client)).await;
+    let other = world.client().await;
+    let mut waiting = other.receive_queue(&queue).await;
+    waiting.grant(2);
+    waiting.nothing("the leases go on").await;
+    let accept = Step::Outcome { outcome: Outcome::Accepted, settled: true };
+    let answer = other.settle(names[0].into(), accept.clone()).await;
+    assert_eq!(answer.expect("it is the same principal's"), Settled::Applied);
+    world.advance(LEASE * 2).await;
+    let delivery = waiting.next().await;
+    assert_eq!((text(&delivery.message).as_str(), count(&delivery)), ("1", 1), "what was not settled lapses in time");
+    assert_eq!(other.settle(names[1].into(), accept).await.expect("an answer"), Settled::Late);
+    waiting.accept(&delivery).await;
+    waiting.nothing("what was settled does not come again").await;
+}
+
+fn id(delivery: &Delivery) -> DeliveryId {
+    delivery.info.as_ref().expect("a queue's consumer is told of each delivery").id
 }
 
 /// A lease that is renewed starts anew.

@@ -51,6 +51,7 @@ pub fn laws() -> &'static [Law] {
 
         hold::late_ack_is_harmless [Queues];
         hold::lease_expires_and_counts [Queues];
+        hold::lease_outlives_its_connection [Queues, SettleById];
         hold::renew_extends_the_lease [Queues, Renew];
         hold::competing_consumers_share [Queues];
         hold::exclusive_consumer_is_alone [Queues];

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use roadbed_core::{Binding, Clock, Endpoint, Handle, Key, Message, Outcome, Qos, Result, Settled, Step, Time};
+use roadbed_core::{
+    Binding, Clock, Delivery, Endpoint, Handle, Key, Message, Outcome, Qos, Result, Settled, Step, Time,
+};
 
 use super::ledger::{Fate, Ledger, Sent};
 use super::random::Random;
@@ -218,17 +220,21 @@ impl Follow {
         let mut quiet = 0;
         loop {
             seat.sabotage();
-            if let Some(delivery) = receiving.try_soon().await? {
-                quiet = 0;
-                self.handle(seat, &mut receiving, &delivery).await?;
-                receiving.grant(credit(seat));
-            } else {
+            let deliveries = receiving.try_soon_all().await?;
+            let noted: Vec<_> = deliveries.into_iter().map(|delivery| (self.note(seat, &delivery), delivery)).collect();
+            if noted.is_empty() {
                 receiving.grant(credit(seat));
                 quiet += 1;
                 if quiet > 5 && seat.shared.stopping.load(Ordering::Relaxed) {
                     self.finished = true;
                     return Ok(());
                 }
+            } else {
+                quiet = 0;
+                for (serial, delivery) in noted {
+                    self.handle(seat, &mut receiving, serial, &delivery).await?;
+                }
+                receiving.grant(credit(seat));
             }
             if seat.random.chance(3) {
                 return Ok(());
@@ -257,22 +263,26 @@ impl Follow {
         Ok(())
     }
 
+    fn note(&self, seat: &Seat, delivery: &Delivery) -> u64 {
+        let link = format!("{}#{}", seat.name, self.number);
+        seat.shared.ledger().delivered(seat.shared.now(), &seat.name, &seat.name, &link, delivery)
+    }
+
     async fn handle(
         &mut self,
         seat: &mut Seat,
         receiving: &mut Receiving,
-        delivery: &roadbed_core::Delivery,
+        serial: u64,
+        delivery: &Delivery,
     ) -> Result<()> {
-        let (now, name) = (seat.shared.now(), seat.name.clone());
-        let link = format!("{name}#{}", self.number);
-        let serial = seat.shared.ledger().delivered(now, &name, &name, &link, delivery);
+        let name = seat.name.clone();
         let Some(handle) = delivery.handle else { return Ok(()) };
         if seat.random.chance(10) {
             seat.pause(100).await;
         }
         let settled = delivery.qos < Qos::ExactlyOnce;
         let outcome = Outcome::Accepted;
-        seat.shared.ledger().settling(seat.shared.now(), &name, &link, serial, &outcome);
+        seat.shared.ledger().settling(seat.shared.now(), &name, &name, serial, &outcome);
         if !settled {
             self.undecided.insert(handle, serial);
         }

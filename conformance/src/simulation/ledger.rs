@@ -109,11 +109,11 @@ impl Ledger {
 
     /// A delivery from `place` to `owner`, on the link `link`. Its serial number.
     pub(super) fn delivered(&mut self, now: Time, place: &str, owner: &str, link: &str, delivery: &Delivery) -> u64 {
-        let payload = text(&delivery.message);
+        let payload = text(&delivery.message).trim_end().to_owned();
         let who = link;
         let count = delivery.info.as_ref().map_or(0, |info| info.count);
         self.note(now, who, format_args!("has {payload} of {place}, attempt {} count {count}", delivery.attempt));
-        let Ok(serial) = payload.trim_end().parse::<u64>() else {
+        let Ok(serial) = payload.parse::<u64>() else {
             self.violated(now, who, format_args!("I9: {payload:?} was never sent"));
             return 0;
         };

@@ -33,9 +33,11 @@ impl Trace {
         self.lines.iter().map(String::as_str).filter(move |line| line.contains(word))
     }
 
-    /// The last `count` lines.
-    pub fn tail(&self, count: usize) -> String {
-        self.lines[self.lines.len().saturating_sub(count)..].join("\n")
+    /// The first violation, and the `count` lines before it; the last ones, if there is none.
+    pub fn what_led_to_it(&self, count: usize) -> String {
+        let violation = self.lines.iter().position(|line| line.contains("VIOLATION"));
+        let end = violation.map_or(self.lines.len(), |at| at + 1);
+        self.lines[end.saturating_sub(count)..end].join("\n")
     }
 }
 

@@ -54,7 +54,7 @@ impl Link {
         for _ in 0..steps {
             seat.sabotage();
             receiving.grant(1 + seat.random.below(4) as u32);
-            if let Some(delivery) = receiving.try_soon().await? {
+            for delivery in receiving.try_soon_all().await? {
                 let serial = self.delivered(seat, &delivery);
                 kept.extend(delivery.handle.is_some().then_some((serial, delivery)));
             }

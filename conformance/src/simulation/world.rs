@@ -112,7 +112,7 @@ pub fn run(stage: &dyn Stage, plan: Plan, seeds: impl IntoIterator<Item = u64>) 
             panic!(
                 "seed {seed} violates an invariant; ROADBED_SEED={seed} replays it\n{}\n\nwhat led to it:\n{}",
                 violations.join("\n"),
-                trace.tail(60),
+                trace.what_led_to_it(80),
             );
         }
     }
