@@ -13,9 +13,8 @@ const HEADERS_MAX: usize = 32;
 
 /// Appends `properties`; `None` if they would take more than `bytes_max` bytes, and then none of them.
 pub(crate) fn write(properties: &Properties, into: &mut HeaderMap, bytes_max: usize) -> Option<()> {
-    let headers = || properties.iter().map(|(name, value)| header(name, value)).collect::<Option<Vec<_>>>();
     let list = || Some(vec![(names::PROPERTIES, HeaderValue::try_from(list(properties)).ok()?)]);
-    let pairs = fits_headers(properties).then(headers).flatten().or_else(list)?;
+    let pairs = headers(properties).or_else(list)?;
     let bytes: usize = pairs.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if bytes > bytes_max || pairs.len() + into.len() > COUNT_MAX {
         return None;
@@ -77,14 +76,17 @@ fn cloud_attribute(name: &str) -> Option<&str> {
     (!attribute.is_empty() && attribute.bytes().all(legal)).then_some(attribute)
 }
 
-/// Headers of one name stand together, so properties of one name must, too.
-fn fits_headers(properties: &Properties) -> bool {
+/// A header for each property; `None` if their order would be lost: headers of one name stand together.
+fn headers(properties: &Properties) -> Option<Vec<(HeaderName, HeaderValue)>> {
     if properties.len() > HEADERS_MAX {
-        return false;
+        return None;
     }
-    let names: Vec<_> = properties.iter().map(|(name, _)| name).collect();
-    let returns = |at: usize| names[at] != names[at - 1] && names[..at - 1].contains(&names[at]);
-    !(2..names.len()).any(returns)
+    let pairs = properties.iter().map(|(name, value)| header(name, value)).collect::<Option<Vec<_>>>()?;
+    let returns = |at: usize| {
+        let same = |other: usize| pairs[at].0 == pairs[other].0;
+        !same(at - 1) && (0..at - 1).any(same)
+    };
+    (!(2..pairs.len()).any(returns)).then_some(pairs)
 }
 
 fn list(properties: &Properties) -> String {
