@@ -2,7 +2,21 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod client;
+mod connect;
+pub mod remote;
 mod url;
 
+#[cfg(feature = "broker")]
+pub use roadbed_broker as broker;
+#[cfg(feature = "http")]
+pub use roadbed_http as http;
+#[cfg(feature = "mqtt")]
+pub use roadbed_mqtt as mqtt;
+
+#[cfg(feature = "broker")]
+pub use broker::Broker;
+pub use client::Client;
+pub use connect::{connect, endpoint};
 pub use roadbed_core::*;
 pub use url::Url;

@@ -7,7 +7,7 @@ use argon2::Argon2;
 use argon2::password_hash::rand_core::OsRng;
 use argon2::password_hash::{self, PasswordHash, PasswordHashString, PasswordHasher, PasswordVerifier, SaltString};
 use async_trait::async_trait;
-use roadbed_core::{Authenticator, Credential, Error, ErrorKind, Identity, Result};
+use roadbed::{Authenticator, Credential, Error, ErrorKind, Identity, Result};
 use tokio::sync::Semaphore;
 
 use crate::error::Failure;
@@ -97,8 +97,7 @@ mod tests {
     }
 
     async fn come_in(user: &'static str, password: &'static [u8]) -> Result<Identity> {
-        let credential =
-            Credential::Password { user: ByteString::from_static(user), password: password.into() };
+        let credential = Credential::Password { user: ByteString::from_static(user), password: password.into() };
         users().authenticate("device", &credential).await
     }
 

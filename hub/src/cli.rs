@@ -8,14 +8,18 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// The hub, and a hand to send and receive messages with over every protocol that it speaks.
 #[derive(Debug, Parser)]
-#[command(name = "roadbed", version, after_help = "\
+#[command(
+    name = "roadbed",
+    version,
+    after_help = "\
 Try it:
   roadbed demo                                          every protocol to every other, checked
   roadbed serve                                         a hub on 127.0.0.1:1883 (MQTT) and 127.0.0.1:8080 (HTTP)
   roadbed receive mqtt://127.0.0.1/plant/+/alarm        follow a filter
   roadbed send http://127.0.0.1:8080/plant/7/alarm hot  send to a topic
 
-Exit codes: 0 done, 1 refused or wrong, 2 usage or configuration, 3 not reachable.")]
+Exit codes: 0 done, 1 refused or wrong, 2 usage or configuration, 3 not reachable."
+)]
 pub struct Cli {
     /// What to log to standard error, such as `debug` or `info,roadbed_mqtt=trace`; otherwise by RUST_LOG
     #[arg(long, global = true, value_name = "FILTER")]
@@ -117,7 +121,7 @@ pub struct Send {
     /// Send it this many times
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub count: u64,
-    /// Give up after this time
+    /// How long to wait for the server, and for each answer
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = duration)]
     pub timeout: Duration,
 }
@@ -133,6 +137,9 @@ pub struct Receive {
     /// Where, and how
     #[command(flatten)]
     pub common: Common,
+    /// Print the address before each payload
+    #[arg(long, short)]
+    pub verbose: bool,
     /// End after this many messages
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,

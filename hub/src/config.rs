@@ -5,7 +5,11 @@ mod load;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use roadbed::broker::Settings;
+use roadbed::http::HttpConfig;
 use serde::{Deserialize, Serialize};
+
+use crate::mqtt::Mqtt;
 
 /// The configuration file. Every key has a default; a key that is not known is an error.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -18,6 +22,12 @@ pub struct Config {
     pub hub: Hub,
     /// Who may come in: names, and hashes of their passwords.
     pub users: BTreeMap<String, String>,
+    /// The bounds of the broker.
+    pub broker: Settings,
+    /// The MQTT server.
+    pub mqtt: Mqtt,
+    /// The HTTP server.
+    pub http: HttpConfig,
 }
 
 /// Where the hub listens.
@@ -59,15 +69,13 @@ pub struct Hub {
     pub sys_interval_seconds: u64,
     /// How long a shutdown waits for its connections, in seconds.
     pub drain_seconds: u64,
-    /// How many connections may be open at once, over all listeners.
-    pub connections_max: usize,
     /// How many connections the system keeps waiting for each listener.
     pub backlog: u32,
 }
 
 impl Default for Hub {
     fn default() -> Self {
-        Self { insecure: false, sys_interval_seconds: 10, drain_seconds: 5, connections_max: 100_000, backlog: 4096 }
+        Self { insecure: false, sys_interval_seconds: 10, drain_seconds: 5, backlog: 4096 }
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use roadbed::ErrorKind;
+
 /// The result of a command.
 pub(crate) type Result<T = ()> = std::result::Result<T, Failure>;
 
@@ -12,6 +14,7 @@ pub struct Failure {
     kind: Kind,
     message: String,
     help: Option<String>,
+    broken_pipe: bool,
 }
 
 /// The kind of failure: the exit code.
@@ -53,8 +56,20 @@ impl Failure {
         self.kind
     }
 
+    /// Standard output cannot be written to.
+    #[allow(clippy::needless_pass_by_value)] // the signature that `map_err` wants
+    pub(crate) fn output(error: std::io::Error) -> Self {
+        let broken_pipe = error.kind() == std::io::ErrorKind::BrokenPipe;
+        Self { broken_pipe, ..Self::unavailable(format!("cannot write to standard output: {error}")) }
+    }
+
+    /// Whether nobody reads our output any more.
+    pub(crate) const fn is_broken_pipe(&self) -> bool {
+        self.broken_pipe
+    }
+
     fn new(kind: Kind, message: impl fmt::Display) -> Self {
-        Self { kind, message: message.to_string(), help: None }
+        Self { kind, message: message.to_string(), help: None, broken_pipe: false }
     }
 }
 
@@ -69,6 +84,23 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+impl From<roadbed::Error> for Failure {
+    /// With all its causes, since nobody asks a program for them.
+    fn from(error: roadbed::Error) -> Self {
+        let mut message = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(source) = cause {
+            message = format!("{message}: {source}");
+            cause = source.source();
+        }
+        match error.kind() {
+            ErrorKind::Invalid | ErrorKind::NotSupported => Self::usage(message),
+            ErrorKind::Disconnected | ErrorKind::Unavailable | ErrorKind::TimedOut => Self::unavailable(message),
+            _ => Self::refused(message),
+        }
+    }
+}
 
 impl From<Kind> for ExitCode {
     fn from(kind: Kind) -> Self {

@@ -5,18 +5,30 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr)] // a program for a terminal
 
+mod access;
 mod auth;
 mod cli;
 mod config;
+mod demo;
 mod error;
+mod hub;
+mod listen;
 mod log;
+mod metrics;
+mod mqtt;
+mod receive;
 mod run;
+mod send;
+mod serve;
 mod shutdown;
 mod suggest;
+mod sys;
+mod web;
 
 pub use auth::Users;
 pub use cli::Cli;
 pub use config::{Config, Hub, Listen};
 pub use error::{Failure, Kind};
+pub use mqtt::Mqtt;
 pub use run::main;
 pub use shutdown::Shutdown;

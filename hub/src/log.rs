@@ -13,8 +13,9 @@ const DEFAULT: &str = "info";
 /// If `filter` is not legal.
 pub(crate) fn start(filter: Option<&str>) -> Result {
     let filter = match filter {
-        Some(text) => EnvFilter::try_new(text)
-            .map_err(|error| Failure::usage(format!("--log {text}: {error}")).help("such as `info,roadbed_mqtt=debug`"))?,
+        Some(text) => EnvFilter::try_new(text).map_err(|error| {
+            Failure::usage(format!("--log {text}: {error}")).help("such as `info,roadbed_mqtt=debug`")
+        })?,
         None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT)),
     };
     // Somebody else may log already, as tests do.

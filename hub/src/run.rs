@@ -7,7 +7,7 @@ use clap::Parser;
 
 use crate::cli::{self, Cli, Command};
 use crate::error::{Failure, Result};
-use crate::{Config, auth, log};
+use crate::{Config, auth, demo, log, receive, send, serve};
 
 /// Runs the command that the command line names.
 pub fn main() -> ExitCode {
@@ -23,10 +23,22 @@ pub fn main() -> ExitCode {
 
 fn run(command: &Command) -> Result {
     match command {
+        Command::Serve(options) => block_on(serve::run(options)),
+        Command::Send(options) => block_on(send::run(options)),
+        Command::Receive(options) => block_on(receive::run(options)),
+        Command::Demo(options) => block_on(demo::run(options)),
         Command::Config(options) => config(options),
         Command::Hash(options) => hash(options),
-        _ => Err(Failure::unavailable("not there")),
     }
+}
+
+fn block_on(command: impl Future<Output = Result>) -> Result {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::unavailable(format!("cannot start: {error}")))?;
+    let result = runtime.block_on(command);
+    // A read of standard input cannot be interrupted: do not wait for it.
+    runtime.shutdown_background();
+    result
 }
 
 fn config(options: &cli::Config) -> Result {

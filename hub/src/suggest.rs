@@ -20,7 +20,10 @@ mod tests {
     #[test]
     fn offers_what_was_probably_meant_and_nothing_far_off() {
         assert_eq!(nearest("mqt", ["http", "mqtt", "broker"]), Some("mqtt"));
-        assert_eq!(nearest("sys_interval_secs", ["drain_seconds", "sys_interval_seconds"]), Some("sys_interval_seconds"));
+        assert_eq!(
+            nearest("sys_interval_secs", ["drain_seconds", "sys_interval_seconds"]),
+            Some("sys_interval_seconds")
+        );
         assert_eq!(nearest("zzz", ["http", "mqtt"]), None);
     }
 }

@@ -1,0 +1,50 @@
+//! An order becomes an invoice, or stays an order: nothing in between is ever seen.
+//!
+//! `cargo run --example transaction`
+
+use std::sync::Arc;
+
+use roadbed::{Broker, Client, Message, Open, Outcome, Qos, Receiver, Sender};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let broker = Arc::new(Broker::new());
+    let client = Client::open(broker, Open::default()).await?;
+    let sender = client.sender().await?;
+    let orders = client.receiver("queues/orders", Qos::AtLeastOnce).await?;
+    let invoices = client.receiver("queues/invoices", Qos::AtLeastOnce).await?;
+    sender.send(Message::new("queues/orders".parse()?, "one road"), Qos::AtLeastOnce).await?;
+
+    invoice(&client, &orders, &sender, false).await?;
+    println!("rolled back: the order is there again, and there is no invoice");
+    invoice(&client, &orders, &sender, true).await?;
+    if let Some(invoice) = invoices.receive().await? {
+        let payload = invoice.message.payload().to_bytes();
+        println!("committed: {}", String::from_utf8_lossy(&payload));
+        invoice.accept().await?;
+    }
+    Ok(client.close().await?)
+}
+
+/// Takes an order and sends an invoice, in one transaction.
+async fn invoice(
+    client: &Client,
+    orders: &Receiver,
+    sender: &Sender,
+    commit: bool,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let order = orders.receive().await?.ok_or("the link has ended")?;
+    let transaction = client.transaction().await?;
+    let text = format!("to be paid: {}", String::from_utf8_lossy(&order.message.payload().to_bytes()));
+    let invoice = Message::new("queues/invoices".parse()?, text);
+    sender.send_in(transaction.id(), invoice, Qos::AtLeastOnce).await?;
+    if commit {
+        order.settle_in(transaction.id(), Outcome::Accepted).await?;
+        transaction.commit().await?;
+    } else {
+        // Rolled back, the delivery is still this receiver's: it gives it back.
+        transaction.rollback().await?;
+        order.release().await?;
+    }
+    Ok(())
+}

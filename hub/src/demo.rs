@@ -1,0 +1,107 @@
+//! `roadbed demo`: a hub, and every protocol to every other through it, over real sockets.
+
+pub(crate) mod fault;
+mod pair;
+mod payload;
+mod report;
+
+use std::time::{Duration, Instant};
+
+use roadbed::broker::Counters;
+use roadbed::{Client, Qos, Url};
+
+use self::fault::Fault;
+use self::pair::Plan;
+use self::report::Row;
+use crate::cli;
+use crate::error::{Failure, Result};
+use crate::hub::Running;
+use crate::{Config, Listen};
+
+/// A client of one protocol.
+struct Peer {
+    name: &'static str,
+    client: Client,
+}
+
+/// Runs the demo, and prints the matrix.
+///
+/// # Errors
+/// If a message did not arrive once, intact and settled.
+pub(crate) async fn run(options: &cli::Demo) -> Result {
+    let fault: Option<Fault> = options.fault.as_deref().map(str::parse).transpose().map_err(Failure::usage)?;
+    let start = Instant::now();
+    let hub = start_hub(fault.as_ref()).await?;
+    if let Some(fault) = &fault {
+        println!("{fault}");
+    }
+    let peers = connect(&hub).await?;
+    println!("{}", report::intro(&hub, options.messages));
+    let faults = matrix(&hub, &peers, options.messages).await?;
+    for peer in peers {
+        peer.client.close().await?;
+    }
+    hub.stop().await;
+    let seconds = start.elapsed().as_secs_f64();
+    match faults {
+        0 => {
+            println!("\nEvery message arrived once, intact and settled. {seconds:.1} s");
+            Ok(())
+        }
+        faults => Err(Failure::refused(format!("{faults} rows of the matrix are not clean"))),
+    }
+}
+
+/// A hub on free ports, in memory. It publishes no figures of its own, so that all that it counts is the demo's.
+async fn start_hub(fault: Option<&Fault>) -> Result<Running> {
+    let any = || vec!["127.0.0.1:0".parse().expect("an address")];
+    let mut config = Config { listen: Listen { mqtt: any(), http: any() }, ..Config::default() };
+    config.hub.sys_interval_seconds = 0;
+    Running::start(&config, fault).await
+}
+
+async fn connect(hub: &Running) -> Result<Vec<Peer>> {
+    let (mqtt, http) = (hub.mqtt()[0], hub.http()[0]);
+    let mut peers = Vec::new();
+    for (name, url) in [
+        ("MQTT 3.1.1", format!("mqtt://{mqtt}?version=3.1.1&client_id=demo-3.1.1")),
+        ("MQTT 5.0", format!("mqtt://{mqtt}?version=5&client_id=demo-5")),
+        ("HTTP", format!("http://{http}")),
+    ] {
+        let url: Url = url.parse()?;
+        peers.push(Peer { name, client: roadbed::connect(&url).await? });
+    }
+    Ok(peers)
+}
+
+/// Runs all pairs at all assurances; answers how many were not clean.
+async fn matrix(hub: &Running, peers: &[Peer], messages: usize) -> Result<usize> {
+    println!("{}", Row::HEAD);
+    let (mut run, mut faults) = (0, 0);
+    for from in peers {
+        for to in peers {
+            for qos in Qos::ALL {
+                run += 1;
+                let before = hub.broker().counters();
+                let plan = Plan { run, messages, qos };
+                let mut tally = pair::run(&from.client, &to.client, &plan).await?;
+                tally.unsettled = tally.unsettled.max(unsettled(hub, &before, messages).await);
+                println!("{}", Row { from: from.name, to: to.name, plan: &plan, tally: &tally });
+                faults += usize::from(!tally.is_clean());
+            }
+        }
+    }
+    Ok(faults)
+}
+
+/// How many of the messages have not ended as accepted, as the broker sees it. The last answers may still be under way.
+async fn unsettled(hub: &Running, before: &Counters, messages: usize) -> usize {
+    let missing = || messages.saturating_sub((hub.broker().counters().accepted - before.accepted) as usize);
+    for _ in 0..100 {
+        if missing() == 0 {
+            return 0;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    missing()
+}

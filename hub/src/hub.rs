@@ -1,0 +1,143 @@
+//! A hub that runs: the broker, its listeners, and what ends them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use roadbed::{Authenticator, Broker, Client, Endpoint, Open, http, mqtt};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::access::Access;
+use crate::demo::fault::{self, Fault};
+use crate::error::{Failure, Result};
+use crate::{Config, Shutdown, listen, sys, web};
+
+/// A hub that runs, until [`stop`](Self::stop) or its [`Shutdown`] ends it.
+pub(crate) struct Running {
+    broker: Broker,
+    mqtt: Vec<SocketAddr>,
+    http: Vec<SocketAddr>,
+    shutdown: Shutdown,
+    drain: Duration,
+    listeners: JoinSet<()>,
+    helpers: JoinSet<()>,
+}
+
+/// What connections are served with.
+pub(crate) struct Serving {
+    pub(crate) endpoint: Arc<dyn Endpoint>,
+    pub(crate) authenticator: Arc<dyn Authenticator>,
+}
+
+impl Running {
+    /// Opens all listeners, then serves them.
+    ///
+    /// # Errors
+    /// If the configuration is not in order, or an address cannot be had.
+    pub(crate) async fn start(config: &Config, fault: Option<&Fault>) -> Result<Self> {
+        let authenticator = Access::of(config)?.authenticator(config)?;
+        let mqtt = bind("MQTT", &config.listen.mqtt, config)?;
+        let http = bind("HTTP", &config.listen.http, config)?;
+        let broker = Broker::builder().settings(config.broker.clone()).build()?;
+        let mut hub = Self {
+            mqtt: addresses(&mqtt)?,
+            http: addresses(&http)?,
+            shutdown: Shutdown::default(),
+            drain: Duration::from_secs(config.hub.drain_seconds),
+            listeners: JoinSet::new(),
+            helpers: JoinSet::new(),
+            broker,
+        };
+        let serving = |protocol| Serving {
+            endpoint: fault::layer(Arc::new(hub.broker.clone()), protocol, fault),
+            authenticator: authenticator.clone(),
+        };
+        let over_mqtt = config.mqtt.server(&serving("mqtt"));
+        let over_http = web::server(serving("http"), &config.http, hub.broker.clone(), Instant::now())?;
+        mqtt.into_iter().for_each(|listener| hub.serve_mqtt(listener, over_mqtt.clone(), config));
+        http.into_iter().for_each(|listener| hub.serve_http(listener, over_http.clone()));
+        let timers = hub.broker.clone();
+        hub.helpers.spawn(async move { timers.run().await });
+        hub.publish_figures(Duration::from_secs(config.hub.sys_interval_seconds)).await?;
+        Ok(hub)
+    }
+
+    /// The broker.
+    pub(crate) const fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// Where it listens for MQTT, with real ports.
+    pub(crate) fn mqtt(&self) -> &[SocketAddr] {
+        &self.mqtt
+    }
+
+    /// Where it listens for HTTP, with real ports.
+    pub(crate) fn http(&self) -> &[SocketAddr] {
+        &self.http
+    }
+
+    /// What ends it.
+    pub(crate) const fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    /// Ends it: no new connections, then the open ones, in good order as long as that does not take too long.
+    pub(crate) async fn stop(self) {
+        self.shutdown.start();
+        self.ended().await;
+    }
+
+    /// Waits until it is asked to end, and has ended.
+    pub(crate) async fn ended(mut self) {
+        self.shutdown.started().await;
+        self.broker.drain();
+        let drained = async { while self.listeners.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.drain, drained).await.is_err() {
+            tracing::warn!(seconds = self.drain.as_secs(), "not all connections ended in time");
+        }
+        self.listeners.shutdown().await;
+        self.helpers.shutdown().await;
+    }
+
+    fn serve_mqtt(&mut self, listener: TcpListener, server: mqtt::Server, config: &Config) {
+        let shutdown = self.shutdown.clone();
+        let listener = mqtt::Listener::new(listener, server).connections_max(config.mqtt.connections_max.max(1));
+        self.listeners.spawn(async move {
+            if let Err(error) = listener.run(async move { shutdown.started().await }).await {
+                tracing::error!(%error, "an MQTT listener has failed");
+            }
+        });
+    }
+
+    fn serve_http(&mut self, listener: TcpListener, server: http::Server) {
+        let shutdown = self.shutdown.clone();
+        self.listeners.spawn(async move {
+            server.serve_listener(listener, async move { shutdown.started().await }).await;
+        });
+    }
+
+    async fn publish_figures(&mut self, interval: Duration) -> Result {
+        if interval.is_zero() {
+            return Ok(());
+        }
+        let client = Client::open(Arc::new(self.broker.clone()), Open::default()).await?;
+        let (broker, shutdown) = (self.broker.clone(), self.shutdown.clone());
+        self.helpers.spawn(async move {
+            if let Err(error) = sys::publish(&client, || broker.counters(), interval, &shutdown).await {
+                tracing::warn!(%error, "the $SYS topics are no longer published");
+            }
+        });
+        Ok(())
+    }
+}
+
+fn bind(protocol: &str, addresses: &[SocketAddr], config: &Config) -> Result<Vec<TcpListener>> {
+    addresses.iter().map(|address| listen::bind(protocol, *address, config.hub.backlog)).collect()
+}
+
+fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>> {
+    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<std::io::Result<_>>();
+    addresses.map_err(|error| Failure::unavailable(format!("cannot tell an address: {error}")))
+}

@@ -1,0 +1,84 @@
+//! `/metrics`: what the broker has counted, in the Prometheus text format.
+//!
+//! The counters are read when somebody asks, so that they cost nothing per message.
+
+use std::fmt::{Display, Write};
+
+use roadbed::broker::Counters;
+
+/// The media type of the format.
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What the broker holds now; all its other counters are totals.
+const NOW: &[&str] = &[
+    "sessions",
+    "sessions_connected",
+    "sessions_connected_max",
+    "queues",
+    "bindings",
+    "bindings_shared",
+    "retained",
+    "retained_bytes",
+    "bytes",
+    "transactions",
+];
+
+/// All metrics as text.
+pub(crate) fn render(counters: &Counters, uptime_seconds: u64) -> String {
+    let mut out = Text(String::with_capacity(8192));
+    for (name, value) in counters.iter() {
+        let words = name.replace('_', " ");
+        match NOW.contains(&name) {
+            true => out.gauge(&format!("roadbed_broker_{name}"), &format!("The broker's {words}, now."), value),
+            false => out.counter(&format!("roadbed_broker_{name}_total"), &format!("The broker's {words}."), value),
+        }
+    }
+    out.gauge("roadbed_uptime_seconds", "Seconds since the hub started.", uptime_seconds);
+    out.gauge(&format!("roadbed_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), "What runs; always 1.", 1);
+    out.0
+}
+
+struct Text(String);
+
+impl Text {
+    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+        self.metric("counter", name, help, value);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.metric("gauge", name, help, value);
+    }
+
+    fn metric(&mut self, kind: &str, name: &str, help: &str, value: impl Display) {
+        let family = name.split('{').next().unwrap_or(name);
+        writeln!(self.0, "# HELP {family} {help}\n# TYPE {family} {kind}\n{name} {value}")
+            .expect("writing to a string does not fail");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sample_has_its_help_and_type_and_a_legal_name() {
+        let text = render(&Counters::default(), 3);
+        assert!(
+            text.contains("\nroadbed_broker_messages_in_total 0\n") && text.contains("\nroadbed_uptime_seconds 3\n")
+        );
+        let mut lines = text.lines();
+        while let (Some(help), Some(kind), Some(sample)) = (lines.next(), lines.next(), lines.next()) {
+            let name = sample.split([' ', '{']).next().unwrap();
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+            assert!(help.starts_with(&format!("# HELP {name} ")), "{help}");
+            let total = name.ends_with("_total");
+            assert_eq!(kind, format!("# TYPE {name} {}", if total { "counter" } else { "gauge" }));
+        }
+    }
+
+    #[test]
+    fn what_is_now_is_a_counter_of_the_broker() {
+        let names: Vec<_> = Counters::default().iter().map(|(name, _)| name).collect();
+        assert!(NOW.iter().all(|name| names.contains(name)));
+    }
+}

@@ -1,0 +1,75 @@
+//! `roadbed serve`: a hub until a signal ends it.
+
+use crate::access::Access;
+use crate::cli;
+use crate::error::Result;
+use crate::hub::Running;
+use crate::{Config, Listen};
+
+/// Runs a hub as the options and the configuration file say.
+///
+/// # Errors
+/// If the configuration is not in order, or an address cannot be had.
+pub(crate) async fn run(options: &cli::Serve) -> Result {
+    let config = config(options)?;
+    let access = Access::of(&config)?;
+    let hub = Running::start(&config, None).await?;
+    hub.shutdown().on_signals();
+    println!("{}", banner(&hub, access));
+    hub.ended().await;
+    Ok(())
+}
+
+/// The file, and what the command line says otherwise. With a listener on the command line, only those there are opened.
+fn config(options: &cli::Serve) -> Result<Config> {
+    let mut config = match &options.config {
+        Some(path) => Config::load(path)?,
+        None => Config::default(),
+    };
+    if !options.mqtt.is_empty() || !options.http.is_empty() {
+        config.listen = Listen { mqtt: options.mqtt.clone(), http: options.http.clone() };
+    }
+    config.hub.insecure |= options.insecure;
+    Ok(config)
+}
+
+fn banner(hub: &Running, access: Access) -> String {
+    let mut out = format!("roadbed {}, in memory; {}\n", env!("CARGO_PKG_VERSION"), access.notice());
+    for address in hub.mqtt() {
+        out += &format!("  MQTT  mqtt://{address}\n");
+    }
+    for address in hub.http() {
+        out += &format!("  HTTP  http://{address}    /metrics /healthz\n");
+    }
+    let mqtt = hub.mqtt().first().map(|address| format!("-h {} -p {}", address.ip(), address.port()));
+    let http = hub.http().first().map(|address| format!("http://{address}/v1/messages"));
+    out += "Try it:\n";
+    if let Some(server) = &mqtt {
+        out += &format!("  mosquitto_sub {server} -t 'plant/#' -v\n");
+    }
+    match (&http, &mqtt) {
+        (Some(url), _) => {
+            out += &format!("  curl {url}/plant/7/alarm -d 'too hot'\n");
+            out += &format!("  curl -i {url}/queues/orders -d '1 road'; curl -i {url}/queues/orders");
+        }
+        (None, Some(server)) => {
+            out += &format!("  mosquitto_pub {server} -t plant/7/alarm -m 'too hot'\n");
+            out += &format!("  mosquitto_sub {server} -t '$SYS/#' -v");
+        }
+        (None, None) => {}
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_listener_named_means_only_that_one() {
+        let mqtt = vec!["127.0.0.1:0".parse().unwrap()];
+        let options = cli::Serve { mqtt: mqtt.clone(), ..cli::Serve::default() };
+        assert_eq!(config(&options).unwrap().listen, Listen { mqtt, http: Vec::new() });
+        assert_eq!(config(&cli::Serve::default()).unwrap(), Config::default());
+    }
+}

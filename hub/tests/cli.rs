@@ -1,0 +1,165 @@
+//! The program as people meet it: what it says, and how it ends.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::process::{Child, Command, Output, Stdio};
+
+fn roadbed(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_roadbed")).args(arguments).stdin(Stdio::null()).output().expect("it runs")
+}
+
+fn refused(arguments: &[&str], code: i32) -> String {
+    let output = roadbed(arguments);
+    let error = String::from_utf8(output.stderr).expect("errors are text");
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+    error
+}
+
+fn said(arguments: &[&str]) -> String {
+    let output = roadbed(arguments);
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).expect("it is text")
+}
+
+fn file(text: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::Builder::new().suffix(".toml").tempfile().expect("a temporary file");
+    file.write_all(text.as_bytes()).expect("a temporary file");
+    file
+}
+
+/// A hub that ends with the test, and the first lines that it says.
+struct Hub(Child, Vec<String>);
+
+impl Hub {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_roadbed"));
+        let command = command.arg("serve").args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("it runs");
+        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
+        let mut said: Vec<String> = Vec::new();
+        for line in lines {
+            said.push(line);
+            if said.iter().any(|line| line.starts_with("Try it")) {
+                break;
+            }
+        }
+        Self(child, said)
+    }
+
+    fn url(&self, scheme: &str) -> String {
+        let word = self.1.iter().flat_map(|line| line.split_whitespace()).find(|word| word.starts_with(scheme));
+        word.unwrap_or_else(|| panic!("no {scheme} in {:?}", self.1)).to_owned()
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_printed_configuration_is_in_order() {
+    let config = file(&said(&["config"]));
+    assert!(said(&["config", "--check", config.path().to_str().unwrap()]).contains("is in order"));
+}
+
+#[test]
+fn a_misspelt_key_is_named_with_its_line_and_the_nearest() {
+    let config = file("[listen]\nmqt = []\n");
+    let path = config.path().to_str().unwrap();
+    let error = refused(&["serve", "--config", path], 2);
+    let expected = format!("error: unknown key \"mqt\" in {path} line 2; did you mean \"mqtt\"?\n");
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn a_password_is_hashed_into_a_line_of_the_configuration() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_roadbed"));
+    let mut child = command.args(["hash", "alice"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"secret\n").unwrap();
+    let line = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    let config = file(&format!("[users]\n{line}"));
+    assert!(said(&["config", "--check", config.path().to_str().unwrap()]).contains("is in order"));
+
+    let hub = Hub::start(&["--mqtt", "127.0.0.1:0", "--config", config.path().to_str().unwrap()]);
+    let server = hub.url("mqtt://").replace("mqtt://", "");
+    assert!(said(&["send", &format!("mqtt://alice:secret@{server}/t"), "x"]).starts_with("accepted"));
+    let error = refused(&["send", &format!("mqtt://alice:guess@{server}/t"), "x"], 1);
+    assert!(error.starts_with("error: "), "{error}");
+}
+
+#[test]
+fn a_taken_port_says_who_to_ask_and_what_to_do() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let error = refused(&["serve", "--mqtt", &address], 3);
+    assert!(error.starts_with(&format!("error: cannot listen for MQTT on {address}: another process")), "{error}");
+    assert!(error.contains("ss -ltnp") && error.contains("--mqtt 127.0.0.1:0"), "{error}");
+}
+
+#[test]
+fn beyond_this_machine_it_wants_users_or_an_explicit_word() {
+    let error = refused(&["serve", "--http", "0.0.0.0:0"], 2);
+    assert!(error.contains("without authentication") && error.contains("--insecure"), "{error}");
+    let hub = Hub::start(&["--http", "0.0.0.0:0", "--insecure"]);
+    assert!(hub.1[0].contains("INSECURE"), "{:?}", hub.1);
+}
+
+#[test]
+fn it_says_where_it_listens_and_only_where_it_was_told_to() {
+    let hub = Hub::start(&["--http", "127.0.0.1:0"]);
+    assert!(hub.1[0].contains("development mode"), "{:?}", hub.1);
+    assert!(!hub.url("http://127.0.0.1:").ends_with(":0"));
+    assert!(!hub.1.iter().any(|line| line.contains("mqtt://")), "{:?}", hub.1);
+}
+
+#[test]
+fn what_is_sent_by_one_protocol_is_received_by_another() {
+    let hub = Hub::start(&["--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"]);
+    let (mqtt, http) = (hub.url("mqtt://"), hub.url("http://"));
+    for (from, to) in [(&mqtt, &http), (&http, &mqtt), (&http, &http), (&mqtt, &mqtt)] {
+        let arguments = ["--property", "unit=°C", "--content-type", "text/plain", "--json"];
+        let sent = said(&[&["send", &format!("{from}/queues/q"), "hot"][..], &arguments].concat());
+        assert!(sent.contains(r#""outcome":"accepted""#), "{sent}");
+        let got = said(&["receive", &format!("{to}/queues/q"), "--count", "1", "--timeout", "10s", "--json"]);
+        let got: serde_json::Value = serde_json::from_str(&got).unwrap();
+        assert_eq!((&got["payload"], &got["content_type"]), (&"hot".into(), &"text/plain".into()), "{got}");
+        assert_eq!(got["properties"], serde_json::json!([["unit", "°C"]]), "{got}");
+    }
+    let error = refused(&["receive", &format!("{http}/queues/q"), "--count", "1", "--timeout", "300ms"], 1);
+    assert!(error.contains("0 of 1"), "all was settled: {error}");
+}
+
+#[test]
+fn what_is_rejected_becomes_a_dead_letter_and_what_is_released_comes_again() {
+    let hub = Hub::start(&["--http", "127.0.0.1:0"]);
+    let http = hub.url("http://");
+    said(&["send", &format!("{http}/queues/q"), "job"]);
+    let receive = |from: &str, how: &str| {
+        said(&["receive", &format!("{http}/{from}"), "--count", "1", "--timeout", "10s", "--settle", how])
+    };
+    for how in ["release", "abandon", "reject"] {
+        assert_eq!(receive("queues/q", how), "job\n", "before {how}");
+    }
+    assert_eq!(receive("$dead/q", "accept"), "job\n");
+}
+
+#[test]
+fn a_refused_message_is_told_and_ends_with_one() {
+    let config = file("[broker]\nqueue_messages_max = 1\n");
+    let hub = Hub::start(&["--http", "127.0.0.1:0", "--config", config.path().to_str().unwrap()]);
+    let url = format!("{}/queues/small", hub.url("http://"));
+    said(&["send", &url, "1"]);
+    let error = refused(&["send", &url, "2"], 1);
+    assert!(error.contains("1 of 1 refused"), "{error}");
+}
+
+#[test]
+fn a_url_that_is_none_is_explained() {
+    for (url, why) in [("localhost/x", "://"), ("gopher://h/x", "no protocol"), ("mqtt://h/a%2Bb", "no address")] {
+        let error = refused(&["send", url, "x"], 2);
+        assert!(error.contains(why), "{url}: {error}");
+    }
+}

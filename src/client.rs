@@ -1,0 +1,110 @@
+//! An endpoint with one session on it: what most programs need.
+
+use std::fmt;
+use std::sync::Arc;
+
+use roadbed_core::{
+    Address, Binding, Close, ConsumerTerms, Endpoint, Error, ErrorKind, Filter, Open, ProducerTerms, Qos, Receiver,
+    Result, Sender, Session, Transaction,
+};
+
+/// How many deliveries a receiver keeps permitted.
+const PREFETCH: u32 = 32;
+
+/// A session on an [`Endpoint`]: on a server that [`connect`](crate::connect) has reached, or on a broker in this process.
+///
+/// Cheap to clone; the session ends with the last clone, or in good order with [`close`](Self::close).
+#[derive(Clone)]
+pub struct Client {
+    endpoint: Arc<dyn Endpoint>,
+    session: Arc<dyn Session>,
+}
+
+impl Client {
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// If the endpoint cannot be reached, or refuses.
+    pub async fn open(endpoint: Arc<dyn Endpoint>, open: Open) -> Result<Self> {
+        let session = endpoint.open(open).await?.into();
+        Ok(Self { endpoint, session })
+    }
+
+    /// What the session is on.
+    pub fn endpoint(&self) -> &Arc<dyn Endpoint> {
+        &self.endpoint
+    }
+
+    /// The session itself, for what the handles do not cover.
+    pub fn session(&self) -> &Arc<dyn Session> {
+        &self.session
+    }
+
+    /// A sender of messages to any address.
+    ///
+    /// # Errors
+    /// If the session is closed.
+    pub async fn sender(&self) -> Result<Sender> {
+        let terms = ProducerTerms { qos_max: Qos::ExactlyOnce, ..ProducerTerms::default() };
+        Ok(Sender::new(self.session.producer(terms).await?.0))
+    }
+
+    /// A receiver of what is sent to `from`: a queue by its address, or all addresses that match a filter.
+    ///
+    /// Deliveries have at most the assurance `qos`. They are to be settled, and belong to the receiver until it ends.
+    ///
+    /// # Errors
+    /// If `from` is neither an address nor a filter, or the endpoint refuses.
+    pub async fn receiver(&self, from: &str, qos: Qos) -> Result<Receiver> {
+        let wrong = |error: &dyn fmt::Display| Error::new(ErrorKind::Invalid, "receive").detail(error);
+        let filter = from.parse::<Filter>().map_err(|error| wrong(&error))?;
+        let node = from.parse::<Address>().ok().filter(|_| self.endpoint.capabilities().queues);
+        match node.filter(|address| address.queue().or(address.dead_letters()).is_some()) {
+            Some(queue) => self.attach(ConsumerTerms { qos_max: qos, ..ConsumerTerms::queue(queue) }).await,
+            None => self.follow(Binding::new(filter, qos)).await,
+        }
+    }
+
+    /// A receiver of what a binding brings into the session.
+    ///
+    /// # Errors
+    /// If the endpoint refuses.
+    pub async fn follow(&self, binding: Binding) -> Result<Receiver> {
+        let receiver = self.attach(ConsumerTerms { info: true, ..ConsumerTerms::session() }).await?;
+        for granted in receiver.bind(vec![binding]).await? {
+            granted?;
+        }
+        Ok(receiver)
+    }
+
+    /// A receiver by any terms.
+    ///
+    /// # Errors
+    /// If the endpoint refuses.
+    pub async fn attach(&self, terms: ConsumerTerms) -> Result<Receiver> {
+        let (consumer, _) = self.session.consumer(terms).await?;
+        Ok(Receiver::new(consumer, PREFETCH))
+    }
+
+    /// Declares a transaction.
+    ///
+    /// # Errors
+    /// If the endpoint has none.
+    pub async fn transaction(&self) -> Result<Box<dyn Transaction>> {
+        self.session.transaction().await
+    }
+
+    /// Ends the session in good order.
+    ///
+    /// # Errors
+    /// If the endpoint cannot be told.
+    pub async fn close(self) -> Result<()> {
+        self.session.close(Close::default()).await
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("protocol", &self.endpoint.capabilities().protocol).finish_non_exhaustive()
+    }
+}
