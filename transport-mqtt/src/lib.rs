@@ -6,6 +6,8 @@ extern crate alloc;
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
+#[cfg(feature = "std")]
+mod client;
 pub mod codec;
 #[cfg(feature = "mqttbytes")]
 mod compat;
@@ -19,6 +21,11 @@ mod machine;
 mod server;
 mod settlement;
 
+#[cfg(feature = "std")]
+pub use client::{
+    Carrier, Change, Client, ClientConfig, ClientCounts, Connector, MemoryStore, OnRelease, SessionStore, StoredMessage,
+    StoredSession, connect, connect_over,
+};
 pub use config::MachineConfig;
 pub use error::{DecodeError, EncodeError, Error, SendError};
 pub use machine::{Event, Incoming, Machine, Peer, Said, Welcome};

@@ -32,7 +32,7 @@ pub fn confirm_notes(confirm: &Confirm) -> Notes {
 }
 
 /// The failure of PUBACK and PUBREC (section 3.4.2.1) for a condition.
-fn failure(condition: Condition) -> ReasonCode {
+pub(crate) fn failure(condition: Condition) -> ReasonCode {
     match condition {
         Condition::Unauthorized => ReasonCode::NotAuthorized,
         Condition::NotFound | Condition::InvalidAddress => ReasonCode::TopicNameInvalid,

@@ -108,7 +108,7 @@ fn write_user(name: &str, value: &Value, f: &mut dyn FnMut(Property<'_>)) {
 }
 
 /// What a UTF-8 string of MQTT can be [MQTT-1.5.4-2].
-fn is_sayable(text: &str) -> bool {
+pub(crate) fn is_sayable(text: &str) -> bool {
     text.len() <= usize::from(u16::MAX) && !text.contains('\0')
 }
 

@@ -137,7 +137,7 @@ pub fn qos(qos: Qos) -> Option<QoS> {
 }
 
 /// Seconds that MQTT counts; for ever is `u32::MAX` (section 3.1.2.11.2).
-fn duration(secs: u32) -> Duration {
+pub(crate) fn duration(secs: u32) -> Duration {
     if secs == u32::MAX { Duration::MAX } else { Duration::from_secs(secs.into()) }
 }
 
