@@ -9,7 +9,7 @@ use roadbed_core::{
     Binding, Clock, Delivery, Endpoint, Handle, Key, Message, Outcome, Qos, Result, Settled, Step, Time,
 };
 
-use super::ledger::{Fate, Ledger, Sent};
+use super::ledger::{Claim, Fate, Ledger, Sent};
 use super::random::Random;
 use crate::client::{Client, Receiving, Sending};
 use crate::faults::{Direction, Faults};
@@ -282,13 +282,14 @@ impl Follow {
         }
         let settled = delivery.qos < Qos::ExactlyOnce;
         let outcome = Outcome::Accepted;
-        seat.shared.ledger().settling(seat.shared.now(), &name, &name, serial, &outcome);
+        let claim = Claim { place: &name, owner: &name, serial, attempt: delivery.attempt };
+        seat.shared.ledger().settling(seat.shared.now(), &claim, &outcome);
         if !settled {
             self.undecided.insert(handle, serial);
         }
         let answer = receiving.step(delivery, Step::Outcome { outcome, settled }).await;
         let told = answer.as_ref().ok().copied();
-        seat.shared.ledger().settled(seat.shared.now(), (&name, &name, serial), settled, told);
+        seat.shared.ledger().settled(seat.shared.now(), &claim, settled, told);
         answer?;
         if !settled {
             receiving.step(delivery, Step::Settle).await?;

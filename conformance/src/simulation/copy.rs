@@ -1,5 +1,6 @@
 //! What the clients know of one copy, and what they may not see of it.
 
+use super::ledger::Claim;
 use roadbed_core::{Delivery, Outcome, Qos, Settled, Time};
 
 /// A copy, as seen by those who receive it.
@@ -75,7 +76,10 @@ impl Copy {
     }
 
     /// `owner` names an outcome.
-    pub(super) fn settling(&mut self, outcome: &Outcome) {
+    pub(super) fn settling(&mut self, attempt: u32, outcome: &Outcome) {
+        if attempt != self.attempt {
+            return;
+        }
         self.asked = Some(outcome.clone());
         self.may_have_ended |= outcome.is_final();
         self.count_max += u32::from(outcome.counts());
@@ -84,16 +88,20 @@ impl Copy {
     /// The answer to the outcome that was named by `owner`; `None` if the answer was lost with the link.
     pub(super) fn settled(
         &mut self,
-        owner: &str,
+        claim: &Claim<'_>,
         settled: bool,
         answer: Option<Settled>,
         now: Time,
     ) -> Result<(), String> {
+        if claim.attempt != self.attempt {
+            let applied = answer == Some(Settled::Applied);
+            return if applied { Err(format!("I9: attempt {} is over, and settles", claim.attempt)) } else { Ok(()) };
+        }
         let Some(outcome) = self.asked.clone() else { return Ok(()) };
         if answer != Some(Settled::Applied) {
             self.pass(now);
         }
-        let held = self.holder.as_deref() == Some(owner);
+        let held = self.holder.as_deref() == Some(claim.owner);
         match answer {
             None => return Ok(()),
             Some(Settled::Applied) if !held => return Err("I9: settled by one who does not have it".into()),
@@ -149,7 +157,7 @@ impl Copy {
     }
 
     /// A lease that has passed by now lapses.
-    fn pass(&mut self, now: Time) {
+    pub(super) fn pass(&mut self, now: Time) {
         if self.lease_until.take_if(|until| until.has_passed(now)).is_some() {
             let holder = self.holder.clone();
             self.lapsed(holder.as_deref().unwrap_or_default());

@@ -24,6 +24,15 @@ pub(super) struct Ledger {
     last: BTreeMap<(String, String), u64>,
 }
 
+/// Who settles which delivery.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim<'a> {
+    pub(super) place: &'a str,
+    pub(super) owner: &'a str,
+    pub(super) serial: u64,
+    pub(super) attempt: u32,
+}
+
 /// Where copies are: a queue, or a session that follows filters.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Place {
@@ -152,28 +161,29 @@ impl Ledger {
         let first = copy.deliveries == 0 && delivery.attempt <= 1;
         copy.delivered(owner, delivery, now, strict)?;
         if first && !sent.transacted {
-            let key = (link.to_owned(), format!("{} {:?}", sent.source, delivery.qos));
+            let key = (link.to_owned(), format!("{} to {} {:?}", sent.source, sent.to, delivery.qos));
             let last = self.last.insert(key, serial);
             if let Some(last) = last.filter(|last| *last > serial) {
-                return Err(format!("I6: it comes after {last}, of the same source {}", sent.source));
+                return Err(format!("I6: it comes after {last}, of the same source {} to {}", sent.source, sent.to));
             }
         }
         Ok(())
     }
 
-    pub(super) fn settling(&mut self, now: Time, place: &str, link: &str, serial: u64, outcome: &Outcome) {
-        self.note(now, link, format_args!("settles {serial}: {outcome}"));
-        if let Some(copy) = self.copies.get_mut(&(place.to_owned(), serial)) {
-            copy.settling(outcome);
+    /// An owner names an outcome for what it was handed.
+    pub(super) fn settling(&mut self, now: Time, claim: &Claim<'_>, outcome: &Outcome) {
+        self.note(now, claim.owner, format_args!("settles {}: {outcome}", claim.serial));
+        if let Some(copy) = self.copies.get_mut(&(claim.place.to_owned(), claim.serial)) {
+            copy.settling(claim.attempt, outcome);
         }
     }
 
     /// The answer to a settlement: `None` if it was lost.
-    pub(super) fn settled(&mut self, now: Time, at: (&str, &str, u64), settled: bool, answer: Option<Settled>) {
-        let (place, owner, serial) = at;
+    pub(super) fn settled(&mut self, now: Time, claim: &Claim<'_>, settled: bool, answer: Option<Settled>) {
+        let Claim { place, owner, serial, .. } = *claim;
         self.note(now, owner, format_args!("settled {serial}: {answer:?}"));
         let copy = self.copies.get_mut(&(place.to_owned(), serial));
-        if let Some(Err(wrong)) = copy.map(|copy| copy.settled(owner, settled, answer, now)) {
+        if let Some(Err(wrong)) = copy.map(|copy| copy.settled(claim, settled, answer, now)) {
             self.violated(now, owner, format_args!("{wrong} ({serial} of {place})"));
         }
     }
@@ -216,7 +226,8 @@ impl Ledger {
     }
 
     /// How many copies of a queue are surely in it (I1, I10), and how many may be: by what senders and receivers know.
-    pub(super) fn bounds(&self, place: &str) -> (u64, u64) {
+    pub(super) fn bounds(&mut self, now: Time, place: &str) -> (u64, u64) {
+        self.copies.values_mut().for_each(|copy| copy.pass(now));
         let (mut sure, mut may) = (0, 0);
         for (serial, sent) in self.sent.iter().filter(|(_, sent)| self.places[place].takes(place, &sent.to)) {
             let copy = self.copies.get(&(place.to_owned(), *serial));
@@ -236,6 +247,7 @@ impl Ledger {
     /// What is wrong when everything has come to rest and was received: lost messages (I10), and dead letters that are
     /// missing or too many (I8).
     pub(super) fn at_rest(&mut self, now: Time, dead: &BTreeMap<String, Vec<u64>>) {
+        self.copies.values_mut().for_each(|copy| copy.pass(now));
         let mut wrong = Vec::new();
         for (name, place) in &self.places {
             let letters = dead.get(name).cloned().unwrap_or_default();

@@ -8,6 +8,7 @@ use roadbed_core::{
 };
 
 use super::actors::{Seat, applied};
+use super::ledger::Claim;
 use crate::client::{Client, Receiving};
 use crate::world::{address, open};
 
@@ -75,6 +76,10 @@ impl Link {
         seat.shared.ledger().delivered(now, &self.queue, &self.name, &self.name, delivery)
     }
 
+    fn claim(&self, serial: u64, delivery: &Delivery) -> Claim<'_> {
+        Claim { place: &self.queue, owner: &self.name, serial, attempt: delivery.attempt }
+    }
+
     async fn settle(
         &self,
         seat: &Seat,
@@ -83,10 +88,11 @@ impl Link {
         delivery: &Delivery,
         outcome: Outcome,
     ) -> Result<()> {
-        seat.shared.ledger().settling(seat.shared.now(), &self.queue, &self.name, serial, &outcome);
+        let claim = self.claim(serial, delivery);
+        seat.shared.ledger().settling(seat.shared.now(), &claim, &outcome);
         let answer = receiving.step(delivery, Step::Outcome { outcome, settled: true }).await;
         let told = answer.as_ref().ok().copied();
-        seat.shared.ledger().settled(seat.shared.now(), (&self.queue, &self.name, serial), true, told);
+        seat.shared.ledger().settled(seat.shared.now(), &claim, true, told);
         answer.map(drop)
     }
 }
@@ -179,13 +185,14 @@ async fn discharge(
             link.settle(seat, receiving, serial, delivery, Outcome::Released).await?;
         }
         _ => {
-            seat.shared.ledger().settling(seat.shared.now(), &link.queue, &link.name, serial, &Outcome::Accepted);
+            let claim = link.claim(serial, delivery);
+            seat.shared.ledger().settling(seat.shared.now(), &claim, &Outcome::Accepted);
             let committed = transaction.commit().await;
             seat.shared.ledger().discharged(&sent, committed.is_ok().then_some(true));
             committed?;
             let answer = receiving.step(delivery, Step::Settle).await;
             let told = applied(&answer).then_some(roadbed_core::Settled::Applied);
-            seat.shared.ledger().settled(seat.shared.now(), (&link.queue, &link.name, serial), true, told);
+            seat.shared.ledger().settled(seat.shared.now(), &claim, true, told);
             answer?;
         }
     }
@@ -197,12 +204,12 @@ pub(super) async fn watch(mut seat: Seat, queues: Vec<String>) {
     let client = seat.open(open(&seat.name)).await;
     while !seat.shared.stopping.load(Ordering::Relaxed) {
         for queue in &queues {
-            let before = seat.shared.ledger().bounds(queue);
+            let before = seat.shared.ledger().bounds(seat.shared.now(), queue);
             let Ok(Managed::Description(there)) = client.manage(Manage::Describe(address(queue))).await else {
                 panic!("{queue} cannot be described");
             };
             let mut ledger = seat.shared.ledger();
-            let after = ledger.bounds(queue);
+            let after = ledger.bounds(seat.shared.now(), queue);
             let (sure, may) = (before.0.min(after.0), before.1.max(after.1));
             let count = there.available + there.held + there.scheduled;
             let (now, name) = (seat.shared.now(), &seat.name);

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::actors::{Seat, Shared, bind, follow, produce};
-use super::ledger::{Ledger, Place};
+use super::ledger::{Claim, Ledger, Place};
 use super::random::Random;
 use super::trace::Trace;
 use super::worker::{transact, watch, work};
@@ -109,13 +109,23 @@ pub fn seeds(count: u64) -> Vec<u64> {
 pub fn run(stage: &dyn Stage, plan: Plan, seeds: impl IntoIterator<Item = u64>) {
     for seed in seeds {
         if let Err((violations, trace)) = simulate(stage, plan, seed) {
-            panic!(
-                "seed {seed} violates an invariant; ROADBED_SEED={seed} replays it\n{}\n\nwhat led to it:\n{}",
-                violations.join("\n"),
-                trace.what_led_to_it(80),
-            );
+            panic!("{}", tell(seed, &violations, &trace));
         }
     }
+}
+
+/// The seed, how to replay it, what is wrong, what led to it, and the life of the first message that it happened to.
+fn tell(seed: u64, violations: &[String], trace: &Trace) -> String {
+    let first = violations.first().map_or("", String::as_str);
+    let serial = first.rsplit_once('(').and_then(|(_, place)| place.split(' ').next()).unwrap_or("nothing");
+    let is_serial = |word: &str| word.trim_matches(|c: char| !c.is_ascii_digit()) == serial;
+    let life: Vec<_> = trace.about(serial).filter(|line| line.split(' ').any(is_serial)).collect();
+    format!(
+        "seed {seed} violates an invariant; ROADBED_SEED={seed} replays it\n{}\n\nwhat led to it:\n{}\n\nall of {serial}:\n{}",
+        violations.join("\n"),
+        trace.what_led_to_it(80),
+        life.join("\n"),
+    )
 }
 
 /// Runs one seed.
@@ -280,10 +290,11 @@ async fn empty(shared: &Arc<Shared>, queue: &str) {
         let now = shared.now();
         let serial = shared.ledger().delivered(now, queue, "rest", "rest", &delivery);
         let outcome = roadbed_core::Outcome::Accepted;
-        shared.ledger().settling(now, queue, "rest", serial, &outcome);
+        let claim = Claim { place: queue, owner: "rest", serial, attempt: delivery.attempt };
+        shared.ledger().settling(now, &claim, &outcome);
         if delivery.handle.is_some() {
             let settled = receiving.settle(&delivery, outcome).await;
-            shared.ledger().settled(now, (queue, "rest", serial), true, Some(settled));
+            shared.ledger().settled(now, &claim, true, Some(settled));
         }
         receiving.grant(1);
     }
