@@ -36,9 +36,11 @@ pub fn http_message(data: &[u8]) {
     }
 }
 
-/// All of a message. NaN is not itself, but its words are.
+/// All that a message says. NaN is not itself, but its words are.
 fn in_words(message: &Message) -> String {
-    format!("{message:?} {:?}", message.payload().to_bytes())
+    let m = message;
+    let plain = (m.address(), m.expires_at(), m.durability(), m.priority(), m.retain(), m.live(), m.origin());
+    format!("{plain:?} {:?} {:?}", m.details(), m.payload().to_bytes())
 }
 
 fn request(data: &[u8]) -> Option<HttpMessage> {

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod broker_queue;
 mod delivery;
 mod filter;
 mod http_message;
@@ -13,6 +14,7 @@ mod mqtt_machine;
 mod output;
 
 pub use address::address;
+pub use broker_queue::broker_queue;
 pub use delivery::delivery;
 pub use filter::filter;
 pub use http_message::http_message;
@@ -26,6 +28,7 @@ pub type Target = (&'static str, fn(&[u8]));
 /// Every target, by the name of its program and of its folder in `corpus/`.
 pub const TARGETS: &[Target] = &[
     ("address", address),
+    ("broker_queue", broker_queue),
     ("delivery", delivery),
     ("filter", filter),
     ("http_message", http_message),
