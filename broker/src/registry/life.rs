@@ -194,6 +194,9 @@ impl Shared {
         if message.origin().is_none() {
             message = message.to_builder().origin(session.origin.clone()).build();
         }
+        if let Some(ttl) = will.ttl {
+            message = message.to_builder().expires_at(self.now() + ttl).build();
+        }
         self.publish(&message, will.qos);
     }
 
