@@ -1,5 +1,6 @@
 //! Takes an endpoint off the wire.
 
+mod budget;
 mod config;
 mod consumer;
 mod dial;

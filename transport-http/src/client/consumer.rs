@@ -22,7 +22,6 @@ use crate::codec::nodes::NodeDoc;
 pub(super) struct HttpConsumer {
     link: Link,
     queue: Address,
-    bound: Vec<Binding>,
     shared: Arc<Shared>,
 }
 
@@ -32,8 +31,9 @@ pub(super) struct Shared {
     pub(super) changed: Notify,
 }
 
-#[derive(Default)]
 pub(super) struct State {
+    /// What the queue follows by this consumer's doing.
+    bound: Vec<Binding>,
     pub(super) credit: u32,
     pub(super) draining: bool,
     /// The server has no more: the drain ends once the buffer is empty.
@@ -85,15 +85,15 @@ pub(super) async fn attach(link: Link, terms: ConsumerTerms) -> Result<(Box<dyn 
     }
     link.ask(&link.request(Method::HEAD, plan.path.clone()), "attach").await?;
 
-    let shared = Arc::new(Shared { state: Mutex::default(), changed: Notify::new() });
-    shared.lock().slots = Slots::new(link.http.config.window);
+    let slots = Slots::new(link.http.config.window, link.budget.clone());
+    let shared = Arc::new(Shared { state: Mutex::new(State::new(slots)), changed: Notify::new() });
     tokio::spawn(poller::run(link.clone(), shared.clone(), plan));
     let attached = Attached {
         address: (terms.node != Node::Session).then(|| queue.clone()),
         qos_max: terms.qos_max.min(Qos::AtLeastOnce),
         ..Attached::default()
     };
-    Ok((Box::new(HttpConsumer { link, queue, bound: Vec::new(), shared }), attached))
+    Ok((Box::new(HttpConsumer { link, queue, shared }), attached))
 }
 
 /// With what settings the queue is to be made, if it is.
@@ -137,7 +137,10 @@ impl Consumer for HttpConsumer {
             (state.draining, state.drained, state.credit) = (false, false, 0);
             return Poll::Ready(Ok(0));
         }
-        state.receiving = Some(cx.waker().clone());
+        if state.receiving.replace(cx.waker().clone()).is_none() {
+            drop(state);
+            self.shared.changed.notify_one();
+        }
         Poll::Pending
     }
 
@@ -164,10 +167,7 @@ impl Consumer for HttpConsumer {
     }
 
     fn bind(&mut self, bindings: Vec<Binding>) -> Fut<Vec<Result<Granted>>> {
-        let known =
-            |binding: &Binding| self.bound.iter().any(|old| same(old, &binding.filter, binding.share.as_deref()));
-        let bindings: Vec<_> = bindings.into_iter().map(|binding| (known(&binding), binding)).collect();
-        self.bound.extend(bindings.iter().filter(|(known, _)| !known).map(|(_, binding)| binding.clone()));
+        let bindings = self.shared.lock().follow(bindings);
         let (link, queue) = (self.link.clone(), self.queue.clone());
         Box::pin(async move {
             let mut granted = Vec::with_capacity(bindings.len());
@@ -180,7 +180,7 @@ impl Consumer for HttpConsumer {
 
     fn unbind(&mut self, bindings: Vec<Unbind>) -> Fut<Vec<Result<bool>>> {
         let gone = |old: &Binding| bindings.iter().any(|gone| same(old, &gone.filter, gone.share.as_deref()));
-        self.bound.retain(|old| !gone(old));
+        self.shared.lock().bound.retain(|old| !gone(old));
         let (link, queue) = (self.link.clone(), self.queue.clone());
         Box::pin(async move {
             let mut unbound = Vec::with_capacity(bindings.len());
@@ -216,9 +216,14 @@ impl Drop for HttpConsumer {
 }
 
 async fn bind(link: &Link, queue: &Address, known: bool, binding: Binding) -> Result<Granted> {
+    let lacks = |what: &'static str| Err(Error::new(ErrorKind::NotSupported, "bind").detail(what));
     if binding.no_local {
-        let why = "what a session sends over HTTP cannot be told from what others send";
-        return Err(Error::new(ErrorKind::NotSupported, "bind").detail(why));
+        return lacks("what a session sends over HTTP cannot be told from what others send");
+    }
+    if binding.share.is_some() {
+        return lacks(
+            "over HTTP a group shares a queue: make one with PUT /v1/subscriptions/NAME, and let all poll it",
+        );
     }
     let replaced = manage::bind(link, queue, &binding).await? > 0 || known;
     Ok(Granted { qos: binding.qos_max.min(Qos::AtLeastOnce), replaced })
@@ -235,14 +240,48 @@ impl Shared {
 }
 
 impl State {
-    /// How many deliveries a poll may ask for.
+    fn new(slots: Slots) -> Self {
+        Self {
+            bound: Vec::new(),
+            credit: 0,
+            draining: false,
+            drained: false,
+            buffer: VecDeque::new(),
+            slots,
+            steps: Lanes::default(),
+            done: VecDeque::new(),
+            failed: None,
+            closed: None,
+            finished: false,
+            backlog: 0,
+            receiving: None,
+            settling: None,
+            detaching: None,
+        }
+    }
+
+    /// How many deliveries a poll may ask for. None while nobody waits for one: a message that is taken ahead of its time is
+    /// locked for all others, and comes out of order if it is given back.
     pub(super) fn wanted(&self, page_max: u32) -> u32 {
-        if self.failed.is_some() || self.closed.is_some() || self.drained {
+        let asleep = self.receiving.is_none() || self.closed.is_some();
+        if asleep || self.failed.is_some() || self.drained {
             return 0;
         }
         let buffered = u32::try_from(self.buffer.len()).unwrap_or(u32::MAX);
-        let room = u32::from(self.slots.free()).saturating_sub(buffered);
+        let room = self.slots.free().saturating_sub(buffered);
         self.credit.saturating_sub(buffered).min(page_max.max(1)).min(room)
+    }
+
+    /// Notes what the queue is to follow; each with whether it did before.
+    fn follow(&mut self, bindings: Vec<Binding>) -> Vec<(bool, Binding)> {
+        let noted = bindings.into_iter().map(|binding| {
+            let before = self.bound.len();
+            self.bound.retain(|old| !same(old, &binding.filter, binding.share.as_deref()));
+            let known = self.bound.len() < before;
+            self.bound.push(binding.clone());
+            (known, binding)
+        });
+        noted.collect()
     }
 
     /// What came in without credit goes back, as if nothing had been tried.
@@ -278,10 +317,24 @@ impl State {
     }
 
     fn hand_over(&mut self, into: &mut Vec<Delivery>, max: usize) -> usize {
-        let count = max.min(self.credit as usize).min(self.buffer.len());
-        for (mut delivery, token) in self.buffer.drain(..count) {
-            delivery.handle = token.and_then(|token| self.slots.insert(token));
+        let (mut count, most) = (0, max.min(self.credit as usize));
+        while count < most
+            && let Some((mut delivery, token)) = self.buffer.pop_front()
+        {
+            if let Some(token) = token {
+                // The window is full: it waits here.
+                let Some(handle) = self.slots.insert(token.clone()) else {
+                    self.buffer.push_front((delivery, Some(token)));
+                    break;
+                };
+                delivery.handle = Some(handle);
+            }
+            if let Some(info) = &mut delivery.info {
+                let brought = self.bound.iter().filter(|binding| binding.filter.matches(delivery.message.address()));
+                info.bindings = brought.filter_map(|binding| binding.id).collect();
+            }
             into.push(delivery);
+            count += 1;
         }
         self.credit -= u32::try_from(count).unwrap_or(u32::MAX);
         count

@@ -113,6 +113,8 @@ pub(super) async fn run(link: Link, shared: Arc<Shared>, plan: Plan) {
             }
             _ = renewals.tick(), if plan.on_lapse.is_some() => shared.lock().renew(),
             () = shared.changed.notified() => {}
+            // What waits in the buffer for room in the window.
+            () = link.budget.freed.notified() => wake(&mut shared.lock()),
         }
     }
 }
@@ -194,7 +196,9 @@ fn take(shared: &Shared, polled: Polled, drains: bool, link: &Link) -> Duration 
             return Duration::ZERO;
         }
     };
-    wake(&mut state);
+    if state.drained || !state.buffer.is_empty() {
+        wake(&mut state);
+    }
     rest
 }
 

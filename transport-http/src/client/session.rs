@@ -13,6 +13,7 @@ use roadbed_core::{
     Settled, Time, Transaction,
 };
 
+use super::budget::Budget;
 use super::http::{Answered, Call, Http, Lost, authorization};
 use super::producer::HttpProducer;
 use super::tokens::Tokens;
@@ -25,6 +26,7 @@ pub(super) struct Link {
     pub(super) http: Arc<Http>,
     pub(super) tokens: Arc<Tokens>,
     pub(super) info: InfoDoc,
+    pub(super) budget: Arc<Budget>,
     authorization: Arc<RwLock<Option<HeaderValue>>>,
     events: Arc<Mutex<Events>>,
 }
@@ -60,7 +62,8 @@ impl HttpSession {
             ..Opened::default()
         };
         let authorization = Arc::new(RwLock::new(header));
-        Ok(Self { link: Link { http, tokens, info, authorization, events: Arc::default() }, opened })
+        let budget = Arc::new(Budget::new(open.window));
+        Ok(Self { link: Link { http, tokens, info, budget, authorization, events: Arc::default() }, opened })
     }
 }
 

@@ -1,15 +1,19 @@
 //! The unsettled deliveries of a consumer.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use roadbed_core::Handle;
 
+use super::budget::Budget;
+
 /// Lock tokens by slot, reused first in, first out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Slots {
     entries: Vec<Entry>,
     free: VecDeque<u16>,
     max: u16,
+    session: Arc<Budget>,
 }
 
 #[derive(Debug)]
@@ -19,18 +23,23 @@ struct Entry {
 }
 
 impl Slots {
-    pub(super) fn new(max: u16) -> Self {
-        Self { entries: Vec::new(), free: VecDeque::new(), max: max.max(1) }
+    /// At most `max`, and no more than the session permits.
+    pub(super) fn new(max: u16, session: Arc<Budget>) -> Self {
+        Self { entries: Vec::new(), free: VecDeque::new(), max: max.max(1), session }
     }
 
     /// How many more there is room for.
-    pub(super) fn free(&self) -> u16 {
+    pub(super) fn free(&self) -> u32 {
         let used = self.entries.len() - self.free.len();
-        self.max.saturating_sub(u16::try_from(used).unwrap_or(u16::MAX))
+        let own = usize::from(self.max).saturating_sub(used);
+        u32::try_from(own).unwrap_or(u32::MAX).min(self.session.free())
     }
 
     /// Takes a slot; `None` if there is none.
     pub(super) fn insert(&mut self, token: String) -> Option<Handle> {
+        if self.free() == 0 || !self.session.take() {
+            return None;
+        }
         if self.entries.len() < usize::from(self.max) {
             self.entries.push(Entry { generation: 1, token: Some(token) });
             return Handle::new(u16::try_from(self.entries.len()).ok()?, 1);
@@ -53,6 +62,7 @@ impl Slots {
         if self.find(handle).is_some() {
             self.entries[usize::from(handle.slot()) - 1].token = None;
             self.free.push_back(handle.slot());
+            self.session.give_back(1);
         }
     }
 
@@ -72,13 +82,20 @@ impl Slots {
     }
 }
 
+impl Drop for Slots {
+    fn drop(&mut self) {
+        self.session.give_back(self.entries.len() - self.free.len());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn an_old_handle_opens_nothing() {
-        let mut slots = Slots::new(2);
+        let session = Arc::new(Budget::new(3));
+        let mut slots = Slots::new(2, session.clone());
         let one = slots.insert("1".into()).unwrap();
         let two = slots.insert("2".into()).unwrap();
         assert_eq!((slots.insert("3".into()), slots.free()), (None, 0));
@@ -92,5 +109,12 @@ mod tests {
         assert_eq!(slots.drain().len(), 2);
         assert_eq!(slots.free(), 2);
         assert_eq!(slots.find(Handle::new(9, 0).unwrap()), None);
+
+        let mut other = Slots::new(9, session.clone());
+        let held = ["1", "2", "3"].map(|token| other.insert(token.into()));
+        assert!(held.iter().all(Option::is_some));
+        assert_eq!((slots.insert("4".into()), other.insert("4".into())), (None, None));
+        drop(other);
+        assert_eq!(session.free(), 3);
     }
 }

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::{CACHE_CONTROL, CONNECTION, ETAG};
@@ -160,10 +159,10 @@ impl Taken {
         consumer.grant(Grant { credit: max, drain, txn: None });
         let wait = held.map_or(UNDRAINED, |held| held.wait);
         let received = {
-            let receive = poll_fn(|cx| poll_page(&mut **consumer, cx, &mut page, max as usize));
+            let receive = poll_fn(|cx| consumer.poll_receive(cx, &mut page, max as usize));
             tokio::select! {
                 biased;
-                received = receive => received,
+                received = receive => received.map(drop),
                 () = connection.shared.draining.cancelled(), if held.is_some() => Ok(()),
                 () = tokio::time::sleep(wait), if !drain => Ok(()),
             }
@@ -172,26 +171,6 @@ impl Taken {
         received.map_err(|error| fail(connection, &self.attachment, &error))?;
         Ok(page)
     }
-}
-
-/// Ready with at least one delivery and all that there are at once, or with none after a drain.
-fn poll_page(
-    consumer: &mut dyn Consumer,
-    cx: &mut Context<'_>,
-    page: &mut Vec<Delivery>,
-    max: usize,
-) -> Poll<roadbed_core::Result<()>> {
-    while page.len() < max {
-        match consumer.poll_receive(cx, page, max - page.len()) {
-            Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
-            Poll::Ready(Ok(_)) => {}
-            // What was taken before is handed out; the next poll meets the error again.
-            Poll::Ready(Err(_)) | Poll::Pending if !page.is_empty() => return Poll::Ready(Ok(())),
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Pending => return Poll::Pending,
-        }
-    }
-    Poll::Ready(Ok(()))
 }
 
 impl Drop for Taken {
