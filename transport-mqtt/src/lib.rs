@@ -24,7 +24,7 @@ mod settlement;
 #[cfg(feature = "std")]
 pub use client::{
     Carrier, Change, Client, ClientConfig, ClientCounts, Connector, MemoryStore, OnRelease, SessionStore, StoredMessage,
-    StoredSession, connect, connect_over,
+    StoredReceipt, StoredSession, connect, connect_over,
 };
 pub use config::MachineConfig;
 pub use error::{DecodeError, EncodeError, Error, SendError};

@@ -27,7 +27,7 @@ impl Receiving {
         let address = address(&terms)?;
         let shared = Arc::clone(&alive.0);
         let consumers_max = shared.config.consumers_max as usize;
-        let id = shared.with(|state| {
+        let (id, unsettled) = shared.with(|state| {
             state.check("attach")?;
             if state.inbound.consumers() >= consumers_max {
                 let error = Error::new(ErrorKind::Exhausted, "attach");
@@ -36,7 +36,7 @@ impl Receiving {
             Ok(state.inbound.attach(address.is_some(), terms.info))
         })?;
         let mut this = Self { _alive: alive, shared, id };
-        let mut attached = Attached { qos_max: terms.qos_max, ..Attached::default() };
+        let mut attached = Attached { qos_max: terms.qos_max, unsettled, ..Attached::default() };
         if let Some(address) = address {
             let bindings = alloc::vec![Binding::new(Filter::from(&address), terms.qos_max)];
             let granted = this.bind(bindings.clone()).await?.pop();

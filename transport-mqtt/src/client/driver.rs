@@ -96,7 +96,7 @@ impl Driver {
             counters.sessions_lost();
         }
         self.shared.with(|state| {
-            state.inbound.connected(resumed, &mut state.changes);
+            state.inbound.connected(resumed, &mut state.changes, &mut state.wakers);
             state.requests.connected(resumed, &state.inbound);
             match resumed {
                 true => state.outbound.resumed(),

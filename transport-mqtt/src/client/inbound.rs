@@ -8,13 +8,14 @@ use alloc::vec::Vec;
 use core::task::{Context, Poll, Waker};
 
 use roadbed_core::{
-    Address, Binding, CopyId, Delivery, DeliveryId, DeliveryInfo, DeliveryRef, Disposition, Done, Error, ErrorKind,
-    Fence, Grant, Handle, Message, Outcome, Qos, QueueId, RetainHandling, Settled, Step, Time, Unbind,
+    Address, Binding, CopyId, Delivery, DeliveryId, DeliveryInfo, DeliveryRef, DeliveryState, Disposition, Done, Error,
+    ErrorKind, Fence, Grant, Handle, Message, Outcome, Qos, QueueId, RetainHandling, Settled, Step, Time, Unbind,
+    Unsettled,
 };
 
 use super::counters::Counters;
 use super::shared::Wakers;
-use super::store::{Change, StoredSession};
+use super::store::{Change, StoredReceipt, StoredSession};
 use super::{ClientConfig, OnRelease};
 use crate::Incoming;
 use crate::codec::{Ack, AckKind, Notes, PacketId, ReasonCode, Version};
@@ -29,6 +30,8 @@ pub(super) struct Inbound {
     entries: BTreeMap<PacketId, Entry>,
     /// Of QoS 1 and of QoS 2: what is to be acknowledged, in the order of arrival on this connection \[MQTT-4.6.0-2, MQTT-4.6.0-3\].
     order: [VecDeque<PacketId>; 2],
+    /// The application has forgotten these, and PUBCOMP is due.
+    forgotten: Vec<PacketId>,
     bindings: Vec<Bound>,
     generation: u64,
     /// Counts connections.
@@ -117,6 +120,7 @@ impl Inbound {
             unrouted: VecDeque::new(),
             entries: BTreeMap::new(),
             order: Default::default(),
+            forgotten: Vec::new(),
             bindings: Vec::new(),
             generation: 0,
             epoch: 0,
@@ -132,8 +136,10 @@ impl Inbound {
             bytes_max: config.inbox_bytes_max,
             counters,
         };
-        for id in &stored.received {
-            this.entries.insert(*id, Entry { stage: Stage::Taken, ..this.entry(Qos::ExactlyOnce) });
+        for receipt in &stored.received {
+            this.generation += 1;
+            let entry = Entry { stage: Stage::Taken, keep: receipt.keep, ..this.entry(Qos::ExactlyOnce) };
+            this.entries.insert(receipt.packet_id, entry);
         }
         this
     }
@@ -153,14 +159,34 @@ impl Inbound {
         self.consumers.contains_key(&consumer)
     }
 
-    /// A new consumer; `own` if what it follows ends with it. What waits for nobody is its.
-    pub(super) fn attach(&mut self, own: bool, info: bool) -> u64 {
+    /// A new consumer; `own` if what it follows ends with it. Otherwise what waits for nobody is its, and what an earlier one has decided and not
+    /// forgotten.
+    pub(super) fn attach(&mut self, own: bool, info: bool) -> (u64, Vec<Unsettled>) {
         self.next_consumer += 1;
         let waiting = if own { VecDeque::new() } else { core::mem::take(&mut self.unrouted) };
         let (done, receive, settled) = (Vec::new(), None, None);
         let link = Link { own, info, credit: 0, drain: false, waiting, done, receive, settled };
         self.consumers.insert(self.next_consumer, link);
-        self.next_consumer
+        let unsettled = if own { Vec::new() } else { self.adopt(self.next_consumer) };
+        (self.next_consumer, unsettled)
+    }
+
+    fn adopt(&mut self, consumer: u64) -> Vec<Unsettled> {
+        let epoch = self.epoch;
+        let mut left = Vec::new();
+        for (id, entry) in self.entries.iter_mut().filter(|(_, entry)| entry.keep && entry.consumer.is_none()) {
+            let Some(handle) = Handle::new(id.get(), entry.generation) else { continue };
+            entry.consumer = Some(consumer);
+            left.push(Unsettled {
+                id: delivery_id(entry.generation, epoch, 1),
+                handle,
+                state: DeliveryState::Decided(Outcome::Accepted),
+                qos: entry.qos,
+                delivery: None,
+            });
+        }
+        left.sort_unstable_by_key(|unsettled| unsettled.handle.generation());
+        left
     }
 
     /// The consumer is gone: what it held and what waited for it goes to the others, in the order in which it came. The filters that end with it
@@ -169,7 +195,7 @@ impl Inbound {
         let Some(link) = self.consumers.remove(&consumer) else { return Vec::new() };
         let mut held: Vec<(u64, Waiting)> = Vec::new();
         for entry in self.entries.values_mut().filter(|entry| entry.consumer == Some(consumer)) {
-            (entry.consumer, entry.cookie, entry.keep) = (None, None, false);
+            (entry.consumer, entry.cookie) = (None, None);
             if entry.stage == Stage::Held {
                 entry.stage = Stage::Waiting;
                 self.held -= 1;
@@ -190,19 +216,23 @@ impl Inbound {
     }
 
     /// A connection has been opened.
-    pub(super) fn connected(&mut self, resumed: bool, changes: &mut Vec<Change>) {
+    pub(super) fn connected(&mut self, resumed: bool, changes: &mut Vec<Change>, wakers: &mut Wakers) {
         self.epoch += 1;
         self.reconnect = false;
         self.order = Default::default();
+        self.forgotten.clear();
         if resumed {
-            return;
+            // PUBREL comes again.
+            let completed = self.entries.values_mut().filter(|entry| entry.stage == Stage::Completed);
+            return completed.for_each(|entry| entry.stage = Stage::Taken);
         }
         // The server knows none of these any more: what is settled now comes too late.
         for (id, entry) in core::mem::take(&mut self.entries) {
-            if entry.qos == Qos::ExactlyOnce && matches!(entry.stage, Stage::Taken) {
+            if matches!(entry.stage, Stage::Taken | Stage::Completed) {
                 changes.push(Change::Completed(id));
             }
             self.held -= u32::from(entry.stage == Stage::Held);
+            self.answer(entry.consumer, entry.cookie, Settled::Late, wakers);
         }
     }
 
@@ -247,7 +277,7 @@ impl Inbound {
         let Some(entry) = self.entries.get_mut(&id) else { return false };
         // QoS 2 knows its packet identifier until PUBREL, whatever DUP says [MQTT-4.3.3-10].
         let same = entry.qos == incoming.qos && (incoming.dup || entry.qos == Qos::ExactlyOnce);
-        if !same || entry.stage == Stage::Completed {
+        if !same {
             self.held -= u32::from(entry.stage == Stage::Held);
             self.entries.remove(&id);
             return false;
@@ -276,7 +306,7 @@ impl Inbound {
             let matching = self.matching(incoming.message.address());
             ids.extend(matching.filter_map(|bound| bound.binding.id));
         }
-        Waiting { message: incoming.message, qos: incoming.qos, ids, attempt: 1, handle }
+        Waiting { message: incoming.message, qos: incoming.qos, ids, attempt: 1 + u32::from(incoming.dup), handle }
     }
 
     fn matching<'a>(&'a self, address: &'a Address) -> impl Iterator<Item = &'a Bound> {
@@ -396,8 +426,7 @@ impl Inbound {
         });
         let Waiting { message, qos, ids, attempt, handle } = waiting;
         let info = (info || !ids.is_empty()).then(|| {
-            let seq = handle.map_or(0, Handle::generation);
-            let id = DeliveryId { copy: CopyId { queue: QueueId(0), seq }, fence: Fence { epoch, attempt } };
+            let id = delivery_id(handle.map_or(0, Handle::generation), epoch, attempt);
             Box::new(DeliveryInfo { bindings: ids, ..DeliveryInfo::new(id, now) })
         });
         Delivery { retained: message.retain(), message, handle, qos, attempt, info }
@@ -439,7 +468,8 @@ impl Inbound {
         let (outcome, settled) = match step {
             Step::Outcome { outcome, settled } => (outcome, settled),
             Step::Settle if entry.stage == Stage::Completed => {
-                self.entries.remove(&id);
+                self.forgotten.push(id);
+                wakers.wake_driver();
                 return Some(Ok(Settled::Applied));
             }
             Step::Settle if entry.stage != Stage::Held => {
@@ -552,29 +582,46 @@ impl Inbound {
                     self.entries.remove(&id);
                 } else if let Some(entry) = self.entries.get_mut(&id) {
                     (entry.stage, entry.again) = (Stage::Taken, None);
-                    changes.push(Change::Received(id));
+                    changes.push(Change::Received(StoredReceipt { packet_id: id, keep: entry.keep }));
                 }
+            }
+        }
+        for id in self.forgotten.drain(..) {
+            if self.entries.remove(&id).is_some() {
+                changes.push(Change::Completed(id));
+                into.push(Ack::new(AckKind::PubComp, id));
             }
         }
     }
 
-    /// PUBREL came: the server will not send it again. Says PUBCOMP's reason.
-    pub(super) fn complete(&mut self, id: PacketId, changes: &mut Vec<Change>, wakers: &mut Wakers) -> ReasonCode {
-        let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.stage == Stage::Taken) else {
-            return ReasonCode::PacketIdentifierNotFound;
-        };
-        changes.push(Change::Completed(id));
-        let (cookie, consumer) = (entry.cookie.take(), entry.consumer);
-        match entry.keep {
-            true => entry.stage = Stage::Completed,
-            false => drop(self.entries.remove(&id)),
+    /// PUBREL came: the server will not send it again. Says PUBCOMP's reason, unless the application has not forgotten the delivery yet.
+    pub(super) fn complete(
+        &mut self,
+        id: PacketId,
+        changes: &mut Vec<Change>,
+        wakers: &mut Wakers,
+    ) -> Option<ReasonCode> {
+        let Some(entry) = self.entries.get_mut(&id) else { return Some(ReasonCode::PacketIdentifierNotFound) };
+        if entry.stage != Stage::Taken {
+            return None;
         }
+        let (cookie, consumer, keep) = (entry.cookie.take(), entry.consumer, entry.keep);
+        entry.stage = Stage::Completed;
+        self.answer(consumer, cookie, Settled::Applied, wakers);
+        if keep {
+            return None;
+        }
+        self.entries.remove(&id);
+        changes.push(Change::Completed(id));
+        Some(ReasonCode::Success)
+    }
+
+    fn answer(&mut self, consumer: Option<u64>, cookie: Option<u64>, settled: Settled, wakers: &mut Wakers) {
         let link = consumer.and_then(|consumer| self.consumers.get_mut(&consumer));
         if let (Some(cookie), Some(link)) = (cookie, link) {
-            link.done.push(Done { cookie, result: Ok(Settled::Applied) });
+            link.done.push(Done { cookie, result: Ok(settled) });
             wakers.wake(&mut link.settled);
         }
-        ReasonCode::Success
     }
 
     /// Whether nothing more is to be read for now.
@@ -592,7 +639,7 @@ impl Inbound {
     pub(super) fn is_said(&self) -> bool {
         let front = |order: &VecDeque<PacketId>| order.front().and_then(|id| self.entries.get(id));
         let decided = |entry: &Entry| matches!(entry.stage, Stage::Decided(..));
-        !self.order.iter().any(|order| front(order).is_some_and(decided))
+        self.forgotten.is_empty() && !self.order.iter().any(|order| front(order).is_some_and(decided))
     }
 
     /// The server follows a filter for a consumer. Whether it did before.
@@ -633,6 +680,11 @@ impl Entry {
         again.attempt += 1;
         Some(again.clone())
     }
+}
+
+/// A name that no other delivery of the session has. MQTT has none that outlives the connection.
+const fn delivery_id(seq: u64, epoch: u32, attempt: u32) -> DeliveryId {
+    DeliveryId { copy: CopyId { queue: QueueId(0), seq }, fence: Fence { epoch, attempt } }
 }
 
 /// Which of the two orders.

@@ -33,7 +33,7 @@ use roadbed_core::{
 pub use config::{ClientConfig, OnRelease};
 pub use connector::{Carrier, Connector};
 pub use counters::ClientCounts;
-pub use store::{Change, MemoryStore, SessionStore, StoredMessage, StoredSession};
+pub use store::{Change, MemoryStore, SessionStore, StoredMessage, StoredReceipt, StoredSession};
 
 use counters::Counters;
 use dial::{Dial, Dialed};

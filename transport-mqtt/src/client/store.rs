@@ -31,8 +31,8 @@ pub struct StoredSession {
     pub messages: Vec<StoredMessage>,
     /// Keys of messages that were accepted and are not forgotten, oldest first.
     pub accepted: Vec<Key>,
-    /// Messages of QoS 2 that were taken and not released by the server.
-    pub received: Vec<PacketId>,
+    /// Messages of QoS 2 that were taken and have not come to their end.
+    pub received: Vec<StoredReceipt>,
 }
 
 /// A message that was sent at QoS 1 or 2.
@@ -46,6 +46,15 @@ pub struct StoredMessage {
     pub qos: Qos,
     /// The message; `None` once the server owns it (PUBREC), and PUBREL is to be sent.
     pub message: Option<Message>,
+}
+
+/// A message of QoS 2 that was taken: PUBREC was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredReceipt {
+    /// The name that the server has given to it.
+    pub packet_id: PacketId,
+    /// The application will say when it has forgotten the delivery ([`Step::Settle`](roadbed_core::Step)): no PUBCOMP before.
+    pub keep: bool,
 }
 
 /// A change of a session's state.
@@ -66,8 +75,8 @@ pub enum Change {
     /// The application has forgotten a key.
     Forgotten(Key),
     /// A message of QoS 2 was taken: PUBREC is about to be sent.
-    Received(PacketId),
-    /// PUBREL: the server has forgotten it.
+    Received(StoredReceipt),
+    /// It has come to its end: PUBCOMP is about to be sent.
     Completed(PacketId),
     /// The session has ended: nothing of it is left.
     Cleared,
@@ -98,12 +107,11 @@ impl StoredSession {
                 let named = self.messages.iter_mut().filter(|message| message.key.as_ref() == Some(&key));
                 named.for_each(|message| message.key = None);
             }
-            Change::Received(id) => {
-                if !self.received.contains(&id) {
-                    self.received.push(id);
-                }
+            Change::Received(receipt) => {
+                self.received.retain(|known| known.packet_id != receipt.packet_id);
+                self.received.push(receipt);
             }
-            Change::Completed(id) => self.received.retain(|known| *known != id),
+            Change::Completed(id) => self.received.retain(|known| known.packet_id != id),
             Change::Cleared => *self = Self::default(),
         }
     }

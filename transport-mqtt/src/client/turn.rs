@@ -281,8 +281,9 @@ fn take(state: &mut State, event: Event, commands: &mut Vec<Command>) -> Option<
     match event {
         Event::Publish(incoming) => inbound.publish(incoming, wakers),
         Event::Ack(ack) if ack.kind == AckKind::PubRel => {
-            let reason = inbound.complete(ack.packet_id, changes, wakers);
-            commands.push(Command::Ack(Ack::with_reason(AckKind::PubComp, ack.packet_id, reason)));
+            if let Some(reason) = inbound.complete(ack.packet_id, changes, wakers) {
+                commands.push(Command::Ack(Ack::with_reason(AckKind::PubComp, ack.packet_id, reason)));
+            }
         }
         Event::Ack(ack) => {
             if let Some((id, reason)) = outbound.acknowledged(&ack, changes, wakers) {
