@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use roadbed_core::{Close, Outcome, Qos, SessionEvent, Time, Will};
+use roadbed_core::{Close, Outcome, Qos, Time, Will};
 
 use crate::broker::Shared;
-use crate::dispatch::Plan;
 use crate::entry::Entry;
 use crate::inflight::Body;
 use crate::lock;
@@ -25,9 +24,8 @@ impl Shared {
         inner.attached = false;
         let wakers = (inner.waker.take(), inner.event_waker.take());
         let cold = inner.cold();
-        if was_connected {
-            cold.events.push_back(SessionEvent::TakenOver);
-        }
+        // The older connection sees by its epoch that it is taken over; whatever was to be told to it is not the new one's.
+        cold.events.clear();
         let due = cold.will.take_if(|will| !resume || will.delay.is_zero());
         cold.will = None;
         cold.life = None;
@@ -198,35 +196,6 @@ impl Shared {
             message = message.to_builder().expires_at(self.now() + ttl).build();
         }
         self.publish(&message, will.qos);
-    }
-
-    /// Sends a message of the broker's own. Nobody is told how that went, but the counters are.
-    pub(crate) fn publish(&self, message: &roadbed_core::Message, qos: Qos) {
-        let verdict = self.route(message.address()).map_err(crate::dispatch::Verdict::Refused).and_then(|route| {
-            let mut plan = Plan::new(self, &route, message, qos, 0)?;
-            if !plan.stored {
-                plan.apply(self);
-                return Ok(());
-            }
-            let mut ops = Vec::new();
-            let slot = Arc::new(std::sync::Mutex::new(None));
-            let planned = slot.clone();
-            let make = || {
-                plan.ops(self, &mut ops);
-                *lock(&planned) = Some(plan);
-                (Vec::new(), ops)
-            };
-            let then = move |shared: &Shared, result: Result<(), _>| {
-                if let (Ok(()), Some(plan)) = (result, lock(&slot).take()) {
-                    plan.apply(shared);
-                }
-            };
-            self.commits.submit(self, make, Box::new(then));
-            Ok(())
-        });
-        if let Err(verdict) = verdict {
-            self.count_refusal(verdict);
-        }
     }
 
     /// Tells the store of a session that outlives us.
