@@ -11,14 +11,14 @@ use roadbed_core::{
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::Shared;
 use super::batch::Batch;
 use super::open::{Links, lost};
 use super::reauth::{Reauth, Reauthenticated};
 use super::subscriptions::Subscriptions;
-use crate::driver::timer::Timer;
-use super::Shared;
-use crate::driver::close;
 use crate::codec::{Ack, AckKind, Auth, Disconnect, PacketId, ReasonCode};
+use crate::driver::close;
+use crate::driver::timer::Timer;
 use crate::{Event, Machine, Said, SendError, dialect};
 
 /// How many rounds a turn has before other tasks get theirs.
@@ -323,7 +323,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
     /// MQTT 3 has no negative answer, so the message stays unanswered: the client is given half its keep-alive for things to change, then the
     /// connection is closed, and it sends again. A refusal for good closes at once.
     fn withhold(&mut self, now: Time, outcome: &Outcome) -> Turn<()> {
-        if outcome.is_final() && *outcome != Outcome::rejected(roadbed_core::Condition::Full) {
+        if !may_pass(outcome) {
             let error = Error::new(ErrorKind::Unauthorized, "serve").detail(outcome);
             return Err(Ending { close: Some(Close { will: true, expiry: None }), result: Err(error) });
         }
@@ -413,6 +413,15 @@ fn step(ack: &Ack) -> Option<Step> {
         roadbed_core::Event::Dispose { outcome, settled } => Some(Step::Outcome { outcome, settled }),
         roadbed_core::Event::Settle => Some(Step::Settle),
         _ => None,
+    }
+}
+
+/// Whether sending the same again later may help.
+fn may_pass(outcome: &Outcome) -> bool {
+    use roadbed_core::Condition as C;
+    match outcome {
+        Outcome::Rejected(reason) => matches!(reason.condition, C::Full | C::Busy | C::Unavailable),
+        outcome => !outcome.is_final(),
     }
 }
 
