@@ -4,12 +4,15 @@
 mod faulty;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use faulty::{Fault, faulty};
 use roadbed_broker::{Broker, Settings};
 use roadbed_conformance::Faults;
-use roadbed_conformance::simulation::{Plan, Stage, Way, run, seeds, simulate};
+use roadbed_conformance::simulation::{Ground, Plan, Stage, Way, run, seeds, simulate};
 use roadbed_core::{Clock, Endpoint};
+use roadbed_mqtt::codec::Version;
+use roadbed_mqtt::{ClientConfig, ServerConfig, connect_over};
 
 /// Everybody is in this process.
 struct Memory;
@@ -32,8 +35,63 @@ impl Stage for Mutant {
         Memory.broker(clock, seed)
     }
 
-    fn client(&self, _name: &str, broker: &Arc<dyn Endpoint>, _faults: &Faults) -> Way {
-        Way::Direct(faulty(Arc::clone(broker), self.0))
+    fn client(&self, _name: &str, ground: &Ground, _faults: &Faults) -> Way {
+        Way::Direct(faulty(Arc::clone(&ground.broker), self.0))
+    }
+}
+
+/// Producers and followers over MQTT, workers beside the broker.
+struct Mqtt;
+
+impl Stage for Mqtt {
+    fn broker(&self, clock: Arc<dyn Clock>, seed: u64) -> Arc<dyn Endpoint> {
+        Memory.broker(clock, seed)
+    }
+
+    fn client(&self, name: &str, ground: &Ground, faults: &Faults) -> Way {
+        if name.starts_with("worker") {
+            return Way::Direct(Arc::clone(&ground.broker));
+        }
+        let version = if name.ends_with('1') { Version::V311 } else { Version::V5 };
+        Way::Carried(over_mqtt(version, ground, faults))
+    }
+
+    fn rounding(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+}
+
+fn over_mqtt(version: Version, ground: &Ground, faults: &Faults) -> Arc<dyn Endpoint> {
+    let served = ServerConfig::permissive().clock(ground.clock.clone()).seed(ground.seed);
+    let server = roadbed_mqtt::Server::new(Arc::clone(&ground.broker), served);
+    let config = ClientConfig::default()
+        .version(version)
+        .clock(ground.clock.clone())
+        .reconnect_delay_min(Duration::from_millis(5))
+        .seed(ground.seed);
+    let (dialer, mut listener) = faults.listen();
+    tokio::spawn(async move {
+        while let Some(stream) = listener.accept().await {
+            tokio::spawn(server.serve(stream));
+        }
+    });
+    let connector = move || {
+        let dialer = dialer.clone();
+        async move { dialer.dial().await }
+    };
+    Arc::new(connect_over(config, connector))
+}
+
+#[test]
+fn invariants_hold_over_mqtt() {
+    run(&Mqtt, Plan::default(), seeds(40));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace_over_mqtt() {
+    for seed in seeds(3) {
+        let trace = || simulate(&Mqtt, Plan::default(), seed).expect("the invariants hold").to_string();
+        assert_eq!(trace(), trace(), "seed {seed} replays byte for byte");
     }
 }
 

@@ -13,7 +13,7 @@ use super::ledger::{Claim, Fate, Ledger, Sent};
 use super::random::Random;
 use crate::client::{Client, Receiving, Sending};
 use crate::faults::{Direction, Faults};
-use crate::world::{address, filter_of, named};
+use crate::world::{address, filter_of, named, open};
 
 /// What all actors share.
 pub(super) struct Shared {
@@ -60,6 +60,11 @@ impl Seat {
         panic!("{} cannot come back", self.name);
     }
 
+    /// Whether a transport is in between: then times are longer, and an acknowledgement may be lost on the way.
+    pub(super) fn is_carried(&self) -> bool {
+        self.faults.is_some()
+    }
+
     pub(super) async fn pause(&mut self, millis: u64) {
         tokio::time::sleep(Duration::from_micros(self.random.below(millis * 1000))).await;
     }
@@ -88,14 +93,16 @@ impl Seat {
         let serial = self.shared.serial.fetch_add(1, Ordering::Relaxed);
         let now = self.shared.now();
         let lives = Duration::from_millis(300 + self.random.below(3000));
-        let expires_at = (!transacted && self.random.chance(10)).then(|| now + lives);
+        let carries = self.endpoint.capabilities().expiry;
+        let expires_at = (!transacted && self.random.chance(10) && carries).then(|| now + lives);
         let payload = if self.random.chance(20) { format!("{serial:<200}") } else { serial.to_string() };
         let message = Message::builder(address(to), payload).expires_at(expires_at).build();
         let fate = if qos == Qos::AtMostOnce { Fate::Unasked } else { Fate::Unknown };
         let source = self.name.clone();
         let mut ledger = self.shared.ledger();
         ledger.note(now, &self.name, format_args!("sends {serial} to {to}, {qos:?}"));
-        ledger.send(serial, Sent { source, to: to.into(), qos, expires_at, fate, transacted });
+        let may_repeat = qos == Qos::AtLeastOnce && self.is_carried();
+        ledger.send(serial, Sent { source, to: to.into(), qos, expires_at, fate, transacted, may_repeat });
         (serial, message)
     }
 }
@@ -103,7 +110,8 @@ impl Seat {
 /// Sends to queues and topics with every assurance, is cut off, comes back, and sends again what is in doubt.
 pub(super) async fn produce(mut seat: Seat, targets: Vec<String>, steps: u32) {
     let mut producer = Produce { doubt: BTreeMap::new(), steps };
-    let open = named(&seat.name);
+    let kept = seat.endpoint.capabilities().resume;
+    let open = if kept { named(&seat.name) } else { open(&seat.name) };
     for _ in 0..1000 {
         let client = seat.open(open.clone()).await;
         let ended = producer.connected(&mut seat, &client, &targets).await;
@@ -225,7 +233,7 @@ impl Follow {
             if noted.is_empty() {
                 receiving.grant(credit(seat));
                 quiet += 1;
-                if quiet > 5 && seat.shared.stopping.load(Ordering::Relaxed) {
+                if quiet > if seat.is_carried() { 60 } else { 5 } && seat.shared.stopping.load(Ordering::Relaxed) {
                     self.finished = true;
                     return Ok(());
                 }
@@ -236,7 +244,8 @@ impl Follow {
                 }
                 receiving.grant(credit(seat));
             }
-            if seat.random.chance(3) {
+            let calm = quiet > 0 && seat.shared.stopping.load(Ordering::Relaxed);
+            if seat.random.chance(3) && !calm {
                 return Ok(());
             }
         }

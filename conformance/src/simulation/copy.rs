@@ -20,9 +20,18 @@ pub(super) struct Copy {
     count_max: u32,
     attempt: u32,
     pub(super) deliveries: u32,
+    /// There may be several of it, which nothing tells apart.
+    repeats: bool,
 }
 
 impl Copy {
+    /// It was delivered, and may be delivered again: from now on nothing is known of it but that it arrived.
+    pub(super) fn repeats(&mut self) {
+        self.repeats = true;
+        self.may_have_ended = true;
+        self.deliveries += 1;
+    }
+
     /// A delivery of this copy to `owner`.
     pub(super) fn delivered(
         &mut self,
@@ -77,7 +86,7 @@ impl Copy {
 
     /// `owner` names an outcome.
     pub(super) fn settling(&mut self, attempt: u32, outcome: &Outcome) {
-        if attempt != self.attempt {
+        if self.repeats || attempt != self.attempt {
             return;
         }
         self.asked = Some(outcome.clone());
@@ -93,6 +102,9 @@ impl Copy {
         answer: Option<Settled>,
         now: Time,
     ) -> Result<(), String> {
+        if self.repeats {
+            return Ok(());
+        }
         if claim.attempt != self.attempt {
             let applied = answer == Some(Settled::Applied);
             return if applied { Err(format!("I9: attempt {} is over, and settles", claim.attempt)) } else { Ok(()) };

@@ -42,6 +42,8 @@ pub(super) struct Place {
     pub(super) deliveries_max: u32,
     /// The strongest assurance it takes.
     pub(super) qos_max: Qos,
+    /// A transport is in between: at least once may come again when an acknowledgement is lost.
+    pub(super) carried: bool,
 }
 
 /// A message that some client has sent.
@@ -54,6 +56,8 @@ pub(super) struct Sent {
     pub(super) fate: Fate,
     /// Sent in a transaction: in order only with its commit.
     pub(super) transacted: bool,
+    /// Its transport may send it again when an acknowledgement is lost, and nothing tells the two apart.
+    pub(super) may_repeat: bool,
 }
 
 /// What a sender knows of a message.
@@ -158,6 +162,10 @@ impl Ledger {
         // A sender that lost a confirm may have sent it twice, where it is allowed to.
         let strict = here.filter.is_none();
         let copy = self.copies.entry((place.into(), serial)).or_default();
+        if sent.may_repeat || (here.carried && delivery.qos == Qos::AtLeastOnce) {
+            copy.repeats();
+            return Ok(());
+        }
         let first = copy.deliveries == 0 && delivery.attempt <= 1;
         copy.delivered(owner, delivery, now, strict)?;
         if first && !sent.transacted {
@@ -236,7 +244,7 @@ impl Ledger {
             if ended || sent.fate == Fate::Refused {
                 continue;
             }
-            may += 1;
+            may += if sent.may_repeat { 100 } else { 1 };
             let seen = copy.is_some();
             let taken = sent.fate == Fate::Accepted || seen;
             sure += u64::from(taken && !may_be_over && sent.expires_at.is_none());
@@ -252,7 +260,9 @@ impl Ledger {
         for (name, place) in &self.places {
             let letters = dead.get(name).cloned().unwrap_or_default();
             let distinct: BTreeSet<u64> = letters.iter().copied().collect();
-            if distinct.len() != letters.len() {
+            let repeats = |serial| letters.iter().filter(|letter| *letter == serial).count() > 1;
+            let once = |serial: &&u64| self.sent.get(serial).is_none_or(|sent| !sent.may_repeat);
+            if distinct.iter().filter(once).any(repeats) {
                 wrong.push(format!("I8: {name} has a dead letter twice: {letters:?}"));
             }
             for (serial, sent) in self.sent.iter().filter(|(_, sent)| place.takes(name, &sent.to)) {
@@ -269,6 +279,9 @@ impl Ledger {
 
     fn is_over(&self, name: &str, sent: &Sent, copy: Option<&Copy>, dead: bool) -> Result<(), String> {
         let queue = self.places[name].filter.is_none();
+        if sent.may_repeat && (copy.is_some() || dead) {
+            return Ok(());
+        }
         let ended = copy.and_then(|copy| copy.ended.as_ref());
         let must_be_dead = copy.is_some_and(|copy| queue && copy.must_be_dead(self.limit(name)) && ended.is_none());
         let may_be_dead = copy.is_some_and(|copy| queue && (copy.may_be_dead(self.limit(name)) || copy.may_have_ended));

@@ -29,4 +29,4 @@ mod world;
 
 pub use random::Random;
 pub use trace::Trace;
-pub use world::{Plan, Stage, VirtualClock, Way, run, seeds, simulate};
+pub use world::{Ground, Plan, Stage, VirtualClock, Way, run, seeds, simulate};

@@ -19,7 +19,7 @@ pub(super) async fn work(mut seat: Seat, queues: Vec<String>) {
         number += 1;
         let client = seat.open(open(&seat.name)).await;
         let queue = seat.random.pick(&queues);
-        let leased = seat.random.chance(40);
+        let leased = seat.random.chance(40) || seat.is_carried();
         let link = Link { name: format!("{}#{number}", seat.name), queue, leased };
         let ended = link.work(&mut seat, &client).await;
         seat.note(format_args!("is cut: {}", ended.as_ref().err().map_or("by itself", |error| error.kind().as_str())));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use roadbed_core::{Clock, Endpoint, Filter, Manage, Managed, Qos, QueueSettings, Time};
+use roadbed_core::{Clock, Endpoint, Manage, Managed, Qos, QueueSettings, Time};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -25,15 +25,32 @@ pub trait Stage: Send + Sync {
     fn broker(&self, clock: Arc<dyn Clock>, seed: u64) -> Arc<dyn Endpoint>;
 
     /// The way of the client `name` to the broker: the broker itself, unless a transport over carriers of `faults` leads
-    /// there.
-    fn client(&self, name: &str, broker: &Arc<dyn Endpoint>, faults: &Faults) -> Way {
+    /// there. Called within the simulation's runtime.
+    fn client(&self, name: &str, ground: &Ground, faults: &Faults) -> Way {
         let _ = (name, faults);
-        Way::Direct(Arc::clone(broker))
+        Way::Direct(Arc::clone(&ground.broker))
     }
 
     /// By how much the transports may round up a time to live.
     fn rounding(&self) -> Duration {
         Duration::ZERO
+    }
+}
+
+/// What a transport stands on.
+#[derive(Clone)]
+pub struct Ground {
+    /// The broker.
+    pub broker: Arc<dyn Endpoint>,
+    /// The virtual time.
+    pub clock: Arc<dyn Clock>,
+    /// For whatever is left to chance.
+    pub seed: u64,
+}
+
+impl std::fmt::Debug for Ground {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ground").field("seed", &self.seed).finish_non_exhaustive()
     }
 }
 
@@ -150,13 +167,17 @@ async fn play(stage: &dyn Stage, plan: Plan, seed: u64) -> Ledger {
     let mut cast = Cast {
         stage,
         random: Random::new(seed),
-        shared: shared(clock, broker, plan, stage.rounding()).await,
+        ground: Ground { broker: Arc::clone(&broker), clock: clock.clone(), seed },
+        shared: shared(clock, broker, stage.rounding()).await,
         seated: 0,
     };
     let mut followers = Vec::new();
     for number in 0..plan.followers {
         let mut seat = cast.seat(&format!("follower{number}"));
         let (filter, qos) = follows(number);
+        let (place, carried) = (Some(filter_of(filter)), seat.is_carried());
+        let place = Place { filter: place, deliveries_max: 0, qos_max: qos, carried };
+        seat.shared.ledger().place(&seat.name, place);
         bind(&mut seat, filter, qos).await;
         followers.push(seat);
     }
@@ -187,18 +208,14 @@ fn follows(number: u32) -> (&'static str, Qos) {
     [("t/#", Qos::ExactlyOnce), ("t/x", Qos::AtLeastOnce), ("t/+", Qos::AtMostOnce)][number as usize % 3]
 }
 
-async fn shared(clock: Arc<dyn Clock>, broker: Arc<dyn Endpoint>, plan: Plan, slack: Duration) -> Arc<Shared> {
+async fn shared(clock: Arc<dyn Clock>, broker: Arc<dyn Endpoint>, slack: Duration) -> Arc<Shared> {
     let mut ledger = Ledger::new(slack);
     let client = Client::open(&*broker, open("setup")).await;
     for queue in QUEUES {
         let settings = QueueSettings { deliveries_max: DELIVERIES_MAX, ..QueueSettings::default() };
         client.manage(Manage::Declare(address(queue), settings)).await.expect("a queue can be declared");
-        ledger.place(queue, Place { filter: None, deliveries_max: DELIVERIES_MAX, qos_max: Qos::ExactlyOnce });
-    }
-    for number in 0..plan.followers {
-        let (filter, qos_max) = follows(number);
-        let filter: Option<Filter> = Some(filter_of(filter));
-        ledger.place(&format!("follower{number}"), Place { filter, deliveries_max: 0, qos_max });
+        let place = Place { filter: None, deliveries_max: DELIVERIES_MAX, qos_max: Qos::ExactlyOnce, carried: false };
+        ledger.place(queue, place);
     }
     Arc::new(Shared::new(clock, broker, ledger))
 }
@@ -206,6 +223,7 @@ async fn shared(clock: Arc<dyn Clock>, broker: Arc<dyn Endpoint>, plan: Plan, sl
 struct Cast<'a> {
     stage: &'a dyn Stage,
     random: Random,
+    ground: Ground,
     shared: Arc<Shared>,
     seated: u64,
 }
@@ -213,7 +231,7 @@ struct Cast<'a> {
 impl Cast<'_> {
     fn seat(&mut self, name: &str) -> Seat {
         let faults = Faults::new();
-        let way = self.stage.client(name, &self.shared.inner, &faults);
+        let way = self.stage.client(name, &self.ground, &faults);
         let mut seat = self.inner_seat(name);
         if let Way::Carried(endpoint) = way {
             faults.delay(Duration::from_micros(seat.random.below(20_000)));

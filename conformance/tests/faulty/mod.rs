@@ -315,14 +315,14 @@ impl FaultyProducer {
         self.sent += 1;
         outgoing.message = spoilt(&outgoing.message, self.fault);
         match self.fault {
-            Fault::LosesWhatItConfirms if self.sent % 3 == 0 => return self.pretend(&outgoing),
+            Fault::LosesWhatItConfirms if self.sent.is_multiple_of(3) => return self.pretend(&outgoing),
             Fault::ConfirmsEarly => {
                 self.pretend(&outgoing);
                 self.hidden.push(outgoing.cookie);
                 into.extend(self.held.replace(outgoing));
                 return;
             }
-            Fault::TakesTwice if self.sent % 3 == 0 => {
+            Fault::TakesTwice if self.sent.is_multiple_of(3) => {
                 let key = outgoing.key.as_ref().map(|_| Key::Number(0x8000_0000 | self.sent as u32));
                 into.push(Outgoing { cookie: outgoing.cookie | TWICE, key, ..outgoing.clone() });
             }
