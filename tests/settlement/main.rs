@@ -25,7 +25,10 @@ fn main() -> ExitCode {
     trials.extend(mqtt::trials());
     #[cfg(feature = "http")]
     trials.extend(http::trials());
-    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+    let mut arguments = Arguments::from_args();
+    // They mostly wait.
+    arguments.test_threads.get_or_insert(8);
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// A trial on a runtime of its own.

@@ -81,6 +81,11 @@ impl Stage {
         declared.map(drop).during("declare")
     }
 
+    /// Makes room in the queue.
+    pub(crate) async fn purge(&self) -> Result {
+        self.admin.manage(Manage::Purge(address(QUEUE))).await.map(drop).during("purge")
+    }
+
     /// Sends from inside.
     pub(crate) async fn send(&self, to: &str, payload: &str, qos: Qos) -> Result {
         self.send_message(Message::new(address(to), payload.to_owned()), qos).await

@@ -181,9 +181,6 @@ macro_rules! egress {
     };
 }
 
-const ACKNOWLEDGED: &str = "A refusal is an acknowledgement too: the message is not sent again [MQTT-4.4.0-2], and a queue keeps it as a dead letter.";
-const REFUSED_WITH: &str = "The reason goes to the dead letter.";
-
 const EGRESS: &[Egress] = egress! {
     "written to the socket" in [V3_0 V5_0] => Accept, "nothing", "4.3.1", "At most once: nothing can come back.";
     "longer than the client takes" in [V5_0 V5_1 V5_2] => Accept, "nothing", "MQTT-3.1.2-24, MQTT-3.1.2-25", "Counts as sent, as the standard asks.";
@@ -191,13 +188,13 @@ const EGRESS: &[Egress] = egress! {
     "PUBACK 0x00" in [V5_1] => Accept, "nothing", "MQTT-4.3.2-3", "";
     "PUBACK 0x10" in [V5_1] => Accept, "nothing", "3.4.2.1", "Below 0x80: the receiver has it.";
     "PUBACK out of order" in [V3_1 V5_1] => Accept, "nothing", "4.6, MQTT-4.6.0-2", "Taken by its packet identifier: the order is the client's duty.";
-    "PUBACK 0x80" in [V5_1] => Reject, "nothing", "3.4.2.1, MQTT-4.4.0-2", ACKNOWLEDGED;
-    "PUBACK 0x83" in [V5_1] => Reject, "nothing", "3.4.2.1, MQTT-4.4.0-2", REFUSED_WITH;
-    "PUBACK 0x87" in [V5_1] => Reject, "nothing", "3.4.2.1, MQTT-4.4.0-2", REFUSED_WITH;
-    "PUBACK 0x90" in [V5_1] => Reject, "nothing", "3.4.2.1, MQTT-4.4.0-2", REFUSED_WITH;
-    "PUBACK 0x91" in [V5_1] => Reject, "nothing", "3.4.2.1, MQTT-4.4.0-2", REFUSED_WITH;
-    "PUBACK 0x97" in [V5_1] => Reject, "nothing", "3.4.2.1, MQTT-4.4.0-2", REFUSED_WITH;
-    "PUBACK 0x99" in [V5_1] => Reject, "nothing", "3.4.2.1, MQTT-4.4.0-2", REFUSED_WITH;
+    "PUBACK 0x80" in [V5_1] => Reject, "nothing", "3.4.2.1, MQTT-4.4.0-2", "A refusal is an acknowledgement too: the message is not sent again. Dead letter: `refused`.";
+    "PUBACK 0x83" in [V5_1] => Reject, "nothing", "3.4.2.1, MQTT-4.4.0-2", "Dead letter: `unavailable`.";
+    "PUBACK 0x87" in [V5_1] => Reject, "nothing", "3.4.2.1, MQTT-4.4.0-2", "Dead letter: `unauthorized`.";
+    "PUBACK 0x90" in [V5_1] => Reject, "nothing", "3.4.2.1, MQTT-4.4.0-2", "Dead letter: `invalid-address`.";
+    "PUBACK 0x91" in [V5_1] => Reject, "nothing", "3.4.2.1, MQTT-4.4.0-2", "Dead letter: `refused`.";
+    "PUBACK 0x97" in [V5_1] => Reject, "nothing", "3.4.2.1, MQTT-4.4.0-2", "Dead letter: `full`.";
+    "PUBACK 0x99" in [V5_1] => Reject, "nothing", "3.4.2.1, MQTT-4.4.0-2", "Dead letter: `invalid-payload`.";
     "PUBACK 0x87, shared subscription" in [V5_1] => Reject, "nothing", "MQTT-4.8.2-6", "No other member of the group gets it. It is no dead letter: a session's own queue has none.";
     "PUBACK again" in [V3_1 V5_1] => Late, "nothing", "4.3.2", "The delivery is over. The identifier of another delivery is not looked for.";
     "PUBREC" in [V3_2] => Own, "PUBREL", "3.1.1, 4.3.3", "Never sent again from here on; PUBREL is.";
@@ -207,13 +204,13 @@ const EGRESS: &[Egress] = egress! {
     "PUBREC 0x00, then PUBCOMP 0x00" in [V5_2] => Accept, "PUBREL 0x00", "4.3.3", "";
     "PUBREC 0x00, then PUBCOMP 0x92" in [V5_2] => Accept, "PUBREL 0x00", "3.7.2.1", "The receiver has forgotten the identifier; it was decided before.";
     "PUBREC again" in [V3_2 V5_2] => Repeat, "PUBREL", "4.3.3", "The answer is given again: the first decision stands.";
-    "PUBREC 0x80" in [V5_2] => Reject, "nothing", "3.5.2.1, MQTT-4.4.0-2", "No PUBREL follows, and the identifier is free.";
-    "PUBREC 0x83" in [V5_2] => Reject, "nothing", "3.5.2.1, MQTT-4.4.0-2", REFUSED_WITH;
-    "PUBREC 0x87" in [V5_2] => Reject, "nothing", "3.5.2.1, MQTT-4.4.0-2", REFUSED_WITH;
-    "PUBREC 0x90" in [V5_2] => Reject, "nothing", "3.5.2.1, MQTT-4.4.0-2", REFUSED_WITH;
-    "PUBREC 0x91" in [V5_2] => Reject, "nothing", "3.5.2.1, MQTT-4.4.0-2", REFUSED_WITH;
-    "PUBREC 0x97" in [V5_2] => Reject, "nothing", "3.5.2.1, MQTT-4.4.0-2", REFUSED_WITH;
-    "PUBREC 0x99" in [V5_2] => Reject, "nothing", "3.5.2.1, MQTT-4.4.0-2", REFUSED_WITH;
+    "PUBREC 0x80" in [V5_2] => Reject, "nothing", "3.5.2.1, MQTT-4.4.0-2", "No PUBREL follows, and the identifier is free. Dead letter: `refused`.";
+    "PUBREC 0x83" in [V5_2] => Reject, "nothing", "3.5.2.1, MQTT-4.4.0-2", "Dead letter: `unavailable`.";
+    "PUBREC 0x87" in [V5_2] => Reject, "nothing", "3.5.2.1, MQTT-4.4.0-2", "Dead letter: `unauthorized`.";
+    "PUBREC 0x90" in [V5_2] => Reject, "nothing", "3.5.2.1, MQTT-4.4.0-2", "Dead letter: `invalid-address`.";
+    "PUBREC 0x91" in [V5_2] => Reject, "nothing", "3.5.2.1, MQTT-4.4.0-2", "Dead letter: `refused`.";
+    "PUBREC 0x97" in [V5_2] => Reject, "nothing", "3.5.2.1, MQTT-4.4.0-2", "Dead letter: `full`.";
+    "PUBREC 0x99" in [V5_2] => Reject, "nothing", "3.5.2.1, MQTT-4.4.0-2", "Dead letter: `invalid-payload`.";
     "a refusal" in [V3_1 V3_2] => Unsaid, "close", "3.1.1, 3.4, 3.5", "An answer with a reason code is not MQTT 3.1.1: the connection is closed, and the copy stays with the session.";
     "silence" in [V3_1 V3_2 V5_1 V5_2] => Keep, "nothing", "MQTT-4.4.0-1", "As long as the connection lasts, nothing is sent again.";
     "time to live ends, then silence" in [V5_1 V5_2] => Keep, "nothing", "MQTT-4.3.3-7, MQTT-4.3.3-13", "What is sent does not expire.";

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use roadbed::settlement::{Decision as Cell, Ingress};
-use roadbed::{Authenticator, Condition, DenyAll, Endpoint, Permissive, Qos, QueueSettings};
+use roadbed::{Authenticator, Condition, DenyAll, Endpoint, Outcome, Permissive, Qos, QueueSettings, Reason};
 use roadbed_broker::Settings;
 use roadbed_http::{HttpConfig, SETTLEMENT};
 
@@ -43,7 +43,14 @@ impl Scene {
 
 pub(super) async fn cell(cell: &Ingress) -> Result {
     let qos = super::qos(cell.variant);
-    let scene = scene(cell.decision, qos, cell.answer == "n/a").await?;
+    play(cell, qos, scene(cell.decision, qos, cell.answer == "n/a").await?).await?;
+    match in_words(cell.decision).await? {
+        Some(scene) => play(cell, qos, scene).await,
+        None => Ok(()),
+    }
+}
+
+async fn play(cell: &Ingress, qos: Qos, scene: Scene) -> Result {
     // What cannot come up shows as if nothing were the matter.
     let expected = match cell.answer {
         "n/a" => {
@@ -129,4 +136,21 @@ async fn scene(decision: Cell, qos: Qos, impossible: bool) -> Result<Scene> {
             Scene { endpoint, copies: u64::from(qos < Qos::ExactlyOnce), ..scene }
         }
     })
+}
+
+/// The same decision by an endpoint that has words for it, and says it as a rejection.
+async fn in_words(decision: Cell) -> Result<Option<Scene>> {
+    let condition = match decision {
+        Cell::NoRoute => Condition::NoRoute,
+        Cell::NotFound => Condition::NotFound,
+        Cell::Unauthorized => Condition::Unauthorized,
+        Cell::InvalidAddress => Condition::InvalidAddress,
+        Cell::Full => Condition::Full,
+        Cell::Unavailable => Condition::Unavailable,
+        Cell::NotDurable => Condition::PreconditionFailed,
+        _ => return Ok(None),
+    };
+    let outcome = Outcome::Rejected(Reason::new(condition, "in other words"));
+    let scene = Scene::new(Stage::with_queue(QueueSettings::default()).await?);
+    Ok(Some(scene.deciding(Decision { outcome, why: None })))
 }

@@ -26,6 +26,8 @@ pub(super) fn trials() -> Vec<Trial> {
             crate::trial(name("p2-pubrec-sent-pubrel-not-seen"), move || p2(v5)),
             crate::trial(name("p3-forgotten-pubcomp-not-seen"), move || p3(v5)),
             crate::trial(name("p3-the-identifier-is-free-again"), move || freed(v5)),
+            crate::trial(name("in-after-a-refusal-it-is-new"), move || refused_in(v5)),
+            crate::trial(name("takeover-in-mid-delivery"), move || taken_over(v5)),
             crate::trial(name("out-publish-again-with-dup"), move || publish_again(v5)),
             crate::trial(name("out-pubrel-again-never-publish"), move || pubrel_again(v5)),
             crate::trial(name("out-pubrel-twice-one-end"), move || pubrel_twice(v5)),
@@ -157,6 +159,46 @@ async fn freed(v5: bool) -> Result {
         scene.available(count).await?;
     }
     Ok(())
+}
+
+/// MQTT 5: after a negative PUBREC the identifier is free [MQTT-4.3.3-9], and the same PUBLISH is a new message. MQTT 3.1.1: nothing was
+/// answered, and what comes again on the next connection is taken if it can be by then.
+async fn refused_in(v5: bool) -> Result {
+    let stage = Stage::with_queue(QueueSettings { messages_max: 1, ..QueueSettings::default() }).await?;
+    stage.send(QUEUE, "first", Qos::AtLeastOnce).await?;
+    let served = Served::start(&stage, stage.endpoint(), ServerConfig::permissive()).await?;
+    let scene = Scene { v5, stage, served };
+    let mut peer = scene.connect().await?;
+    peer.write(&scene.publish(false, b"hello")).await?;
+    if v5 {
+        scene.expect(&mut peer, PUBREC, "PUBREC 0x97").await?;
+    } else {
+        same("what comes", peer.next(QUIET).await?, Seen::Nothing)?;
+        peer.cut().await;
+        peer = scene.again().await?;
+    }
+    scene.stage.purge().await?;
+    peer.write(&scene.publish(!v5, b"hello")).await?;
+    scene.expect(&mut peer, PUBREC, &scene.told("PUBREC", 0)).await?;
+    scene.available(1).await
+}
+
+/// A second connection of a session that is connected: the first is closed, MQTT 5 says why, the second goes on where it was
+/// [MQTT-3.1.4-3].
+async fn taken_over(v5: bool) -> Result {
+    let scene = Scene::new(v5).await?;
+    let (mut old, publish) = receiving(&scene).await?;
+    let mut new = scene.again().await?;
+    let again = new.packet(3).await?;
+    same("DUP and all else", (again.first, &again.body), (publish.first | 8, &publish.body))?;
+    let goodbye = if v5 { "DISCONNECT 0x8E, then close" } else { "close" };
+    same("the first connection", old.answer(goodbye).await?.as_str(), goodbye)?;
+    same("what comes", new.next(QUIET).await?, Seen::Nothing)?;
+    new.ping().await?;
+    new.write(&wire::ack(PUBREC, again.id(), None)).await?;
+    new.packet(PUBREL).await?;
+    new.write(&wire::ack(PUBCOMP, again.id(), None)).await?;
+    scene.stage.settles_as(Copies::GONE).await
 }
 
 /// A receiver with a message in its hands, which is not answered yet.

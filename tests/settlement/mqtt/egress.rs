@@ -66,7 +66,7 @@ pub(super) async fn cell(cell: &Egress, variant: Variant) -> Result {
             }
             hop.peer.ping().await?;
             same("the answer", said(&told), answer.to_owned())?;
-            hop.check(cell.effect).await
+            hop.check_reason(cell).await
         }
     }
 }
@@ -132,6 +132,17 @@ impl Hop {
         peer.cut().await;
         stage.advance(8 * 24 * 3600 * Duration::from_secs(1) + EXPIRY);
         Ok(Ended { stage, _served: served })
+    }
+
+    /// Checks the copy, and of a dead letter the reason that the note names.
+    async fn check_reason(self, cell: &Egress) -> Result {
+        let reason = cell.note.split_once("Dead letter: `").and_then(|(_, rest)| rest.split('`').next());
+        same("a reason with a dead letter", reason.is_some(), cell.effect == Effect::Reject)?;
+        if let Some(reason) = reason {
+            check(&self.stage, cell.effect).await?;
+            same("the reason", self.stage.dead_reason().await?.as_str(), reason)?;
+        }
+        self.check(cell.effect).await
     }
 
     async fn check(self, effect: Effect) -> Result {

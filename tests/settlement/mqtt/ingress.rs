@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use roadbed::settlement::{Decision as Cell, Ingress};
-use roadbed::{Condition, DenyAll, Endpoint, Overflow, Qos, QueueSettings};
+use roadbed::{Condition, DenyAll, Endpoint, Outcome, Overflow, Qos, QueueSettings, Reason};
 use roadbed_broker::Settings;
 use roadbed_mqtt::codec::{Limits, QoS};
 use roadbed_mqtt::{MachineConfig, SETTLEMENT, ServerConfig};
@@ -53,7 +53,14 @@ impl Scene {
 
 pub(super) async fn cell(cell: &Ingress) -> Result {
     let variant = Variant::named(cell.variant);
-    let scene = scene(cell.decision, variant, cell.answer == "n/a").await?;
+    play(cell, variant, scene(cell.decision, variant, cell.answer == "n/a").await?).await?;
+    match in_words(cell.decision).await? {
+        Some(scene) => play(cell, variant, scene).await,
+        None => Ok(()),
+    }
+}
+
+async fn play(cell: &Ingress, variant: Variant, scene: Scene) -> Result {
     // What cannot come up shows as if nothing were the matter.
     let expected = match cell.answer {
         "n/a" => {
@@ -154,4 +161,20 @@ async fn scene(decision: Cell, variant: Variant, impossible: bool) -> Result<Sce
             Scene { endpoint, copies: u64::from(variant.qos < Qos::ExactlyOnce), ..scene.machine(machine) }
         }
     })
+}
+
+/// The same decision by an endpoint that has words for it, and says it as a rejection.
+async fn in_words(decision: Cell) -> Result<Option<Scene>> {
+    let condition = match decision {
+        Cell::NotFound => Condition::NotFound,
+        Cell::Unauthorized => Condition::Unauthorized,
+        Cell::InvalidAddress => Condition::InvalidAddress,
+        Cell::Oversized => Condition::TooLarge,
+        Cell::Full => Condition::Full,
+        Cell::Unavailable => Condition::Unavailable,
+        _ => return Ok(None),
+    };
+    let outcome = Outcome::Rejected(Reason::new(condition, "in other words"));
+    let scene = Scene::new(Stage::with_queue(QueueSettings::default()).await?);
+    Ok(Some(scene.deciding(Decision { outcome, why: None })))
 }

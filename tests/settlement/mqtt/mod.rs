@@ -4,6 +4,7 @@ mod ingress;
 mod peer;
 mod server;
 mod wire;
+mod wrong;
 
 use libtest_mimic::Trial;
 use roadbed::Qos;
@@ -28,7 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             crate::trial(name, move || egress::cell(cell, Variant::named(variant)))
         })
     });
-    ingress.chain(egress).chain(crash::trials()).collect()
+    ingress.chain(egress).chain(crash::trials()).chain(wrong::trials()).collect()
 }
 
 impl Variant {
