@@ -21,7 +21,8 @@ pub async fn connect(url: &Url) -> Result<Client> {
 /// that the protocol does not have.
 pub fn endpoint(url: &Url) -> Result<Arc<dyn Endpoint>> {
     match url.scheme() {
-        // MQTT
+        #[cfg(feature = "mqtt")]
+        "mqtt" => Ok(Arc::new(roadbed_mqtt::connect(url.target().parse()?))),
         #[cfg(feature = "http")]
         "http" => Ok(Arc::new(roadbed_http::connect(&url.target(), roadbed_http::ClientConfig::default())?)),
         other => Err(unknown(other)),

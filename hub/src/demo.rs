@@ -5,6 +5,7 @@ mod pair;
 mod payload;
 mod report;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use roadbed::broker::Counters;
@@ -16,6 +17,7 @@ use self::report::Row;
 use crate::cli;
 use crate::error::{Failure, Result};
 use crate::hub::Running;
+use crate::output::say;
 use crate::{Config, Listen};
 
 /// A client of one protocol.
@@ -33,10 +35,10 @@ pub(crate) async fn run(options: &cli::Demo) -> Result {
     let start = Instant::now();
     let hub = start_hub(fault.as_ref()).await?;
     if let Some(fault) = &fault {
-        println!("{fault}");
+        say(fault)?;
     }
     let peers = connect(&hub).await?;
-    println!("{}", report::intro(&hub, options.messages));
+    say(report::intro(&hub, options.messages))?;
     let faults = matrix(&hub, &peers, options.messages).await?;
     for peer in peers {
         peer.client.close().await?;
@@ -44,10 +46,7 @@ pub(crate) async fn run(options: &cli::Demo) -> Result {
     hub.stop().await;
     let seconds = start.elapsed().as_secs_f64();
     match faults {
-        0 => {
-            println!("\nEvery message arrived once, intact and settled. {seconds:.1} s");
-            Ok(())
-        }
+        0 => say(format_args!("\nEvery message arrived once, intact and settled. {seconds:.1} s")),
         faults => Err(Failure::refused(format!("{faults} rows of the matrix are not clean"))),
     }
 }
@@ -76,17 +75,18 @@ async fn connect(hub: &Running) -> Result<Vec<Peer>> {
 
 /// Runs all pairs at all assurances; answers how many were not clean.
 async fn matrix(hub: &Running, peers: &[Peer], messages: usize) -> Result<usize> {
-    println!("{}", Row::HEAD);
+    say(Row::HEAD)?;
+    let payloads: Arc<[_]> = (0..messages).map(payload::of).collect();
     let (mut run, mut faults) = (0, 0);
     for from in peers {
         for to in peers {
             for qos in Qos::ALL {
                 run += 1;
                 let before = hub.broker().counters();
-                let plan = Plan { run, messages, qos };
+                let plan = Plan { run, qos, payloads: payloads.clone() };
                 let mut tally = pair::run(&from.client, &to.client, &plan).await?;
                 tally.unsettled = tally.unsettled.max(unsettled(hub, &before, messages).await);
-                println!("{}", Row { from: from.name, to: to.name, plan: &plan, tally: &tally });
+                say(Row { from: from.name, to: to.name, plan: &plan, tally: &tally })?;
                 faults += usize::from(!tally.is_clean());
             }
         }

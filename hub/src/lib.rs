@@ -3,7 +3,7 @@
 //! It wires crates together and owns no protocol. `roadbed --help` says what it can do; `roadbed config` prints every
 //! setting with its default.
 #![forbid(unsafe_code)]
-#![allow(clippy::print_stdout, clippy::print_stderr)] // a program for a terminal
+#![allow(clippy::print_stderr)] // a program for a terminal
 
 mod access;
 mod auth;
@@ -16,6 +16,7 @@ mod listen;
 mod log;
 mod metrics;
 mod mqtt;
+mod output;
 mod receive;
 mod run;
 mod send;

@@ -27,10 +27,7 @@ pub(crate) async fn run(options: &cli::Receive) -> Result {
     };
     receiver.detach(Detach::Close).await?;
     client.close().await?;
-    match result {
-        Err(failure) if failure.is_broken_pipe() => Ok(()),
-        result => result,
-    }
+    result
 }
 
 async fn receive(receiver: &Receiver, options: &cli::Receive) -> Result {

@@ -7,6 +7,7 @@ use clap::Parser;
 
 use crate::cli::{self, Cli, Command};
 use crate::error::{Failure, Result};
+use crate::output::say;
 use crate::{Config, auth, demo, log, receive, send, serve};
 
 /// Runs the command that the command line names.
@@ -14,6 +15,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match log::start(cli.log.as_deref()).and_then(|()| run(&cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {failure}");
             failure.kind().into()
@@ -43,13 +45,12 @@ fn block_on(command: impl Future<Output = Result>) -> Result {
 
 fn config(options: &cli::Config) -> Result {
     match &options.check {
-        None => print!("{}", Config::COMMENTED),
+        None => say(Config::COMMENTED.trim_end()),
         Some(path) => {
             auth::Users::new(&Config::load(path)?.users)?;
-            println!("{} is in order", path.display());
+            say(format_args!("{} is in order", path.display()))
         }
     }
-    Ok(())
 }
 
 fn hash(options: &cli::Hash) -> Result {
@@ -63,6 +64,5 @@ fn hash(options: &cli::Hash) -> Result {
         return Err(Failure::usage("an empty password is none"));
     }
     let line = auth::line(&options.name, password.as_bytes());
-    println!("{}", line.map_err(|error| Failure::unavailable(format!("cannot hash a password: {error}")))?);
-    Ok(())
+    say(line.map_err(|error| Failure::unavailable(format!("cannot hash a password: {error}")))?)
 }

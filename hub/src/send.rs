@@ -1,6 +1,5 @@
 //! `roadbed send`: messages to any server, and what became of them.
 
-use std::io::Write;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -11,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 
 use crate::cli;
 use crate::error::{Failure, Result};
+use crate::output::say;
 
 /// How many messages wait for their outcome at a time.
 const IN_FLIGHT: usize = 64;
@@ -111,6 +111,7 @@ fn lines() -> impl Stream<Item = Result<Bytes>> {
     })
 }
 
+#[allow(clippy::needless_pass_by_value)] // the signature that `map_err` wants
 fn unreadable(error: std::io::Error) -> Failure {
     Failure::unavailable(format!("cannot read standard input: {error}"))
 }
@@ -144,7 +145,7 @@ impl Tally {
                 "text": refused.then_some(&self.last),
                 "ms": time.as_secs_f64() * 1000.0,
             });
-            writeln!(std::io::stdout(), "{line}").map_err(Failure::output)?;
+            say(line)?;
         } else if refused {
             eprintln!("message {}: {}", self.sent, self.last);
         }
@@ -155,11 +156,12 @@ impl Tally {
         if !options.common.json {
             let (sent, answered) = (self.sent, self.sent - self.refused);
             match (options.common.qos, sent) {
-                (0, _) => println!("{sent} sent; at QoS 0 nothing is answered"),
-                (_, 1) => println!("{}", self.last),
-                _ => {
-                    println!("{answered} of {sent} accepted; the slowest after {:.1} ms", self.time.as_secs_f64() * 1e3)
-                }
+                (0, _) => say(format_args!("{sent} sent; at QoS 0 nothing is answered"))?,
+                (_, 1) => say(format_args!("{}", self.last))?,
+                _ => say(format_args!(
+                    "{answered} of {sent} accepted; the slowest after {:.1} ms",
+                    self.time.as_secs_f64() * 1e3
+                ))?,
             }
         }
         match self.refused {

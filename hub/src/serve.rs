@@ -4,6 +4,7 @@ use crate::access::Access;
 use crate::cli;
 use crate::error::Result;
 use crate::hub::Running;
+use crate::output::say;
 use crate::{Config, Listen};
 
 /// Runs a hub as the options and the configuration file say.
@@ -15,7 +16,8 @@ pub(crate) async fn run(options: &cli::Serve) -> Result {
     let access = Access::of(&config)?;
     let hub = Running::start(&config, None).await?;
     hub.shutdown().on_signals();
-    println!("{}", banner(&hub, access));
+    // Nobody has to read it.
+    let _ = say(banner(&hub, access));
     hub.ended().await;
     Ok(())
 }

@@ -1,13 +1,13 @@
 //! One sender, one receiver, one assurance: every message is sent, and every arrival is checked.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use roadbed::{Address, Binding, ConsumerTerms, Filter, Hold, Message, Outcome, ProducerTerms, Qos, Receiver, Sender};
-use roadbed::{Client, Detach, Result, Settled};
-
-use super::payload;
+use roadbed::{Client, Detach, Error, ErrorKind, Received, Result, Settled};
 
 /// How many messages are under way at a time.
 const IN_FLIGHT: usize = 64;
@@ -21,9 +21,12 @@ const ECHO: Duration = Duration::from_millis(20);
 pub(super) struct Plan {
     /// Distinguishes this run from all others.
     pub(super) run: usize,
-    pub(super) messages: usize,
     pub(super) qos: Qos,
+    pub(super) payloads: Arc<[Bytes]>,
 }
+
+/// When each message was sent.
+type SentAt = Arc<Mutex<Vec<Option<Instant>>>>;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -56,7 +59,7 @@ impl Plan {
     /// The number of a message, by its address: an empty payload has no room for it.
     fn number(&self, address: &Address) -> Option<usize> {
         let number = address.as_str().strip_prefix("demo/")?.strip_prefix(&self.run.to_string())?.strip_prefix('/')?;
-        number.parse().ok().filter(|n| *n < self.messages)
+        number.parse().ok().filter(|n| *n < self.payloads.len())
     }
 }
 
@@ -66,8 +69,10 @@ pub(super) async fn run(from: &Client, to: &Client, plan: &Plan) -> Result<Tally
     let (producer, _) =
         from.session().producer(ProducerTerms { qos_max: plan.qos, ..ProducerTerms::default() }).await?;
     let sender = Sender::new(producer);
-    let sent_at = Mutex::new(vec![None; plan.messages]);
-    let (sent, received) = tokio::join!(send(&sender, plan, &sent_at), receive(&receiver, plan, &sent_at));
+    let sent_at = SentAt::new(Mutex::new(vec![None; plan.payloads.len()]));
+    let receiving = tokio::spawn(receive(receiver.clone(), plan.clone(), sent_at.clone()));
+    let sent = send(&sender, plan, &sent_at).await;
+    let received = receiving.await.map_err(|error| Error::new(ErrorKind::Failed, "receive").because(error))?;
     let mut tally = received?;
     tally.refused = sent?;
     sender.detach(Detach::Close).await?;
@@ -90,9 +95,9 @@ async fn follow(to: &Client, plan: &Plan) -> Result<Receiver> {
 }
 
 /// Sends all messages, in order, some at a time; answers how many were refused.
-async fn send(sender: &Sender, plan: &Plan, sent_at: &Mutex<Vec<Option<Instant>>>) -> Result<usize> {
-    let sends = futures::stream::iter(0..plan.messages).map(|n| async move {
-        let message = Message::new(plan.address(n), payload::of(n));
+async fn send(sender: &Sender, plan: &Plan, sent_at: &SentAt) -> Result<usize> {
+    let sends = futures::stream::iter(plan.payloads.iter().enumerate()).map(|(n, payload)| async move {
+        let message = Message::new(plan.address(n), payload.clone());
         sent_at.lock().expect("no task panics with the lock")[n] = Some(Instant::now());
         sender.send(message, plan.qos).await
     });
@@ -105,37 +110,46 @@ async fn send(sender: &Sender, plan: &Plan, sent_at: &Mutex<Vec<Option<Instant>>
 }
 
 /// Receives until everything has come and nothing comes twice, or nothing comes any more.
-async fn receive(receiver: &Receiver, plan: &Plan, sent_at: &Mutex<Vec<Option<Instant>>>) -> Result<Tally> {
+async fn receive(receiver: Receiver, plan: Plan, sent_at: SentAt) -> Result<Tally> {
     let mut tally = Tally::default();
-    let mut times = vec![0_usize; plan.messages];
-    let mut missing = plan.messages;
+    let mut times = vec![0_usize; plan.payloads.len()];
+    let mut settling = FuturesUnordered::new();
     loop {
+        let missing = times.iter().filter(|times| **times == 0).count();
         let patience = if missing > 0 { SILENCE } else { ECHO };
-        let Ok(received) = tokio::time::timeout(patience, receiver.receive()).await else { break };
-        let Some(received) = received? else { break };
-        let now = Instant::now();
-        tally.qos = Some(tally.qos.map_or(received.qos, |qos| qos.min(received.qos)));
-        match plan.number(received.message.address()) {
-            None => tally.strangers += 1,
-            Some(n) => {
-                times[n] += 1;
-                missing -= usize::from(times[n] == 1);
-                tally.duplicated += usize::from(times[n] > 1);
-                tally.corrupted += usize::from(*received.message.payload() != payload::of(n).into());
-                let sent_at = sent_at.lock().expect("no task panics with the lock")[n];
-                tally.latencies.extend(sent_at.map(|sent_at| now - sent_at));
+        tokio::select! {
+            received = tokio::time::timeout(patience, receiver.receive()) => {
+                let Some(received) = received.unwrap_or(Ok(None))? else { break };
+                tally.look_at(&received, &plan, &mut times, &sent_at);
+                settling.push(received.accept());
             }
-        }
-        if !matches!(received.accept().await, Ok(Settled::Applied)) {
-            tally.unsettled += 1;
+            Some(settled) = settling.next() => tally.unsettled += usize::from(!matches!(settled, Ok(Settled::Applied))),
         }
     }
-    tally.lost = missing;
+    while let Some(settled) = settling.next().await {
+        tally.unsettled += usize::from(!matches!(settled, Ok(Settled::Applied)));
+    }
+    tally.lost = times.iter().filter(|times| **times == 0).count();
     tally.latencies.sort_unstable();
     Ok(tally)
 }
 
 impl Tally {
+    /// Checks one arrival.
+    fn look_at(&mut self, received: &Received, plan: &Plan, times: &mut [usize], sent_at: &SentAt) {
+        let now = Instant::now();
+        self.qos = Some(self.qos.map_or(received.qos, |qos| qos.min(received.qos)));
+        let Some(n) = plan.number(received.message.address()) else {
+            self.strangers += 1;
+            return;
+        };
+        times[n] += 1;
+        self.duplicated += usize::from(times[n] > 1);
+        self.corrupted += usize::from(received.message.payload().to_bytes() != plan.payloads[n]);
+        let sent_at = sent_at.lock().expect("no task panics with the lock")[n];
+        self.latencies.extend(sent_at.map(|sent_at| now - sent_at));
+    }
+
     /// Whether each message arrived once, intact and settled.
     pub(super) fn is_clean(&self) -> bool {
         self.faults().next().is_none()

@@ -33,7 +33,8 @@ impl Row<'_> {
 impl fmt::Display for Row<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (plan, tally) = (self.plan, self.tally);
-        let once = plan.messages.saturating_sub(tally.lost + tally.duplicated);
+        let messages = plan.payloads.len();
+        let once = messages.saturating_sub(tally.lost + tally.duplicated);
         let hop = tally.qos.map_or('-', |qos| char::from(b'0' + qos.level()));
         write!(
             f,
@@ -41,8 +42,8 @@ impl fmt::Display for Row<'_> {
             self.from,
             self.to,
             plan.qos.level(),
-            (plan.messages - tally.lost).saturating_sub(tally.corrupted),
-            plan.messages.saturating_sub(tally.unsettled + tally.lost),
+            (messages - tally.lost).saturating_sub(tally.corrupted),
+            messages.saturating_sub(tally.unsettled + tally.lost),
             millis(tally.quantile(0.5)),
             millis(tally.quantile(0.99)),
         )?;

@@ -14,7 +14,10 @@ pub(crate) fn peer(name: &str) -> Command {
     let prefix = std::env::var_os("ROADBED_PEERS").map_or_else(default_prefix, PathBuf::from);
     let program = prefix.join("bin").join(name);
     assert!(program.exists(), "the peer {} is missing; install it by\n  $ cargo xtask install", program.display());
-    Command::new(program)
+    // Into a pipe, C programs write when four kilobytes are together: too late for us.
+    let mut command = Command::new("stdbuf");
+    command.arg("-oL").arg(program);
+    command
 }
 
 fn default_prefix() -> PathBuf {
@@ -56,8 +59,11 @@ impl Process {
         Self { name, child, lines, seen: Vec::new() }
     }
 
-    /// Waits for a line that contains `text`, and answers it.
+    /// Waits for a line that contains `text`, and answers it. Lines that come before it are kept for later.
     pub(crate) fn line(&mut self, text: &str) -> String {
+        if let Some(at) = self.seen.iter().position(|line| line.contains(text)) {
+            return self.seen.remove(at);
+        }
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -79,7 +85,8 @@ impl Process {
     /// Lines that contain `text` and come within a short time.
     pub(crate) fn stray(&mut self, text: &str) -> Vec<String> {
         std::thread::sleep(Duration::from_millis(200));
-        self.lines.try_iter().filter(|line| line.contains(text)).collect()
+        self.seen.extend(self.lines.try_iter());
+        self.seen.extract_if(.., |line| line.contains(text)).collect()
     }
 
     /// Sends it SIGTERM.
@@ -235,11 +242,10 @@ pub(crate) struct Answer {
 impl Answer {
     /// The value of a header, in any case.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let header = self.headers.lines().find_map(|line| {
+        self.headers.lines().find_map(|line| {
             let (found, value) = line.split_once(':')?;
             found.eq_ignore_ascii_case(name).then_some(value.trim())
-        });
-        header
+        })
     }
 
     /// The token of the lock: the entity tag without its quotes.
