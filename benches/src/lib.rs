@@ -3,8 +3,12 @@
 //! `benches/` measures (`cargo xtask bench`), `tests/` holds the counts that must not grow. How to read the figures: `README.md`.
 
 mod alloc;
+pub mod broker;
 mod measure;
 pub mod mqtt;
+pub mod pipe;
+mod wire;
 
 pub use alloc::{Allocations, count};
 pub use measure::{criterion, per_message};
+pub use wire::Wire;
