@@ -1,4 +1,5 @@
 //! One client for every protocol: `cargo run --example client -- mqtt://127.0.0.1:1883` or `http://127.0.0.1:8080`.
+#![allow(clippy::print_stdout)]
 
 use roadbed::{Message, Qos};
 

@@ -1,5 +1,6 @@
 //! A broker with MQTT and HTTP in front of it, used from this process, too: `cargo run --example quickstart`, then
 //! `mosquitto_pub -t plant/7/alarm -m hot` or `curl -d hot http://127.0.0.1:8080/v1/messages/plant/7/alarm`.
+#![allow(clippy::print_stdout)]
 
 use std::{future::pending, sync::Arc};
 

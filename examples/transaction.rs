@@ -1,6 +1,7 @@
 //! An order becomes an invoice, or stays an order: nothing in between is ever seen.
 //!
 //! `cargo run --example transaction`
+#![allow(clippy::print_stdout)]
 
 use std::sync::Arc;
 
