@@ -275,7 +275,7 @@ impl Shared {
         let generation = self.router.generation();
         if address.queue().is_some() {
             let queue = self.queue_for_sending(address)?;
-            return Ok(Route::new(generation, vec![Target::Queue(queue, Qos::ExactlyOnce)]));
+            return Ok(Route::new(address.clone(), generation, vec![Target::Queue(queue, Qos::ExactlyOnce)]));
         }
         let text = address.as_str();
         if text.starts_with("queues/") || text.starts_with("$share") {

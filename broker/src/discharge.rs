@@ -1,6 +1,6 @@
 //! The end of a transaction, and what else is due by itself.
 
-use roadbed_core::{Error, ErrorKind, Gid, Result, Time, TxnId};
+use roadbed_core::{Error, ErrorKind, Gid, Outcome, Result, Time, TxnId};
 
 use crate::broker::Shared;
 use crate::dispatch::Plan;
@@ -22,12 +22,19 @@ impl Shared {
 
     fn apply(&self, id: TxnId, txn: Txn, mut ops: Vec<Op>) -> Result<Stored> {
         let mut plans = Vec::with_capacity(txn.posts.len());
+        let mut recorded = Vec::new();
         for post in &txn.posts {
             match self.plan_post(post) {
-                Ok(Some(plan)) => plans.push(plan),
+                Ok(Some(plan)) => {
+                    plans.push(plan);
+                    recorded.extend(post.key.as_ref().map(|key| (post.session.clone(), key.clone())));
+                }
                 Ok(None) => {}
                 Err(why) => {
                     drop(plans);
+                    for (session, key) in recorded {
+                        self.decide(&session, &key, &Outcome::Released, true);
+                    }
                     self.undo(id, txn);
                     return Err(rolled_back(why));
                 }
@@ -82,10 +89,10 @@ impl Shared {
         let address = post.message.address();
         let route = self.route(address).map_err(|condition| format!("{address}: {condition}"))?;
         let plan = Plan::new(self, &route, &post.message, post.qos, post.session.id);
-        let plan = plan.map_err(|verdict| format!("{address}: {}", verdict.outcome().0))?;
         if let Some(key) = &post.key {
-            self.decide(&post.session, key, &roadbed_core::Outcome::Accepted, false);
+            self.decide(&post.session, key, &Outcome::Accepted, plan.is_err());
         }
+        let plan = plan.map_err(|verdict| format!("{address}: {}", verdict.outcome().0))?;
         Ok(Some(plan))
     }
 
@@ -220,6 +227,7 @@ impl Shared {
         let (mut effects, mut dead, mut missed) = (Effects::default(), Vec::new(), Vec::new());
         let idle = queue.handle_timeout(self, now, &mut effects, &mut dead, &mut missed);
         self.finish(effects, dead);
+        self.send_due(&queue);
         missed.iter().for_each(|message| self.feed_back(message, now));
         if idle {
             self.delete_queue(&queue);

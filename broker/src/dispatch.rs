@@ -69,12 +69,18 @@ impl Plan {
             plan.add_live(route, from)?;
             return Ok(plan);
         }
-        for target in &route.targets {
-            plan.add(shared, target, qos, from)?;
+        if waits(shared, route, message) {
+            let queue = shared.later().map_err(Verdict::Refused)?;
+            (plan.retain, plan.unrouted) = (None, false);
+            plan.add(shared, &Target::Queue(queue, Qos::ExactlyOnce), qos, from)?;
+        } else {
+            for target in &route.targets {
+                plan.add(shared, target, qos, from)?;
+            }
+            plan.unrouted = route.targets.is_empty() && retain.is_none();
         }
-        plan.unrouted = route.targets.is_empty() && retain.is_none();
         plan.stored = message.durability() == Durability::Stored
-            && (plan.copies.iter().any(|copy| copy.durable) || retain.is_some());
+            && (plan.copies.iter().any(|copy| copy.durable) || plan.retain.is_some());
         Ok(plan)
     }
 
@@ -190,6 +196,12 @@ impl Plan {
             }
         }
     }
+}
+
+/// Whether a message is for later, and not to a queue, which keeps its own time.
+fn waits(shared: &Shared, route: &Route, message: &Message) -> bool {
+    let later = message.has_details() && message.details().deliver_after.is_some_and(|at| !at.has_passed(shared.now()));
+    later && message.address().queue().is_none() && (message.retain() || !route.targets.is_empty())
 }
 
 impl Drop for Plan {

@@ -14,6 +14,7 @@ mod entry;
 mod exactly_once;
 mod inflight;
 mod keys;
+mod later;
 mod limits;
 mod mailbox;
 mod manage;

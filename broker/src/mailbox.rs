@@ -67,9 +67,8 @@ pub(crate) struct Inner {
     pub(crate) durable: Option<QueueId>,
     /// Every delivery comes with its info.
     pub(crate) info: bool,
-    /// How long the session is kept after its connection ends.
-    pub(crate) expiry: Duration,
-    pub(crate) linger: Duration,
+    /// How long the session is kept after its connection ends, in seconds; of fractions, the whole.
+    expiry_seconds: u32,
     /// The last receive stopped for want of credit or of slots.
     blocked: bool,
 }
@@ -94,6 +93,12 @@ pub(crate) struct Cold {
     pub(crate) grant_txn: Option<TxnId>,
     /// The strongest assurance that the session's consumer takes.
     pub(crate) qos_max: Option<Qos>,
+    /// Deliveries that the store does not know to be held yet.
+    pub(crate) holding: usize,
+    /// Deliveries that it knows to be held, and that are not handed over yet.
+    pub(crate) granted: VecDeque<roadbed_core::Handle>,
+    /// How long the session counts as connected after its connection ends.
+    pub(crate) linger: Duration,
     /// What is due when the connection is gone.
     pub(crate) life: Option<Life>,
 }
@@ -263,6 +268,16 @@ impl SessionCore {
 }
 
 impl Inner {
+    /// How long the session is kept after its connection ends.
+    pub(crate) fn expiry(&self) -> Duration {
+        Duration::from_secs(self.expiry_seconds.into())
+    }
+
+    pub(crate) fn set_expiry(&mut self, expiry: Duration) {
+        let up = expiry.as_secs() + u64::from(expiry.subsec_nanos() > 0);
+        self.expiry_seconds = u32::try_from(up).unwrap_or(u32::MAX);
+    }
+
     pub(crate) fn cold(&mut self) -> &mut Cold {
         self.cold.get_or_insert_default()
     }
@@ -411,6 +426,10 @@ impl Parked {
                 message.detach()
             })
             .clone()
+    }
+
+    pub(crate) fn is_used(&self) -> bool {
+        self.0.capacity() > 0
     }
 
     /// Forgets the run.

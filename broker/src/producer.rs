@@ -22,10 +22,17 @@ pub(crate) struct BrokerProducer {
     broker: Broker,
     session: Arc<SessionCore>,
     epoch: u32,
-    to: Option<Address>,
-    cached: Option<(Address, Arc<Route>)>,
+    to: Option<Box<Address>>,
+    /// The route of the last address.
+    cached: Option<Arc<Route>>,
     confirms: Vec<Confirm>,
     late: Option<Arc<Late>>,
+    scratch: Option<Box<Scratch>>,
+}
+
+/// What one run needs beside its messages, kept for the next.
+#[derive(Debug, Default)]
+struct Scratch {
     parked: Parked,
     refused: Vec<(usize, Condition)>,
 }
@@ -43,20 +50,20 @@ struct LateInner {
 
 impl BrokerProducer {
     pub(crate) fn new(broker: Broker, session: Arc<SessionCore>, epoch: u32, to: Option<Address>) -> Self {
-        let (confirms, refused) = (Vec::new(), Vec::new());
-        Self { broker, session, epoch, to, cached: None, confirms, late: None, parked: Parked::default(), refused }
+        let to = to.map(Box::new);
+        Self { broker, session, epoch, to, cached: None, confirms: Vec::new(), late: None, scratch: None }
     }
 
     fn route(&mut self, address: &Address) -> Result<Arc<Route>, Condition> {
         let shared = self.broker.shared();
-        if let Some((known, route)) = &self.cached
+        if let Some(route) = &self.cached
             && route.generation == shared.router.generation()
-            && same(known, address)
+            && same(&route.address, address)
         {
             return Ok(route.clone());
         }
         let route = Arc::new(shared.route(address)?);
-        self.cached = Some((address.clone(), route.clone()));
+        self.cached = Some(route.clone());
         Ok(route)
     }
 
@@ -75,28 +82,29 @@ impl BrokerProducer {
             shared.meters.unrouted.add(run.len() as u64);
             return self.confirm_all(run, Verdict::Unrouted);
         }
-        self.refused.clear();
+        let mut scratch = self.scratch.take().unwrap_or_default();
         let single = route.targets.len() == 1;
         for target in &route.targets {
             match target {
-                Target::Session(to) => to.session.push_run(shared, to, run, &mut self.parked, self.session.id),
+                Target::Session(to) => to.session.push_run(shared, to, run, &mut scratch.parked, self.session.id),
                 Target::Queue(queue, qos_max) if single => {
-                    queue.put_run(shared, *qos_max, run, &mut self.parked, &mut self.refused);
+                    queue.put_run(shared, *qos_max, run, &mut scratch.parked, &mut scratch.refused);
                 }
                 Target::Queue(..) | Target::Group(_) => {}
             }
         }
         shared.meters.copies_in.add((run.len() * usize::from(route.plain) * route.targets.len()) as u64);
-        self.parked.clear();
-        self.confirm_run(run);
+        self.confirm_run(run, &scratch.refused);
+        scratch.parked.clear();
+        scratch.refused.clear();
+        self.scratch = Some(scratch).filter(|scratch| scratch.is_used());
     }
 
     fn confirm_all(&mut self, run: &[Outgoing], verdict: Verdict) {
         run.iter().for_each(|outgoing| self.confirm(outgoing, verdict));
     }
 
-    fn confirm_run(&mut self, run: &[Outgoing]) {
-        let refused = std::mem::take(&mut self.refused);
+    fn confirm_run(&mut self, run: &[Outgoing], refused: &[(usize, Condition)]) {
         let mut at = refused.iter().peekable();
         for (n, outgoing) in run.iter().enumerate() {
             let verdict = match at.next_if(|(index, _)| *index == n) {
@@ -105,7 +113,6 @@ impl BrokerProducer {
             };
             self.confirm(outgoing, verdict);
         }
-        self.refused = refused;
     }
 
     /// Answers one message that is not for the store.
@@ -155,7 +162,7 @@ impl Producer for BrokerProducer {
         if self.is_closed() {
             return Poll::Ready(Err(closed()));
         }
-        let Some(to) = self.to.clone().filter(|to| to.queue().is_some()) else {
+        let Some(to) = self.to.as_deref().filter(|to| to.queue().is_some()).cloned() else {
             return Poll::Ready(Ok(messages.max(1)));
         };
         let Ok(route) = self.route(&to) else { return Poll::Ready(Ok(messages.max(1))) };
@@ -224,6 +231,13 @@ impl Producer for BrokerProducer {
 
     fn detach(self: Box<Self>, _how: Detach) -> Fut<()> {
         Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl Scratch {
+    /// Whether it owns memory that is worth keeping.
+    fn is_used(&self) -> bool {
+        self.parked.is_used() || self.refused.capacity() > 0
     }
 }
 

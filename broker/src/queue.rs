@@ -161,6 +161,15 @@ impl Queue {
         lock(&self.inner).available()
     }
 
+    /// Takes everything that is available, for the broker itself.
+    pub(crate) fn take_available(&self, shared: &Shared) -> Vec<Copy> {
+        let mut inner = lock(&self.inner);
+        let taken = inner.lanes.drain();
+        inner.bytes -= taken.iter().map(Copy::cost).sum::<usize>();
+        inner.report(shared);
+        taken
+    }
+
     /// Removes what is available. How many.
     pub(crate) fn purge(&self, shared: &Shared) -> u64 {
         let mut inner = lock(&self.inner);

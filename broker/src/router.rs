@@ -40,6 +40,7 @@ pub(crate) struct Subscriber {
 /// Where an address leads, as of one generation of the router.
 #[derive(Debug)]
 pub(crate) struct Route {
+    pub(crate) address: Address,
     pub(crate) generation: u64,
     pub(crate) targets: Box<[Target]>,
     /// Every target is a session: nothing can refuse.
@@ -153,7 +154,7 @@ impl Router {
         let mut lists: Vec<&[Target]> = Vec::new();
         lists.extend(tables.exact.get(address.as_str()).map(|list| &list[..]));
         tables.trie.find(address.as_str(), &mut |list| lists.push(list));
-        Route::new(generation, merge(&lists))
+        Route::new(address.clone(), generation, merge(&lists))
     }
 }
 
@@ -178,9 +179,9 @@ impl Tables {
 }
 
 impl Route {
-    pub(crate) fn new(generation: u64, targets: Vec<Target>) -> Self {
+    pub(crate) fn new(address: Address, generation: u64, targets: Vec<Target>) -> Self {
         let plain = targets.iter().all(|target| matches!(target, Target::Session(_)));
-        Self { generation, targets: targets.into(), plain }
+        Self { address, generation, targets: targets.into(), plain }
     }
 }
 

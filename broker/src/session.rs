@@ -46,7 +46,7 @@ pub(crate) fn open(broker: &Broker, open: Open) -> Result<(BrokerSession, Stored
     };
     let key = name.clone().map(|name| (open.origin.principal.clone(), name));
     let known = key.as_ref().and_then(|key| tables.named.get(key).cloned());
-    let kept = known.as_ref().is_some_and(|known| lock(&known.inner).expiry > Duration::ZERO);
+    let kept = known.as_ref().is_some_and(|known| lock(&known.inner).expiry() > Duration::ZERO);
     let resumed = open.resume && kept;
     if known.is_none() && tables.all.len() >= shared.settings.sessions_max {
         shared.meters.sessions_refused.one();
@@ -84,9 +84,10 @@ pub(crate) fn open(broker: &Broker, open: Open) -> Result<(BrokerSession, Stored
             shared.meters.sessions_connected.one();
         }
         (inner.connected, inner.window) = (true, window);
-        (inner.expiry, inner.linger) = (expiry, open.linger);
-        if open.will.is_some() || inner.cold.is_some() {
+        inner.set_expiry(expiry);
+        if open.will.is_some() || !open.linger.is_zero() || inner.cold.is_some() {
             let cold = inner.cold();
+            cold.linger = open.linger;
             cold.will = open.will;
             cold.life = None;
             if !resumed {
@@ -101,7 +102,7 @@ pub(crate) fn open(broker: &Broker, open: Open) -> Result<(BrokerSession, Stored
     let opened = Opened {
         resumed,
         name,
-        expiry,
+        expiry: lock(&core.inner).expiry(),
         qos_max: Qos::ExactlyOnce,
         message_bytes_max: shared.settings.message_bytes_max,
         in_doubt,

@@ -41,6 +41,10 @@ impl MailConsumer {
         }
         (inner.attached, inner.info) = (true, terms.info);
         (inner.credit, inner.drain) = (0, false);
+        if let Some(cold) = &mut inner.cold {
+            cold.holding = 0;
+            cold.granted.clear();
+        }
         if terms.qos_max < roadbed_core::Qos::ExactlyOnce {
             inner.cold().qos_max = Some(terms.qos_max);
         }

@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use roadbed_core::{
-    Delivery, DeliveryId, DeliveryInfo, DeliveryState, Error, ErrorKind, Fence, Grant, Handle, Qos, Result, Time,
-    Unsettled, Work,
+    CopyId, Delivery, DeliveryId, DeliveryInfo, DeliveryState, Error, ErrorKind, Fence, Grant, Handle, Qos, Result,
+    Time, Unsettled, Work,
 };
 
 use super::{Inner, SessionCore, has_expired};
 use crate::broker::Shared;
 use crate::entry::Entry;
-use crate::inflight::{Body, Rare};
-use crate::queue::{Link, Pull};
+use crate::inflight::{Body, Rare, Slot};
+use crate::queue::{Dead, Link, Pull};
+use crate::store::Op;
 use crate::txn::TxnWork;
 
 impl SessionCore {
@@ -41,77 +42,139 @@ impl SessionCore {
         into: &mut Vec<Delivery>,
         max: usize,
     ) -> Poll<Result<usize>> {
-        let (before, mut now) = (into.len(), None);
+        let mut taking = Taking::new(into, max);
         let mut inner = crate::lock(&self.inner);
         if self.epoch() != epoch || inner.ended {
-            return Poll::Ready(Err(
-                Error::new(ErrorKind::Closed, "receive").detail("the session is not here any more")
-            ));
+            let error = Error::new(ErrorKind::Closed, "receive").detail("the session is not here any more");
+            return Poll::Ready(Err(error));
         }
         inner.blocked = false;
-        let mut bytes = 0;
-        while into.len() - before < max && !inner.ring.is_empty() {
-            match self.take_mail(shared, &mut inner, &mut now) {
-                Taken::Delivery(delivery) => {
-                    bytes += delivery.message.payload().len();
-                    into.push(delivery);
-                }
-                Taken::Dropped => {}
-                Taken::Blocked => break,
-            }
-        }
-        let mut dead = Vec::new();
+        self.take_granted(shared, &mut inner, &mut taking);
+        while taking.left > 0 && !inner.ring.is_empty() && self.take_mail(shared, &mut inner, &mut taking) {}
         if inner.cold.as_ref().is_some_and(|cold| !cold.ready.is_empty()) {
-            let room = max - (into.len() - before);
-            bytes += self.take_links(shared, &mut inner, into, room, &mut dead);
+            self.take_links(shared, &mut inner, &mut taking);
         }
-        let taken = into.len() - before;
+        let mut taken = max - taking.left;
+        inner.wait(cx, taken == 0);
+        if !taking.holds.is_empty() {
+            let holds = std::mem::take(&mut taking.holds);
+            inner.cold().holding += holds.len();
+            drop(inner);
+            self.hold_durably(shared, epoch, holds);
+            inner = crate::lock(&self.inner);
+            self.take_granted(shared, &mut inner, &mut taking);
+            taken = max - taking.left;
+        }
+        let holding = inner.cold.as_ref().is_some_and(|cold| cold.holding > 0);
         let out = if taken > 0 || max == 0 {
             inner.report(shared);
             inner.shrink();
             Poll::Ready(Ok(taken))
-        } else if inner.drain {
+        } else if inner.drain && !holding {
             (inner.drain, inner.credit) = (false, 0);
             Poll::Ready(Ok(0))
         } else {
-            match &mut inner.waker {
-                Some(waker) => waker.clone_from(cx.waker()),
-                none => *none = Some(cx.waker().clone()),
-            }
             Poll::Pending
         };
         drop(inner);
+        let Taking { bytes, accepted, dead, .. } = taking;
         shared.meters.messages_out.add(taken as u64);
         shared.meters.bytes_out.add(bytes as u64);
+        shared.meters.accepted.add(accepted);
         shared.bury_all(dead);
         out
     }
 
-    fn take_mail(&self, shared: &Shared, inner: &mut Inner, now: &mut Option<Time>) -> Taken {
-        let Some(front) = inner.ring.front() else { return Taken::Blocked };
+    /// Takes the front of the queue. Whether to go on.
+    fn take_mail(&self, shared: &Shared, inner: &mut Inner, taking: &mut Taking<'_>) -> bool {
+        let Some(front) = inner.ring.front() else { return false };
         let qos = front.qos();
         if inner.credit == 0 || (qos != Qos::AtMostOnce && inner.slab.len() >= usize::from(inner.window)) {
             inner.blocked = true;
-            return Taken::Blocked;
+            return false;
         }
-        let Some(entry) = inner.ring.pop_front() else { return Taken::Blocked };
-        if has_expired(shared, &entry.message, now) {
+        // The peer will remember this delivery over our restart, so it is not sent before we do.
+        let remembered = qos == Qos::ExactlyOnce && front.stored();
+        if !remembered && taking.waits(inner) {
+            return false;
+        }
+        let Some(entry) = inner.ring.pop_front() else { return false };
+        if has_expired(shared, &entry.message, &mut taking.now) {
             inner.bytes -= entry.message.cost();
             inner.forget_stored(shared, &entry);
             shared.meters.dropped_expired.one();
-            return Taken::Dropped;
+            return true;
         }
         if inner.credit != u32::MAX {
             inner.credit -= 1;
         }
-        if qos == Qos::AtMostOnce {
-            inner.bytes -= entry.message.cost();
-            let info = self.info(shared, inner, &entry, entry.attempts() + 1);
-            shared.meters.accepted.one();
-            let (retained, attempt) = (entry.retained(), entry.attempts() + 1);
-            return Taken::Delivery(Delivery { message: entry.message, handle: None, qos, retained, attempt, info });
+        if remembered {
+            self.hold(inner, entry, taking);
+            return true;
         }
-        Taken::Delivery(self.hand_over(shared, inner, entry))
+        if qos != Qos::AtMostOnce {
+            let delivery = self.hand_over(shared, inner, entry);
+            taking.push(delivery);
+            return true;
+        }
+        inner.bytes -= entry.message.cost();
+        taking.accepted += 1;
+        let (retained, attempt) = (entry.retained(), entry.attempts() + 1);
+        let info = self.info(shared, inner, &entry, attempt);
+        taking.push(Delivery { message: entry.message, handle: None, qos, retained, attempt, info });
+        true
+    }
+
+    /// Gives a copy its slot, to be handed over when the store knows.
+    fn hold(&self, inner: &mut Inner, entry: Entry, taking: &mut Taking<'_>) {
+        let (attempt, window, low) = (entry.attempts() + 1, inner.window, entry.seq);
+        let Some(queue) = inner.durable else { return };
+        let copy = CopyId { queue, seq: inner.full_seq(low) };
+        if let Some(handle) = inner.slab.insert(window, attempt, Body::Mail(entry)) {
+            taking.holds.push((handle, Op::Hold { copy, attempt, slot: handle.slot() }));
+            taking.left -= 1;
+            taking.held += 1;
+        }
+    }
+
+    fn hold_durably(self: &Arc<Self>, shared: &Shared, epoch: u32, holds: Vec<(Handle, Op)>) {
+        let (handles, ops): (Vec<Handle>, Vec<Op>) = holds.into_iter().unzip();
+        let session = self.clone();
+        let then =
+            move |_: &Shared, result: std::result::Result<(), _>| session.granted(epoch, handles, result.is_ok());
+        shared.commits.submit(shared, || (Vec::new(), ops), Box::new(then));
+    }
+
+    /// The store knows that these are held: they may be handed over.
+    fn granted(&self, epoch: u32, handles: Vec<Handle>, stored: bool) {
+        let mut inner = crate::lock(&self.inner);
+        if self.epoch() != epoch || inner.ended {
+            return;
+        }
+        let cold = inner.cold();
+        cold.holding -= handles.len();
+        if stored {
+            cold.granted.extend(handles);
+        }
+        let waker = inner.waker.take();
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Hands over what the store knows to be held.
+    fn take_granted(&self, shared: &Shared, inner: &mut Inner, taking: &mut Taking<'_>) {
+        // Those of this very call have been counted.
+        taking.left += std::mem::take(&mut taking.held);
+        while taking.left > 0 {
+            let Some(handle) = inner.cold.as_mut().and_then(|cold| cold.granted.pop_front()) else { return };
+            let Some(Slot { attempt, body: Body::Mail(entry), .. }) = inner.slab.find(handle) else { continue };
+            let (attempt, entry) = (*attempt, copy_of(entry));
+            let mut delivery = self.delivery(shared, inner, &entry, attempt);
+            delivery.handle = Some(handle);
+            taking.push(delivery);
+        }
     }
 
     fn hand_over(&self, shared: &Shared, inner: &mut Inner, entry: Entry) -> Delivery {
@@ -162,39 +225,30 @@ impl SessionCore {
         DeliveryId { copy, fence: Fence { epoch: shared.boot_epoch, attempt } }
     }
 
-    /// Takes from the queues that the session competes for. The bytes taken.
-    fn take_links(
-        self: &Arc<Self>,
-        shared: &Shared,
-        inner: &mut Inner,
-        into: &mut Vec<Delivery>,
-        mut room: usize,
-        dead: &mut Vec<crate::queue::Dead>,
-    ) -> usize {
-        let (mut bytes, mut pulled) = (0, Vec::new());
-        let Some(mut rounds) = inner.cold.as_ref().map(|cold| cold.ready.len()) else { return 0 };
+    /// Takes from the queues that the session competes for.
+    fn take_links(self: &Arc<Self>, shared: &Shared, inner: &mut Inner, taking: &mut Taking<'_>) {
+        let mut pulled = Vec::new();
+        let Some(mut rounds) = inner.cold.as_ref().map(|cold| cold.ready.len()) else { return };
         while rounds > 0 {
             rounds -= 1;
             let slots = usize::from(inner.window) - inner.slab.len().min(usize::from(inner.window));
-            let want = room.min(inner.credit as usize).min(slots);
-            let cold = inner.cold();
+            let want = taking.left.min(inner.credit as usize).min(slots);
             if want == 0 {
                 inner.blocked = true;
                 break;
             }
+            let cold = inner.cold();
             let Some(link) = cold.ready.pop_front() else { break };
             let txn = cold.grant_txn;
-            let more = link.pull(shared, want, txn, &mut pulled, dead);
-            room -= pulled.len();
+            let more = link.pull(shared, want, txn, &mut pulled, &mut taking.dead);
             for pull in pulled.drain(..) {
-                bytes += pull.message.payload().len();
-                into.push(self.admit(shared, inner, &link, pull));
+                let delivery = self.admit(shared, inner, &link, pull);
+                taking.push(delivery);
             }
             if more {
                 inner.cold().ready.push_back(link);
             }
         }
-        bytes
     }
 
     /// Gives what was pulled from a queue its slot, if it is to be settled.
@@ -269,10 +323,48 @@ impl SessionCore {
     }
 }
 
-enum Taken {
-    Delivery(Delivery),
-    Dropped,
-    Blocked,
+/// One call of receive.
+struct Taking<'a> {
+    into: &'a mut Vec<Delivery>,
+    left: usize,
+    /// Copies that wait for the store, with what it is told.
+    holds: Vec<(Handle, Op)>,
+    /// How many of this call wait for the store.
+    held: usize,
+    bytes: usize,
+    accepted: u64,
+    now: Option<Time>,
+    dead: Vec<Dead>,
+}
+
+impl<'a> Taking<'a> {
+    fn new(into: &'a mut Vec<Delivery>, left: usize) -> Self {
+        Self { into, left, holds: Vec::new(), held: 0, bytes: 0, accepted: 0, now: None, dead: Vec::new() }
+    }
+
+    fn push(&mut self, delivery: Delivery) {
+        self.left -= 1;
+        self.bytes += delivery.message.payload().len();
+        self.into.push(delivery);
+    }
+
+    /// Whether something that came before waits for the store: it is not overtaken.
+    fn waits(&self, inner: &Inner) -> bool {
+        self.held > 0 || inner.cold.as_ref().is_some_and(|cold| cold.holding > 0)
+    }
+}
+
+impl Inner {
+    /// Registers the waker of who found nothing.
+    fn wait(&mut self, cx: &mut Context<'_>, nothing: bool) {
+        if !nothing {
+            return;
+        }
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+    }
 }
 
 fn copy_of(entry: &Entry) -> Entry {

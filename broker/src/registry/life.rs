@@ -56,10 +56,11 @@ impl Shared {
         inner.event_waker = None;
         let orderly = close.is_some_and(|close| !close.will);
         if let Some(expiry) = close.and_then(|close| close.expiry) {
-            inner.expiry = expiry.min(Duration::from_secs(self.settings.session_expiry_seconds_max));
+            inner.set_expiry(expiry.min(Duration::from_secs(self.settings.session_expiry_seconds_max)));
         }
-        let linger = if close.is_some() { Duration::ZERO } else { inner.linger };
-        let (gone_at, expiry) = (now + linger, inner.expiry);
+        let linger = inner.cold.as_ref().map_or(Duration::ZERO, |cold| cold.linger);
+        let linger = if close.is_some() { Duration::ZERO } else { linger };
+        let (gone_at, expiry) = (now + linger, inner.expiry());
         let will_at = match inner.cold.as_mut().and_then(|cold| cold.will.as_ref()) {
             Some(_) if orderly => None,
             Some(will) => Some(gone_at + will.delay.min(expiry)),
@@ -95,7 +96,7 @@ impl Shared {
         }
         let ends = life.expires_at.has_passed(now);
         inner.cold().life = Some(life);
-        let kept = inner.expiry > Duration::ZERO;
+        let kept = inner.expiry() > Duration::ZERO;
         let linger = inner.connected.then_some(life.linger_until);
         drop(inner);
         if let Some(will) = will {
@@ -211,7 +212,7 @@ impl Shared {
         let row = SessionRow {
             queue,
             bindings: inner.bindings.iter().map(|bound| bound.binding.clone()).collect(),
-            expiry: inner.expiry,
+            expiry: inner.expiry(),
             disconnected_at,
             will: inner.cold.as_ref().and_then(|cold| cold.will.clone()),
         };

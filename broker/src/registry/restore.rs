@@ -69,7 +69,7 @@ impl Shared {
             let mut inner = lock(&session.inner);
             inner.connected = false;
             inner.durable = Some(row.queue);
-            inner.expiry = row.expiry;
+            inner.set_expiry(row.expiry);
             let will_at = row.will.as_ref().map(|will| gone_at + will.delay.min(row.expiry));
             let cold = inner.cold();
             cold.will = row.will;

@@ -1,0 +1,182 @@
+//! A store that answers late: no promise before its commit, and nothing overtakes.
+
+mod support;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use futures::executor::block_on;
+use roadbed_broker::{
+    Broker, Caps, MemoryStore, Recovery, Revision, Row, RowKey, Store, StoreError, StoredCopy, Unit, UnitId,
+};
+use roadbed_core::*;
+use support::*;
+
+/// A memory store whose commits wait until they are let go.
+#[derive(Clone, Default)]
+struct SlowStore(Arc<Mutex<Slow>>);
+
+#[derive(Default)]
+struct Slow {
+    inner: MemoryStore,
+    waiting: VecDeque<Unit>,
+    allowed: usize,
+    waker: Option<Waker>,
+}
+
+impl SlowStore {
+    /// Lets this many units commit.
+    fn let_go(&self, units: usize) {
+        let waker = {
+            let mut slow = self.0.lock().unwrap();
+            slow.allowed += units;
+            slow.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Store for SlowStore {
+    fn caps(&self) -> Caps {
+        self.0.lock().unwrap().inner.caps()
+    }
+
+    fn submit(&mut self, units: &mut Vec<Unit>) {
+        self.0.lock().unwrap().waiting.extend(units.drain(..));
+    }
+
+    fn poll_commits(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut Vec<(UnitId, std::result::Result<(), StoreError>)>,
+    ) -> Poll<usize> {
+        let mut slow = self.0.lock().unwrap();
+        let count = slow.allowed.min(slow.waiting.len());
+        slow.allowed -= count;
+        let mut units: Vec<Unit> = slow.waiting.drain(..count).collect();
+        slow.inner.submit(&mut units);
+        if slow.inner.poll_commits(cx, into).is_ready() {
+            return Poll::Ready(count);
+        }
+        slow.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn recover(&mut self) -> std::result::Result<Recovery, StoreError> {
+        self.0.lock().unwrap().inner.recover()
+    }
+
+    fn fetch(&mut self, copies: &[CopyId]) -> std::result::Result<Vec<StoredCopy>, StoreError> {
+        self.0.lock().unwrap().inner.fetch(copies)
+    }
+
+    fn get(&mut self, key: &RowKey) -> std::result::Result<Option<(Row, Revision)>, StoreError> {
+        self.0.lock().unwrap().inner.get(key)
+    }
+
+    fn in_doubt(&mut self) -> std::result::Result<Vec<Gid>, StoreError> {
+        self.0.lock().unwrap().inner.in_doubt()
+    }
+}
+
+struct Late {
+    store: SlowStore,
+    device: Client,
+    sender: Client,
+    _broker: Broker,
+}
+
+/// A kept session that follows `a`, and a sender, with everything committed so far.
+fn late() -> Late {
+    let store = SlowStore::default();
+    store.let_go(100);
+    let broker = Broker::builder().store(store.clone()).build().unwrap();
+    let open = |name| Client::new(block_on(broker.open(kept(name, 60))).unwrap());
+    let mut device = open("device");
+    device.follow("a", TWO);
+    let sender = open("sender");
+    store.0.lock().unwrap().allowed = 0;
+    Late { store, device, sender, _broker: broker }
+}
+
+#[test]
+fn no_confirm_and_no_delivery_before_the_commit() {
+    let Late { store, mut device, mut sender, _broker } = late();
+    sender.producer.send(&mut vec![outgoing(stored("a", "x"), ONE)]);
+    assert!(sender.confirms().is_empty() && device.take().is_empty());
+    store.let_go(1);
+    assert_eq!(sender.confirms().len(), 1);
+    assert_eq!(payloads(&device.take()), ["x"]);
+}
+
+#[test]
+fn a_volatile_message_does_not_overtake_a_stored_one() {
+    let Late { store, mut device, mut sender, _broker } = late();
+    let numbered = |cookie, message| Outgoing { cookie, ..outgoing(message, ONE) };
+    sender.producer.send(&mut vec![
+        numbered(1, text("a", "1")),
+        numbered(2, stored("a", "2")),
+        numbered(3, text("a", "3")),
+        numbered(4, text("$dead/a", "refused")),
+    ]);
+    let cookies = |confirms: Vec<Confirm>| confirms.iter().map(|confirm| confirm.cookie).collect::<Vec<_>>();
+    assert_eq!(cookies(sender.confirms()), [1]);
+    assert_eq!(payloads(&device.take()), ["1"]);
+    sender.producer.send(&mut vec![numbered(5, text("a", "5"))]);
+    assert!(sender.confirms().is_empty());
+    store.let_go(1);
+    assert_eq!(cookies(sender.confirms()), [2, 3, 4, 5]);
+    assert_eq!(payloads(&device.take()), ["2", "3", "5"]);
+}
+
+#[test]
+fn a_duplicate_is_confirmed_behind_the_first_ones_commit() {
+    let Late { store, mut device, mut sender, _broker } = late();
+    let keyed = |cookie| Outgoing { cookie, key: Some(Key::Number(1)), ..outgoing(stored("a", "x"), TWO) };
+    sender.producer.send(&mut vec![keyed(1), keyed(2)]);
+    assert!(sender.confirms().is_empty());
+    store.let_go(1);
+    let confirms = sender.confirms();
+    assert_eq!(
+        confirms.iter().map(|confirm| (confirm.cookie, confirm.why)).collect::<Vec<_>>(),
+        [(1, None), (2, Some(Condition::Duplicate))]
+    );
+    store.let_go(1);
+    assert_eq!(device.take().len(), 1);
+}
+
+#[test]
+fn an_exactly_once_delivery_is_sent_when_the_store_knows_of_it() {
+    let Late { store, mut device, mut sender, _broker } = late();
+    sender.producer.send(&mut vec![outgoing(stored("a", "1"), TWO), outgoing(stored("a", "2"), ONE)]);
+    store.let_go(2);
+    assert!(device.take().is_empty(), "the hold waits for its commit, and what is behind it waits too");
+    store.let_go(1);
+    let got = device.take();
+    assert_eq!(payloads(&got), ["1", "2"]);
+    let decided = Step::Outcome { outcome: Outcome::Accepted, settled: false };
+    let consumer = device.consumer.as_mut().unwrap();
+    let delivery = DeliveryRef::Handle(got[0].handle.unwrap());
+    consumer.settle(&mut vec![Disposition { delivery, cookie: Some(1), step: decided }]);
+    let mut dones = Vec::new();
+    assert!(consumer.poll_settled(&mut cx(), &mut dones).is_pending(), "the decision is recorded first");
+    store.let_go(1);
+    assert!(consumer.poll_settled(&mut cx(), &mut dones).is_ready());
+}
+
+#[test]
+fn a_transaction_resolves_when_it_is_committed() {
+    let Late { store, mut device, mut sender, _broker } = late();
+    let txn = block_on(sender.session.transaction()).unwrap();
+    let posted = sender.send_as(Outgoing { txn: Some(txn.id()), ..outgoing(stored("a", "x"), ONE) }).unwrap();
+    assert_eq!(posted.provisional, Some(txn.id()));
+    let mut commit = txn.commit();
+    assert!(commit.as_mut().poll(&mut cx()).is_pending());
+    assert!(device.take().is_empty());
+    store.let_go(1);
+    assert!(commit.as_mut().poll(&mut cx()).is_ready());
+    assert_eq!(payloads(&device.take()), ["x"]);
+}

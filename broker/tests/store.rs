@@ -1,0 +1,274 @@
+//! What the store keeps: a broker that is killed and started again goes on where it was.
+
+mod support;
+
+use std::time::Duration;
+
+use futures::executor::block_on;
+use roadbed_broker::StoreError;
+use roadbed_core::*;
+use support::*;
+
+fn describe(client: &Client, name: &str) -> NodeDescription {
+    match block_on(client.session.manage(Manage::Describe(name.parse().unwrap()))).unwrap() {
+        Managed::Description(description) => *description,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn stored_messages_in_queues_survive_with_their_counts() {
+    let bench = Bench::new();
+    let mut client = bench.anonymous();
+    for message in [stored("queues/q", "1"), text("queues/q", "volatile"), stored("queues/q", "2")] {
+        assert_eq!(client.send(message, ONE).unwrap().outcome, Outcome::Accepted);
+    }
+    let mut consumer = client.queue(queue("queues/q"));
+    let got = receive(&mut consumer);
+    assert_eq!(payloads(&got), ["1", "volatile", "2"]);
+    settle(&mut consumer, &got[2], Outcome::FAILED);
+    drop((consumer, client));
+    let bench = bench.reopen();
+    let client = bench.anonymous();
+    let mut consumer = client.queue(queue("queues/q"));
+    let got = receive(&mut consumer);
+    assert_eq!(payloads(&got), ["1", "2"]);
+    let counts: Vec<u32> = got.iter().map(|delivery| delivery.info.as_ref().unwrap().count).collect();
+    assert_eq!(counts, [1, 1]);
+    got.iter().for_each(|delivery| settle(&mut consumer, delivery, Outcome::Accepted));
+    assert_eq!(bench.store.copies(), 0);
+}
+
+#[test]
+fn names_of_deliveries_are_not_used_again_after_a_restart() {
+    let bench = Bench::new();
+    let mut client = bench.anonymous();
+    client.send(stored("queues/q", "1"), ONE);
+    let lease = ConsumerTerms { hold: Hold::Lease(Duration::from_secs(60)), ..queue("queues/q") };
+    let before = receive(&mut client.queue(lease.clone())).remove(0).info.unwrap().id;
+    drop(client);
+    let bench = bench.reopen();
+    let client = bench.anonymous();
+    let after = receive(&mut client.queue(lease)).remove(0).info.unwrap().id;
+    assert_eq!(before.copy, after.copy);
+    assert_ne!(before, after);
+}
+
+#[test]
+fn kept_sessions_survive_with_bindings_queue_and_keys() {
+    let bench = Bench::new();
+    let mut device = bench.named("device", 3600);
+    device.bind(Binding { id: Some(5), ..Binding::new("a/+".parse().unwrap(), TWO) });
+    device.follow("queues/jobs", ONE);
+    device.lose();
+    let mut sender = bench.named("sender", 3600);
+    sender.send(stored("a/b", "1"), TWO);
+    sender.send(text("a/b", "volatile"), ONE);
+    let key = Some(Key::Number(9));
+    sender.send_as(Outgoing { key: key.clone(), ..outgoing(stored("a/b", "2"), TWO) });
+    sender.lose();
+    let bench = bench.reopen();
+    let mut sender = bench.named("sender", 3600);
+    assert_eq!(sender.session.opened().in_doubt, [Key::Number(9)]);
+    let again = sender.send_as(Outgoing { key, ..outgoing(stored("a/b", "2"), TWO) }).unwrap();
+    assert_eq!((again.outcome, again.why), (Outcome::Accepted, Some(Condition::Duplicate)));
+    sender.producer.forget(&mut vec![Key::Number(9)]);
+    sender.send(stored("queues/jobs", "job"), ONE);
+    let mut device = bench.named("device", 3600);
+    assert!(device.session.opened().resumed);
+    device.listen();
+    assert_eq!(device.attached.bindings.len(), 2);
+    let got = device.take();
+    let (jobs, mail): (Vec<_>, Vec<_>) =
+        got.iter().cloned().partition(|delivery| delivery.message.address().queue().is_some());
+    assert_eq!((payloads(&jobs), payloads(&mail)), (vec!["job".into()], vec!["1".into(), "2".into()]));
+    assert_eq!(mail[0].info.as_ref().unwrap().bindings, [5]);
+    got.iter().for_each(|delivery| device.accept(delivery));
+    drop((sender, device));
+    let bench = bench.reopen();
+    assert!(bench.named("sender", 3600).session.opened().in_doubt.is_empty());
+    assert_eq!(bench.store.copies(), 0);
+}
+
+#[test]
+fn a_decided_delivery_stays_decided() {
+    let bench = Bench::new();
+    let mut device = bench.named("device", 3600);
+    device.follow("a", TWO);
+    bench.anonymous().send(stored("a", "x"), TWO);
+    let got = device.take();
+    let decided = Step::Outcome { outcome: Outcome::Accepted, settled: false };
+    step(device.consumer.as_mut().unwrap(), &got[0], decided).unwrap();
+    device.lose();
+    let bench = bench.reopen();
+    let mut device = bench.named("device", 3600);
+    device.listen();
+    let unsettled = device.attached.unsettled.remove(0);
+    assert_eq!(unsettled.handle.slot(), got[0].handle.unwrap().slot());
+    assert_eq!(unsettled.state, DeliveryState::Decided(Outcome::Accepted));
+    assert_eq!(
+        step_at(device.consumer.as_mut().unwrap(), unsettled.handle.into(), Step::Settle).unwrap(),
+        Settled::Applied
+    );
+    assert_eq!(bench.store.copies(), 0);
+}
+
+#[test]
+fn an_exactly_once_delivery_keeps_its_slot_over_a_restart() {
+    let bench = Bench::new();
+    let mut device = bench.named("device", 3600);
+    device.follow("a", TWO);
+    bench.anonymous().send(stored("a", "x"), TWO);
+    let slot = device.take()[0].handle.unwrap().slot();
+    device.lose();
+    let bench = bench.reopen();
+    let mut device = bench.named("device", 3600);
+    device.listen();
+    let unsettled = &device.attached.unsettled;
+    assert_eq!((unsettled.len(), unsettled[0].handle.slot()), (1, slot));
+    assert_eq!(unsettled[0].state, DeliveryState::InFlight);
+}
+
+#[test]
+fn sessions_expire_over_a_restart_and_their_wills_are_sent() {
+    let bench = Bench::new();
+    let will = Will { message: stored("wills", "gone"), qos: ONE, delay: Duration::from_secs(30), ttl: None };
+    let mut watcher = bench.named("watcher", 3600);
+    watcher.follow("wills", ONE);
+    drop(bench.session(Open { will: Some(will), ..kept("device", 60) }));
+    watcher.lose();
+    let bench = bench.reopen();
+    bench.advance(31);
+    let mut watcher = bench.named("watcher", 3600);
+    assert_eq!(payloads(&watcher.listen().take()), ["gone"]);
+    bench.advance(60);
+    assert!(!bench.named("device", 60).session.opened().resumed);
+}
+
+#[test]
+fn retained_values_and_queues_survive() {
+    let bench = Bench::new();
+    let mut client = bench.anonymous();
+    let retained = |payload| stored("a", payload).to_builder().retain(true).build();
+    client.send(retained("1"), ONE);
+    client.send(retained("2"), ONE);
+    let settings = QueueSettings { deliveries_max: 3, ..QueueSettings::default() };
+    block_on(client.session.manage(Manage::Declare("queues/q".parse().unwrap(), settings.clone()))).unwrap();
+    let binding = Binding::new("b/#".parse().unwrap(), ONE);
+    block_on(client.session.manage(Manage::Bind("queues/q".parse().unwrap(), binding.clone()))).unwrap();
+    drop(client);
+    let bench = bench.reopen();
+    let mut client = bench.anonymous();
+    client.follow("a", ONE);
+    assert_eq!(payloads(&client.take()), ["2"]);
+    let description = describe(&client, "queues/q");
+    assert_eq!((description.settings, description.bindings), (settings, vec![binding]));
+    client.send(text("b/1", "x"), ONE);
+    assert_eq!(describe(&client, "queues/q").available, 1);
+}
+
+#[test]
+fn a_prepared_transaction_survives_until_it_is_resolved() {
+    for commit in [true, false] {
+        let bench = Bench::new();
+        let mut client = bench.anonymous();
+        client.send(stored("queues/in", "work"), ONE);
+        let mut consumer = client.queue(queue("queues/in"));
+        let got = receive(&mut consumer);
+        let mut txn = block_on(client.session.transaction()).unwrap();
+        let id = txn.id();
+        client.send_as(Outgoing { txn: Some(id), ..outgoing(stored("queues/out", "result"), ONE) });
+        let enlist = Step::Enlist { txn: id, outcome: Outcome::Accepted, settled: false };
+        step(&mut consumer, &got[0], enlist).unwrap();
+        let gid = Gid("g1".into());
+        block_on(txn.prepare(gid.clone())).unwrap();
+        drop((txn, consumer, client));
+        let bench = bench.reopen();
+        assert_eq!(block_on(bench.broker.recover()).unwrap(), [gid.clone()]);
+        let client = bench.anonymous();
+        let mut consumer = client.queue(queue("queues/in"));
+        assert!(receive(&mut consumer).is_empty(), "held until resolved");
+        block_on(bench.broker.resolve(gid.clone(), commit)).unwrap();
+        block_on(bench.broker.resolve(gid, !commit)).unwrap();
+        let (work, result) = (receive(&mut consumer), receive(&mut client.queue(queue("queues/out"))));
+        assert_eq!((work.len(), result.len()), if commit { (0, 1) } else { (1, 0) });
+        assert_eq!(block_on(bench.broker.recover()).unwrap(), []);
+        assert_eq!(bench.store.copies(), 1);
+    }
+}
+
+#[test]
+fn dead_letters_and_ends_are_one_unit() {
+    let bench = Bench::new();
+    let mut client = bench.anonymous();
+    client.send(stored("queues/q", "x"), ONE);
+    let mut consumer = client.queue(queue("queues/q"));
+    let got = receive(&mut consumer);
+    settle(&mut consumer, &got[0], Outcome::rejected(Condition::Refused));
+    drop((consumer, client));
+    let bench = bench.reopen();
+    let client = bench.anonymous();
+    assert!(receive(&mut client.queue(queue("queues/q"))).is_empty());
+    assert_eq!(receive(&mut client.queue(queue("$dead/q"))).len(), 1);
+}
+
+#[test]
+fn what_waits_for_its_time_survives() {
+    let bench = Bench::new();
+    let mut device = bench.named("device", 3600);
+    device.follow("a", ONE);
+    let later = Some(START + Duration::from_secs(10));
+    let message = stored("a", "x").to_builder().details(|details| details.deliver_after = later).build();
+    assert_eq!(bench.anonymous().send(message, ONE).unwrap().outcome, Outcome::Accepted);
+    device.lose();
+    let bench = bench.reopen();
+    let mut device = bench.named("device", 3600);
+    assert!(device.listen().take().is_empty());
+    bench.advance(10);
+    assert_eq!(payloads(&device.take()), ["x"]);
+    assert_eq!(bench.store.copies(), 1);
+}
+
+#[test]
+fn no_promise_is_given_when_the_store_fails() {
+    let bench = Bench::new();
+    let mut device = bench.named("device", 3600);
+    device.follow("a", ONE);
+    bench.store.refuse(Some(StoreError::Full));
+    let mut sender = bench.anonymous();
+    let failed = sender.send(stored("a", "x"), ONE).unwrap();
+    assert_eq!((failed.outcome, failed.why), (Outcome::Released, Some(Condition::Unavailable)));
+    assert!(device.take().is_empty());
+    assert_eq!(sender.send(text("a", "volatile"), ONE).unwrap().outcome, Outcome::Accepted);
+    bench.store.refuse(None);
+    sender.send(stored("a", "y"), ONE);
+    assert_eq!(payloads(&device.take()), ["volatile", "y"]);
+    let counters = bench.counters();
+    assert_eq!((counters.store_failures, counters.refused_unavailable), (1, 1));
+}
+
+#[test]
+fn volatile_messages_never_touch_the_store() {
+    let bench = Bench::new();
+    let mut device = bench.named("device", 3600);
+    device.follow("a", TWO);
+    let mut sender = bench.anonymous();
+    let before = bench.counters().store_units;
+    for n in 0..100 {
+        sender.send_as(Outgoing { key: Some(Key::Number(n)), ..outgoing(text("a", "x"), TWO) });
+    }
+    let got = device.take();
+    got.iter().for_each(|delivery| device.accept(delivery));
+    assert_eq!((got.len(), bench.counters().store_units), (100, before));
+}
+
+#[test]
+fn a_stored_message_is_not_for_a_queue_that_forgets() {
+    let bench = Bench::new();
+    let mut client = bench.anonymous();
+    let settings = QueueSettings { durable: false, ..QueueSettings::default() };
+    block_on(client.session.manage(Manage::Declare("queues/q".parse().unwrap(), settings))).unwrap();
+    let refused = client.send(stored("queues/q", "x"), ONE).unwrap();
+    assert_eq!(refused.why, Some(Condition::PreconditionFailed));
+    assert_eq!(client.send(text("queues/q", "x"), ONE).unwrap().outcome, Outcome::Accepted);
+}
