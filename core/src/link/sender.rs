@@ -5,9 +5,12 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::future::poll_fn;
+use core::hash::{BuildHasher, Hasher};
 use core::pin::Pin;
+use core::sync::atomic::{AtomicU32, Ordering};
 use core::task::{Context, Poll, ready};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::hash::RandomState;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures_sink::Sink;
 
@@ -76,9 +79,9 @@ impl Sender {
     pub async fn submit(&self, mut outgoing: Outgoing) -> Result<Confirm> {
         let waiting = Waiting { sender: self, cookie: self.lock().waiters.enter() };
         outgoing.cookie = waiting.cookie;
-        let own_key = outgoing.key.is_none() && outgoing.qos == Qos::ExactlyOnce;
-        if own_key {
-            outgoing.key = Some(Key::Number(waiting.cookie as u32));
+        let own_key = (outgoing.key.is_none() && outgoing.qos == Qos::ExactlyOnce).then(own_key);
+        if own_key.is_some() {
+            outgoing.key.clone_from(&own_key);
         }
         let (qos, txn, mut outgoing) = (outgoing.qos, outgoing.txn, Some(outgoing));
         poll_fn(|cx| waiting.poll_hand_over(cx, &mut outgoing)).await?;
@@ -86,8 +89,8 @@ impl Sender {
             return Ok(Confirm { cookie: waiting.cookie, outcome: Outcome::Accepted, why: None, provisional: txn });
         }
         let confirm = poll_fn(|cx| waiting.poll_confirm(cx)).await?;
-        if own_key {
-            self.lock().forget(Key::Number(waiting.cookie as u32));
+        if let Some(key) = own_key {
+            self.lock().forget(key);
         }
         Ok(confirm)
     }
@@ -201,6 +204,14 @@ impl State {
     }
 }
 
+/// A key that no other handle of this process uses, nor an earlier process is likely to have used: keys belong to the session, and several handles may share
+/// one.
+fn own_key() -> Key {
+    static NEXT: OnceLock<AtomicU32> = OnceLock::new();
+    let next = NEXT.get_or_init(|| AtomicU32::new(RandomState::new().build_hasher().finish() as u32));
+    Key::Number(next.fetch_add(1, Ordering::Relaxed))
+}
+
 impl fmt::Debug for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sender").finish_non_exhaustive()
@@ -212,7 +223,7 @@ impl fmt::Debug for Sender {
 pub struct SenderSink {
     sender: Sender,
     qos: Qos,
-    unconfirmed: Vec<u64>,
+    unconfirmed: Vec<(u64, Option<Key>)>,
 }
 
 impl Sink<Message> for SenderSink {
@@ -226,11 +237,11 @@ impl Sink<Message> for SenderSink {
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<()> {
         let qos = self.qos;
+        let key = (qos == Qos::ExactlyOnce).then(own_key);
         let cookie = {
             let mut state = self.sender.lock();
             let cookie = state.waiters.enter();
-            let key = (qos == Qos::ExactlyOnce).then_some(Key::Number(cookie as u32));
-            let outgoing = Outgoing { cookie, message, qos, key, txn: None };
+            let outgoing = Outgoing { cookie, message, qos, key: key.clone(), txn: None };
             match state.hand_over(&mut Some(outgoing)) {
                 Poll::Ready(sent) => sent?,
                 Poll::Pending => return Err(Error::new(ErrorKind::Invalid, "send").detail("poll_ready comes first")),
@@ -241,7 +252,7 @@ impl Sink<Message> for SenderSink {
             cookie
         };
         if qos != Qos::AtMostOnce {
-            self.unconfirmed.push(cookie);
+            self.unconfirmed.push((cookie, key));
         }
         Ok(())
     }
@@ -249,12 +260,11 @@ impl Sink<Message> for SenderSink {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let this = self.get_mut();
         let mut state = this.sender.lock();
-        while let Some(&cookie) = this.unconfirmed.last() {
+        while let Some(&(cookie, _)) = this.unconfirmed.last() {
             state.waiters.register(cookie, cx);
             let confirm = ready!(state.poll_answer(cookie))?;
-            this.unconfirmed.pop();
-            if this.qos == Qos::ExactlyOnce {
-                state.forget(Key::Number(cookie as u32));
+            if let Some((_, Some(key))) = this.unconfirmed.pop() {
+                state.forget(key);
             }
             if confirm.outcome != Outcome::Accepted {
                 let error = Error::new(ErrorKind::Unavailable, "send").detail(confirm.outcome);
@@ -272,6 +282,6 @@ impl Sink<Message> for SenderSink {
 impl Drop for SenderSink {
     fn drop(&mut self) {
         let mut state = self.sender.lock();
-        self.unconfirmed.iter().for_each(|cookie| state.waiters.leave(*cookie));
+        self.unconfirmed.iter().for_each(|(cookie, _)| state.waiters.leave(*cookie));
     }
 }
