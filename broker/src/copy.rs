@@ -93,15 +93,12 @@ impl CopyState {
             (Self::Available, E::CountReached) => moved(dead(Condition::DeliveryCountExceeded)),
             (Self::Available, E::NobodyLeft) => moved(dead(Condition::UndeliverableHere)),
 
-            (Self::Held(state), E::Delivery(event)) => {
-                let (state, note) = state.clone().on(event).map_err(|_| NotApplicable)?;
+            (Self::Held(state), event @ (E::Delivery(_) | E::LeaseEnds | E::OwnerGone(_) | E::Renew)) => {
+                let (state, note) = held_on(state.clone(), event)?;
                 Ok((settled_or_held(state), note))
             }
-            (Self::Held(state), E::LeaseEnds) => lapse(state, Outcome::FAILED),
-            (Self::Held(state), E::OwnerGone(outcome)) => lapse(state, outcome),
-            (Self::Held(DeliveryState::InFlight), E::Renew) => moved(self.clone()),
             // What is held is not expired, purged or displaced: its consumer decides (MQTT 4.3.3, "no expiry once sent").
-            (Self::Held(_), E::Expire | E::Purge | E::Displace | E::Renew) => same(),
+            (Self::Held(_), E::Expire | E::Purge | E::Displace) => same(),
             (Self::Held(_), E::Replay { stored: true }) => same(),
             (Self::Held(_), E::Replay { stored: false }) => moved(Self::Available),
 
@@ -110,13 +107,23 @@ impl CopyState {
     }
 }
 
-fn lapse(state: &DeliveryState, outcome: Outcome) -> Result<(CopyState, Note), NotApplicable> {
-    let (state, note) = state.clone().on(Event::Lapse(outcome)).map_err(|_| NotApplicable)?;
-    Ok((settled_or_held(state), note))
+/// What an event does to the delivery of a held copy. A lease that ends is a failure, whatever the link's default.
+pub(crate) fn held_on(state: DeliveryState, event: CopyEvent) -> Result<(DeliveryState, Note), NotApplicable> {
+    let event = match event {
+        CopyEvent::Delivery(event) => event,
+        CopyEvent::LeaseEnds => Event::Lapse(Outcome::FAILED),
+        CopyEvent::OwnerGone(outcome) => Event::Lapse(outcome),
+        CopyEvent::Renew => {
+            let note = if state == DeliveryState::InFlight { Note::Moved } else { Note::Repeat };
+            return Ok((state, note));
+        }
+        _ => return Err(NotApplicable),
+    };
+    state.on(event).map_err(|_| NotApplicable)
 }
 
 /// A delivery that has ended takes its copy along, or gives it back.
-fn settled_or_held(state: DeliveryState) -> CopyState {
+pub(crate) fn settled_or_held(state: DeliveryState) -> CopyState {
     match state {
         DeliveryState::Settled(Outcome::Released | Outcome::Modified { .. }) => CopyState::Available,
         DeliveryState::Settled(Outcome::Rejected(reason)) => {

@@ -14,8 +14,8 @@ use std::task::Waker;
 use bytestring::ByteString;
 use hashbrown::HashMap;
 use roadbed_core::{
-    Address, Binding, Condition, CopyId, DeliveryId, DeliveryState, Error, ErrorKind, Fence, NodeDescription, Outcome,
-    QueueId, QueueSettings, Reason, Result, Time,
+    Address, Binding, Condition, CopyId, DeliveryId, DeliveryState, Error, ErrorKind, Fence, NodeDescription, QueueId,
+    QueueSettings, Reason, Result, Time,
 };
 
 use crate::broker::Shared;
@@ -67,7 +67,6 @@ pub(crate) struct Held {
     state: DeliveryState,
     attempt: u32,
     owner: Owner,
-    on_lapse: Outcome,
     lease: Option<std::time::Duration>,
     until: Option<Time>,
 }

@@ -371,7 +371,7 @@ fn a_dynamic_queue_lives_as_long_as_its_link() {
     consumer.grant(Grant::credit(1));
     let address = attached.address.unwrap();
     assert!(address.queue().is_some());
-    client.send(Message::new(address.clone(), "reply"), ONE);
+    client.send(Message::new(address, "reply"), ONE);
     assert_eq!(payloads(&receive(&mut consumer)), ["reply"]);
     block_on(consumer.detach(Detach::Close)).unwrap();
     assert_eq!(bench.counters().queues, 0);

@@ -184,7 +184,7 @@ fn a_prepared_transaction_survives_until_it_is_resolved() {
         block_on(txn.prepare(gid.clone())).unwrap();
         drop((txn, consumer, client));
         let bench = bench.reopen();
-        assert_eq!(block_on(bench.broker.recover()).unwrap(), [gid.clone()]);
+        assert_eq!(block_on(bench.broker.recover()).unwrap(), std::slice::from_ref(&gid));
         let client = bench.anonymous();
         let mut consumer = client.queue(queue("queues/in"));
         assert!(receive(&mut consumer).is_empty(), "held until resolved");

@@ -32,12 +32,17 @@ impl Queue {
         let now = shared.now();
         let mut inner = lock(&self.inner);
         let before = inner.available();
+        // Somebody waits, and will take them at once: they need no memory of their own.
+        let passes = !inner.waiting.is_empty();
         for (n, outgoing) in run.iter().enumerate() {
             if let Err(condition) = inner.admits(shared, &outgoing.message, now) {
                 refused.push((n, condition));
                 continue;
             }
-            let message = parked.message(shared, &outgoing.message, n);
+            let message = match passes {
+                true => outgoing.message.clone(),
+                false => parked.message(shared, &outgoing.message, n),
+            };
             let incoming = Incoming { message, qos: outgoing.qos.min(qos_max), stored: None };
             self.put_in(shared, &mut inner, incoming, now);
         }

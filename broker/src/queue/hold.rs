@@ -13,7 +13,7 @@ use roadbed_core::{
 use super::timeline::Due;
 use super::{Again, Copy, Dead, Held, Link, Owner, Pull, Queue, QueueInner, reason};
 use crate::broker::Shared;
-use crate::copy::{CopyEvent, CopyState};
+use crate::copy::{CopyEvent, CopyState, held_on, settled_or_held};
 use crate::lock;
 use crate::mailbox::{Effects, enlisted, run_step};
 use crate::store::Op;
@@ -130,8 +130,8 @@ impl Queue {
                     inner.timeline.add(until, seq, Due::Lease);
                 }
                 copy.message = Some(message.clone());
-                let (owner, on_lapse, lease) = (link.owner.clone(), link.on_lapse(), link.lease());
-                inner.held.insert(seq, Held { copy, state, attempt, owner, on_lapse, lease, until });
+                let (owner, lease) = (link.owner.clone(), link.lease());
+                inner.held.insert(seq, Held { copy, state, attempt, owner, lease, until });
                 true
             }
             _ => {
@@ -248,7 +248,7 @@ impl Queue {
         let Some(lease) = held.lease else {
             return Err(Error::new(ErrorKind::Invalid, "renew").detail("the delivery has no lease"));
         };
-        let renewed = CopyState::Held(held.state.clone()).on(CopyEvent::Renew);
+        let renewed = held_on(held.state.clone(), CopyEvent::Renew);
         let until = match renewed {
             Ok((_, Note::Moved)) => now + lease,
             _ => held.until.unwrap_or(now),
@@ -274,7 +274,7 @@ impl Queue {
         let now = shared.now();
         let mut inner = lock(&self.inner);
         let Some(held) = inner.held.get(&seq).filter(|held| held.attempt == attempt) else { return };
-        if let Ok((state, Note::Moved)) = held.state.clone().on(Event::Lapse(outcome)) {
+        if let Ok((state, Note::Moved)) = held_on(held.state.clone(), CopyEvent::OwnerGone(outcome)) {
             self.put_state(shared, &mut inner, seq, state, now, effects, dead);
         }
         self.release(shared, inner);
@@ -295,7 +295,8 @@ impl Queue {
         let now = shared.now();
         let mut inner = lock(&self.inner);
         let Some(held) = inner.held.get(&seq).filter(|held| held.attempt == attempt) else { return true };
-        let Ok((state, _)) = held.state.clone().on(Event::Discharge { txn, commit }) else { return false };
+        let discharge = CopyEvent::Delivery(Event::Discharge { txn, commit });
+        let Ok((state, _)) = held_on(held.state.clone(), discharge) else { return false };
         let ended = matches!(state, DeliveryState::Settled(_));
         self.put_state(shared, &mut inner, seq, state, now, effects, dead);
         self.release(shared, inner);
@@ -317,8 +318,7 @@ impl Queue {
         let ended = Some(Outcome::Released);
         let state = DeliveryState::Enlisted { txn, work: Work::Retire(outcome), ended };
         let owner = Owner { session: 0, session_name: None, link: None, origin: Arc::default() };
-        let on_lapse = Outcome::Released;
-        inner.held.insert(seq, Held { copy, state, attempt, owner, on_lapse, lease: None, until: None });
+        inner.held.insert(seq, Held { copy, state, attempt, owner, lease: None, until: None });
         Some(attempt)
     }
 
@@ -353,6 +353,7 @@ impl Queue {
         dead: &mut Vec<Dead>,
     ) {
         let Some(held) = inner.held.get_mut(&seq) else { return };
+        let next = settled_or_held(state.clone());
         let outcome = match state {
             DeliveryState::Settled(outcome) => outcome,
             state => {
@@ -369,6 +370,7 @@ impl Queue {
         if let Some(until) = held.until {
             inner.timeline.remove(until, seq, Due::Lease);
         }
+        debug_assert_eq!(next == CopyState::Available, !outcome.is_final(), "the copy table says what ends");
         self.end(shared, inner, held, outcome, now, effects, dead);
     }
 
@@ -534,8 +536,7 @@ impl Queue {
         if held.until.is_none_or(|until| !until.has_passed(now)) {
             return;
         }
-        let lapsed = held.on_lapse.clone();
-        let Ok((state, Note::Moved)) = held.state.clone().on(Event::Lapse(lapsed)) else { return };
+        let Ok((state, Note::Moved)) = held_on(held.state.clone(), CopyEvent::LeaseEnds) else { return };
         shared.meters.leases_lapsed.one();
         self.put_state(shared, inner, seq, state, now, effects, dead);
     }
