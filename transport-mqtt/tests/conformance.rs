@@ -34,9 +34,9 @@ fn server(inner: Arc<dyn Endpoint>) -> Server {
 fn config(version: Version) -> ClientConfig {
     ClientConfig::default()
         .version(version)
-        .clock(CLOCK.with_borrow(Arc::clone) as Arc<dyn Clock>)
+        .clock(CLOCK.with_borrow(Arc::clone))
         .reconnect_delay_min(Duration::from_millis(5))
-        .seed(7_u64)
+        .seed(7)
 }
 
 async fn over_pipes(version: Version, inner: Arc<dyn Endpoint>, faults: Faults) -> Arc<dyn Endpoint> {

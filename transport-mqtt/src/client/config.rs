@@ -127,8 +127,8 @@ macro_rules! setters {
             $(
                 #[doc = concat!("Sets [`ClientConfig::", stringify!($name), "`].")]
                 #[must_use]
-                pub fn $name(mut self, $name: impl Into<$type>) -> Self {
-                    self.$name = $name.into();
+                pub fn $name(mut self, $name: $type) -> Self {
+                    self.$name = $name;
                     self
                 }
             )*
@@ -137,12 +137,8 @@ macro_rules! setters {
 }
 
 setters! {
-    host: String,
     port: u16,
     version: Version,
-    user: Option<ByteString>,
-    password: Option<Bytes>,
-    client_id: Option<ByteString>,
     machine: MachineConfig,
     keep_alive_secs: u16,
     connect_timeout: Duration,
@@ -161,6 +157,29 @@ setters! {
     store: Arc<dyn SessionStore>,
     clock: Arc<dyn Clock>,
     seed: u64,
+}
+
+impl ClientConfig {
+    /// Sets [`ClientConfig::host`].
+    #[must_use]
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.host = host.into();
+        self
+    }
+
+    /// Sets [`ClientConfig::user`] and [`ClientConfig::password`].
+    #[must_use]
+    pub fn login(mut self, user: impl Into<ByteString>, password: impl Into<Bytes>) -> Self {
+        (self.user, self.password) = (Some(user.into()), Some(password.into()));
+        self
+    }
+
+    /// Sets [`ClientConfig::client_id`].
+    #[must_use]
+    pub fn client_id(mut self, client_id: impl Into<ByteString>) -> Self {
+        self.client_id = Some(client_id.into());
+        self
+    }
 }
 
 impl fmt::Debug for ClientConfig {
