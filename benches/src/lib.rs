@@ -4,6 +4,7 @@
 
 mod alloc;
 pub mod broker;
+pub mod http;
 mod measure;
 pub mod mqtt;
 pub mod pipe;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::{Bytes, BytesMut};
 use roadbed_broker::Broker;
-use roadbed_mqtt::codec::{Connect, Packet, PacketId, QoS, Subscribe, Subscription};
+use roadbed_mqtt::codec::{Connect, Packet, PacketId, QoS, Subscribe, Subscription, Version};
 use roadbed_mqtt::{Connection, Server, ServerConfig};
 use tokio::runtime::Runtime;
 
@@ -41,14 +41,7 @@ impl Pipe {
     pub fn new(shape: &Shape, qos: QoS, size: usize, subscribers: usize) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let server = Server::new(Arc::new(Broker::new()), ServerConfig::permissive());
-        let client = |name: &str, then: Option<Packet>| {
-            let mut bytes = BytesMut::new();
-            let connect = Packet::Connect(Box::new(Connect::new(shape.version, name)));
-            for packet in [Some(connect), then].into_iter().flatten() {
-                packet.encode(shape.version, &mut bytes).expect("a packet that can be written");
-            }
-            Client::new(&server, size, &bytes.freeze())
-        };
+        let client = |name: &str, then: Option<Packet>| Client::new(&server, size, &hello(shape.version, name, then));
         let subscribe = Packet::Subscribe(Subscribe {
             packet_id: PacketId::MIN,
             subscription_id: None,
@@ -92,6 +85,16 @@ impl Pipe {
         let mut clients: Vec<_> = std::iter::once(&mut self.publisher).chain(&mut self.subscribers).collect();
         while clients.iter_mut().map(|client| client.poll()).fold(false, |any, polled| any | polled) {}
     }
+}
+
+/// CONNECT, and what may follow at once.
+pub fn hello(version: Version, name: &str, then: Option<Packet>) -> Bytes {
+    let mut bytes = BytesMut::new();
+    let connect = Packet::Connect(Box::new(Connect::new(version, name)));
+    for packet in [Some(connect), then].into_iter().flatten() {
+        packet.encode(version, &mut bytes).expect("a packet that can be written");
+    }
+    bytes.freeze()
 }
 
 impl Client {
