@@ -1,4 +1,5 @@
-//! A fifth protocol in under 300 lines: a frame is a length, a line of JSON and a payload. What it takes to join in:
+//! A fifth protocol in under 300 lines, imports and fixture aside. A frame is a length, a line of JSON and a payload. What
+//! it takes to join in:
 //!
 //! 1. the four mapping traits, for its own words: [`Parcel`], [`Level`], [`Keep`], [`Verdict`];
 //! 2. [`serve`], which puts an endpoint on the wire, and [`Courier`], which takes one off it;
@@ -27,7 +28,7 @@ enum Ask {
     Send(Parcel),
     Receive,
     Settle(u64, Verdict),
-    Bind(String, Option<String>, Option<Level>),
+    Bind(String, Option<String>, Option<(Level, Option<u32>)>),
 }
 #[derive(Serialize, Deserialize)]
 enum Answer {
@@ -36,7 +37,7 @@ enum Answer {
     Done(bool),
 }
 #[derive(Serialize, Deserialize)]
-struct Parcel(u64, String, Level, Keep, #[serde(skip)] Bytes);
+struct Parcel(u64, String, Level, Keep, Vec<u32>, #[serde(skip)] Bytes);
 #[derive(Clone, Copy, Serialize, Deserialize)]
 struct Level(u8);
 #[derive(Serialize, Deserialize)]
@@ -44,7 +45,7 @@ struct Keep(bool);
 #[derive(Serialize, Deserialize)]
 struct Verdict(u8, Option<usize>);
 
-struct Words;
+enum Words {}
 impl Dialect for Words {
     type Frame = Parcel;
     type Qos = Level;
@@ -54,7 +55,7 @@ impl Dialect for Words {
 
 impl WireMessage for Parcel {
     fn read(self, context: &ReadContext<'_>) -> Result<Message> {
-        let message = Message::builder(self.1.parse().map_err(broken)?, self.4).durability(self.3.read());
+        let message = Message::builder(self.1.parse().map_err(broken)?, self.5).durability(self.3.read());
         Ok(message.origin(context.origin.clone()).build())
     }
     fn write(delivery: &Delivery, _: Time, losses: &mut Losses) -> Result<Self> {
@@ -64,7 +65,8 @@ impl WireMessage for Parcel {
         }
         let id = delivery.handle.map_or(0, |handle| handle.generation() << 16 | u64::from(handle.slot()));
         let (level, keep) = (WireQos::write(delivery.qos)?, WireDurability::write(message.durability())?);
-        Ok(Self(id, message.address().to_string(), level, keep, message.payload().to_bytes()))
+        let bindings = delivery.info.as_ref().map_or_else(Vec::new, |info| info.bindings.clone());
+        Ok(Self(id, message.address().to_string(), level, keep, bindings, message.payload().to_bytes()))
     }
 }
 
@@ -73,7 +75,7 @@ impl WireQos for Level {
         if self.0 == 0 { Qos::AtMostOnce } else { Qos::AtLeastOnce }
     }
     fn write(qos: Qos) -> Result<Self> {
-        if qos == Qos::ExactlyOnce { Err(lacking("QoS 2")) } else { Ok(Self(qos.level())) }
+        if qos == Qos::ExactlyOnce { Err(Error::new(ErrorKind::NotSupported, "QoS 2")) } else { Ok(Self(qos.level())) }
     }
 }
 
@@ -128,9 +130,6 @@ fn outcome(verdict: &Verdict) -> Result<Outcome> {
 fn broken(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::new(ErrorKind::Protocol, "courier").because(why)
 }
-fn lacking(what: &'static str) -> Error {
-    Error::new(ErrorKind::NotSupported, what)
-}
 fn lost() -> Error {
     Error::new(ErrorKind::Disconnected, "courier")
 }
@@ -158,61 +157,65 @@ async fn serve(io: DuplexStream, endpoint: Arc<dyn Endpoint>) -> Result<()> {
     let origin = Arc::new(Origin { principal: "courier".into(), protocol: "courier" });
     let session = endpoint.open(Open { origin: origin.clone(), window, ..Open::default() }).await?;
     let mut producer = session.producer(ProducerTerms { qos_max: Qos::AtLeastOnce, ..Default::default() }).await?.0;
-    let receiver = Receiver::new(session.consumer(ConsumerTerms::session()).await?.0, 1);
+    let receiver =
+        Receiver::new(session.consumer(ConsumerTerms { info: true, ..ConsumerTerms::session() }).await?.0, 1);
     let held = Arc::new(Mutex::new(HashMap::<u64, Received>::new()));
     let (mut calls, mut confirms) = (FuturesUnordered::<Fut<(u64, Answer)>>::new(), Vec::new());
     loop {
         tokio::select! {
             frame = wire.next() => {
                 let (id, ask, payload) = read(frame)?;
-                let (receiver, held) = (receiver.clone(), held.clone());
-                calls.push(match ask {
-                    Ask::Send(Parcel(to, address, level, keep, _)) => {
-                        let (bytes, parcel) = (payload.len(), Parcel(to, address, level, keep, payload));
-                        let message = parcel.read(&ReadContext { origin: &origin, now: Time::ZERO })?;
-                        poll_fn(|cx| producer.poll_reserve(cx, 1, bytes)).await?;
-                        producer.send(&mut vec![Outgoing { cookie: id, message, qos: level.read(), key: None, txn: None }]);
-                        continue;
-                    }
-                    Ask::Receive => Box::pin(async move {
-                        let received = receiver.receive().await?.ok_or_else(lost)?;
-                        let parcel = Parcel::write(&received, Time::ZERO, &mut Losses::default())?;
-                        held.lock().unwrap_or_else(PoisonError::into_inner).insert(parcel.0, received);
-                        Ok((id, Answer::Parcel(parcel)))
-                    }),
-                    Ask::Settle(parcel, verdict) => Box::pin(async move {
-                        let received = held.lock().unwrap_or_else(PoisonError::into_inner).remove(&parcel);
-                        let Some(received) = received else { return Ok((id, Answer::Done(false))) };
-                        Ok((id, Answer::Done(received.settle(outcome(&verdict)?).await? == Settled::Applied)))
-                    }),
-                    Ask::Bind(filter, share, level) => {
-                        let (filter, share) = (filter.parse().map_err(broken)?, share.map(Into::into));
-                        Box::pin(async move {
-                            let done = match level.map(Level::read) {
-                                Some(qos) => receiver.bind(vec![Binding { share, ..Binding::new(filter, qos) }]).await?[0].is_ok(),
-                                None => receiver.unbind(vec![Unbind { filter, share }]).await?.remove(0)?,
-                            };
-                            Ok((id, Answer::Done(done)))
-                        })
-                    }
-                    Ask::Hello(_) => return Err(broken("hello is said once")),
-                });
+                let Ask::Send(parcel) = ask else {
+                    let answered = answer(ask, receiver.clone(), held.clone());
+                    calls.push(Box::pin(async move { Ok((id, answered.await?)) }));
+                    continue;
+                };
+                let (qos, bytes) = (parcel.2.read(), payload.len());
+                let message = Parcel { 5: payload, ..parcel }.read(&ReadContext { origin: &origin, now: Time::ZERO })?;
+                poll_fn(|cx| producer.poll_reserve(cx, 1, bytes)).await?;
+                producer.send(&mut vec![Outgoing { cookie: id, message, qos, key: None, txn: None }]);
             }
             confirmed = poll_fn(|cx| producer.poll_confirms(cx, &mut confirms)) => {
                 confirmed?;
                 for confirm in confirms.drain(..) {
                     let Verdict(said, why) = verdict(confirm.outcome)?;
                     let why = why.or_else(|| Condition::ALL.iter().position(|known| Some(*known) == confirm.why));
-                    wire.feed(write(confirm.cookie, &Answer::Verdict(Verdict(said, why)), &[])).await.map_err(broken)?;
+                    wire.send(write(confirm.cookie, &Answer::Verdict(Verdict(said, why)), &[])).await.map_err(broken)?;
                 }
-                wire.flush().await.map_err(broken)?;
             }
             Some(called) = calls.next() => {
                 let (id, answer) = called?;
-                let payload = if let Answer::Parcel(parcel) = &answer { parcel.4.clone() } else { Bytes::new() };
-                wire.send(write(id, &answer, &payload)).await.map_err(broken)?;
+                let payload = if let Answer::Parcel(parcel) = &answer { &parcel.5[..] } else { &[] };
+                wire.send(write(id, &answer, payload)).await.map_err(broken)?;
             }
         }
+    }
+}
+
+/// Answers all but a send, which has to keep its place among the others.
+async fn answer(ask: Ask, receiver: Receiver, held: Arc<Mutex<HashMap<u64, Received>>>) -> Result<Answer> {
+    match ask {
+        Ask::Receive => {
+            let received = receiver.receive().await?.ok_or_else(lost)?;
+            let parcel = <Words as Dialect>::Frame::write(&received, Time::ZERO, &mut Losses::default())?;
+            held.lock().unwrap_or_else(PoisonError::into_inner).insert(parcel.0, received);
+            Ok(Answer::Parcel(parcel))
+        }
+        Ask::Settle(parcel, verdict) => {
+            let received = held.lock().unwrap_or_else(PoisonError::into_inner).remove(&parcel);
+            let Some(received) = received else { return Ok(Answer::Done(false)) };
+            Ok(Answer::Done(received.settle(outcome(&verdict)?).await? == Settled::Applied))
+        }
+        Ask::Bind(filter, share, Some((level, id))) => {
+            let binding = Binding::new(filter.parse().map_err(broken)?, level.read());
+            let bound = receiver.bind(vec![Binding { share: share.map(Into::into), id, ..binding }]).await?;
+            Ok(Answer::Done(bound.iter().all(Result::is_ok)))
+        }
+        Ask::Bind(filter, share, None) => {
+            let gone = Unbind { filter: filter.parse().map_err(broken)?, share: share.map(Into::into) };
+            Ok(Answer::Done(receiver.unbind(vec![gone]).await?.remove(0)?))
+        }
+        Ask::Hello(_) | Ask::Send(_) => Err(broken("not now")),
     }
 }
 
@@ -220,46 +223,37 @@ async fn serve(io: DuplexStream, endpoint: Arc<dyn Endpoint>) -> Result<()> {
 struct Courier(Box<dyn Fn() -> DuplexStream + Send + Sync>, Capabilities);
 
 /// A connection, as long as somebody holds it.
-struct Link(mpsc::UnboundedSender<(Ask, Bytes, oneshot::Sender<Answer>)>);
+struct Link(mpsc::UnboundedSender<Asked>);
+type Asked = (Ask, oneshot::Sender<Answer>);
 
 impl Link {
-    fn done<T: 'static>(&self, ask: Ask, read: impl FnOnce(bool) -> Result<T> + Send + 'static) -> Fut<T> {
-        self.ask(ask, Bytes::new(), |answer| match answer {
-            Answer::Done(done) => read(done),
-            _ => Err(broken("no answer to that")),
-        })
-    }
-    fn ask<T: 'static>(
-        &self,
-        ask: Ask,
-        payload: Bytes,
-        read: impl FnOnce(Answer) -> Result<T> + Send + 'static,
-    ) -> Fut<T> {
+    fn ask<T: 'static>(&self, ask: Ask, read: impl FnOnce(Answer) -> Result<T> + Send + 'static) -> Fut<T> {
         let (answer, answered) = oneshot::channel();
-        let _ = self.0.send((ask, payload, answer)); // if the connection has ended, so has the answer
+        let _ = self.0.send((ask, answer)); // if the connection has ended, so has the answer
         Box::pin(async { read(answered.await.map_err(|_| lost())?) })
     }
 }
+fn done(answer: Answer) -> Result<bool> {
+    if let Answer::Done(done) = answer { Ok(done) } else { Err(broken("no answer to that")) }
+}
 
-async fn carry(
-    io: DuplexStream,
-    mut asks: mpsc::UnboundedReceiver<(Ask, Bytes, oneshot::Sender<Answer>)>,
-) -> Result<()> {
+async fn carry(io: DuplexStream, mut asks: mpsc::UnboundedReceiver<Asked>) -> Result<()> {
     let (mut wire, mut waiting, mut next) = (framed(io), HashMap::new(), 0);
     loop {
         tokio::select! {
             ask = asks.recv() => {
-                let Some((ask, payload, answer)) = ask else { return Ok(()) };
+                let Some((ask, answer)) = ask else { return Ok(()) };
                 next += 1;
                 waiting.insert(next, answer);
-                wire.send(write(next, &ask, &payload)).await.map_err(broken)?;
+                let payload = if let Ask::Send(parcel) = &ask { &parcel.5[..] } else { &[] };
+                wire.send(write(next, &ask, payload)).await.map_err(broken)?;
             }
             frame = wire.next() => {
                 let (id, mut answer, payload) = read(frame)?;
                 if let Answer::Parcel(parcel) = &mut answer {
-                    parcel.4 = payload;
+                    parcel.5 = payload;
                 }
-                waiting.remove(&id).map(|asked: oneshot::Sender<_>| asked.send(answer));
+                waiting.remove(&id).map(|waiting: oneshot::Sender<_>| waiting.send(answer));
             }
         }
     }
@@ -271,12 +265,12 @@ impl Endpoint for Courier {
     }
     fn open(&self, open: Open) -> Fut<Box<dyn Session>> {
         if open.will.is_some() {
-            return Box::pin(async { Err(lacking("wills")) });
+            return Box::pin(async { Err(Error::new(ErrorKind::NotSupported, "wills")) });
         }
         let (asks, asked) = mpsc::unbounded_channel();
         tokio::spawn(carry((self.0)(), asked));
         let (link, opened) = (Arc::new(Link(asks)), Opened { qos_max: Qos::AtLeastOnce, ..Opened::default() });
-        drop(link.ask(Ask::Hello(open.window), Bytes::new(), Ok));
+        drop(link.ask(Ask::Hello(open.window), Ok));
         Box::pin(async { Ok(remote::session(link, opened)) })
     }
 }
@@ -284,39 +278,41 @@ impl Endpoint for Courier {
 impl remote::Remote for Link {
     fn send(&self, outgoing: Outgoing) -> Fut<(Outcome, Option<Condition>)> {
         let Outgoing { message, qos, .. } = outgoing;
-        let payload = message.payload().to_bytes();
         let delivery = Delivery { message, handle: None, qos, retained: false, attempt: 1, info: None };
         match Parcel::write(&delivery, Time::ZERO, &mut Losses::default()) {
             Err(_) => Box::pin(async { Ok((Outcome::rejected(Condition::NotSupported), None)) }),
-            Ok(parcel) => self.ask(Ask::Send(parcel), payload, |answer| match answer {
+            Ok(parcel) => self.ask(Ask::Send(parcel), |answer| match answer {
                 Answer::Verdict(verdict) => Ok((outcome(&verdict)?, verdict.why())),
                 _ => Err(broken("no verdict")),
             }),
         }
     }
     fn receive(&self) -> Fut<Delivery> {
-        self.ask(Ask::Receive, Bytes::new(), |answer| {
+        self.ask(Ask::Receive, |answer| {
             let Answer::Parcel(parcel) = answer else { return Err(broken("no parcel")) };
             let (handle, qos) = (Handle::new(parcel.0 as u16, parcel.0 >> 16), parcel.2.read());
+            let id = DeliveryId { copy: CopyId { queue: QueueId(0), seq: parcel.0 }, fence: Fence::default() };
+            let info = DeliveryInfo { bindings: parcel.4.clone(), ..DeliveryInfo::new(id, Time::ZERO) };
             let message = parcel.read(&ReadContext { origin: &Arc::default(), now: Time::ZERO })?;
-            Ok(Delivery { message, handle, qos, retained: false, attempt: 1, info: None })
+            Ok(Delivery { message, handle, qos, retained: false, attempt: 1, info: Some(Box::new(info)) })
         })
     }
     fn settle(&self, delivery: Handle, outcome: Outcome) -> Fut<Settled> {
         let id = delivery.generation() << 16 | u64::from(delivery.slot());
         let verdict = verdict(outcome).expect("every outcome has a word");
-        self.done(Ask::Settle(id, verdict), |done| Ok(if done { Settled::Applied } else { Settled::Late }))
+        let settled = |done| if done { Settled::Applied } else { Settled::Late };
+        self.ask(Ask::Settle(id, verdict), move |answer| Ok(settled(done(answer)?)))
     }
     fn bind(&self, binding: Binding) -> Fut<Granted> {
-        let qos = binding.qos_max.min(Qos::AtLeastOnce);
-        let ask = Ask::Bind(binding.filter.to_string(), binding.share.map(Into::into), Some(Level(qos.level())));
-        self.done(
-            ask,
-            move |done| if done { Ok(Granted { qos, replaced: false }) } else { Err(lacking("that filter")) },
-        )
+        let (qos, share) = (binding.qos_max.min(Qos::AtLeastOnce), binding.share.map(Into::into));
+        let ask = Ask::Bind(binding.filter.to_string(), share, Some((Level(qos.level()), binding.id)));
+        self.ask(ask, move |answer| match done(answer)? {
+            true => Ok(Granted { qos, replaced: false }),
+            false => Err(Error::new(ErrorKind::Unauthorized, "bind")),
+        })
     }
     fn unbind(&self, unbind: Unbind) -> Fut<bool> {
-        self.done(Ask::Bind(unbind.filter.to_string(), unbind.share.map(Into::into), None), Ok)
+        self.ask(Ask::Bind(unbind.filter.to_string(), unbind.share.map(Into::into), None), done)
     }
     fn close(&self, _: Close) -> Fut<()> {
         Box::pin(async { Ok(()) }) // without wills, good order is the end of the connection
