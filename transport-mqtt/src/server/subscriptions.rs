@@ -69,7 +69,7 @@ impl Subscriptions {
             }?;
             moved = true;
         }
-        if self.0.is_empty() && self.0.capacity() > 4 {
+        if moved && self.0.is_empty() {
             self.0 = VecDeque::new();
         }
         Ok(moved)
