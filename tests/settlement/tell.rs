@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use crate::Result;
 
 /// Whether the observed is the expected.
+#[expect(clippy::needless_pass_by_value, reason = "values read better at the calls")]
 pub(crate) fn same<T: PartialEq + Debug>(what: &str, seen: T, expected: T) -> Result {
     if seen == expected { Ok(()) } else { Err(format!("{what}: {seen:?} instead of {expected:?}")) }
 }

@@ -62,7 +62,7 @@ impl Scene {
     }
 
     fn publish(&self, dup: bool, payload: &[u8]) -> Vec<u8> {
-        Publish { v5: self.v5, qos: 2, dup, id: ID, topic: QUEUE, payload, properties: &[] }.to_bytes()
+        Publish { v5: self.v5, qos: 2, dup, id: ID, topic: QUEUE, payload, ..Publish::default() }.to_bytes()
     }
 
     async fn available(&self, available: u64) -> Result {

@@ -82,6 +82,7 @@ async fn play(cell: &Ingress, variant: Variant, scene: Scene) -> Result {
             v5: variant.v5,
             qos: variant.qos.level(),
             dup: time > 0 && variant.qos > Qos::AtMostOnce,
+            retain: false,
             id: 7,
             topic: scene.topic,
             payload: scene.payload,

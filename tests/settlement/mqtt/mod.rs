@@ -3,6 +3,7 @@ mod egress;
 mod ingress;
 mod peer;
 mod server;
+mod statements;
 mod wire;
 mod wrong;
 
@@ -29,7 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             crate::trial(name, move || egress::cell(cell, Variant::named(variant)))
         })
     });
-    ingress.chain(egress).chain(crash::trials()).chain(wrong::trials()).collect()
+    ingress.chain(egress).chain(crash::trials()).chain(wrong::trials()).chain(statements::trials()).collect()
 }
 
 impl Variant {

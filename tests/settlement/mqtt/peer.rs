@@ -42,11 +42,17 @@ impl Peer {
         Ok(peer)
     }
 
-    /// A client that has its answer, whatever it is.
-    pub(super) async fn ask(served: &Served, connect: &Connect) -> Result<Self> {
+    /// A connection, and not a byte on it.
+    pub(super) async fn open(served: &Served) -> Result<Self> {
         let stream = TcpStream::connect(served.address).await.during("connect")?;
         let connack = Packet { first: 0, body: Vec::new() };
-        let mut peer = Self { stream, read: Vec::new(), v5: connect.v5, connack };
+        Ok(Self { stream, read: Vec::new(), v5: true, connack })
+    }
+
+    /// A client that has its answer, whatever it is.
+    pub(super) async fn ask(served: &Served, connect: &Connect) -> Result<Self> {
+        let mut peer = Self::open(served).await?;
+        peer.v5 = connect.v5;
         peer.write(&connect.to_bytes()).await?;
         peer.connack = peer.packet(2).await?;
         Ok(peer)

@@ -35,11 +35,33 @@ pub(super) struct Connect {
     pub(super) expiry: u32,
     pub(super) keep_alive: u16,
     pub(super) packet_max: Option<u32>,
+    /// Further properties of MQTT 5, encoded.
+    pub(super) properties: Vec<u8>,
+    pub(super) will: Option<Will>,
+}
+
+/// What is said if a client does not leave in good order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Will {
+    pub(super) topic: String,
+    pub(super) qos: u8,
+    pub(super) retain: bool,
+    /// Of MQTT 5, encoded.
+    pub(super) properties: Vec<u8>,
 }
 
 impl Connect {
     pub(super) fn new(v5: bool, client_id: &str) -> Self {
-        Self { v5, client_id: client_id.into(), clean: true, expiry: 0, keep_alive: 60, packet_max: None }
+        Self {
+            v5,
+            client_id: client_id.into(),
+            clean: true,
+            expiry: 0,
+            keep_alive: 60,
+            packet_max: None,
+            properties: Vec::new(),
+            will: None,
+        }
     }
 
     /// The session outlives its connection.
@@ -50,7 +72,8 @@ impl Connect {
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut body = string("MQTT");
-        body.extend([if self.v5 { 5 } else { 4 }, u8::from(self.clean) << 1]);
+        let will = self.will.as_ref().map_or(0, |will| 4 | will.qos << 3 | u8::from(will.retain) << 5);
+        body.extend([if self.v5 { 5 } else { 4 }, u8::from(self.clean) << 1 | will]);
         body.extend(self.keep_alive.to_be_bytes());
         if self.v5 {
             let mut properties = vec![0x11];
@@ -59,20 +82,30 @@ impl Connect {
                 properties.push(0x27);
                 properties.extend(max.to_be_bytes());
             }
+            properties.extend(&self.properties);
             body.push(properties.len() as u8);
             body.extend(properties);
         }
         body.extend(string(&self.client_id));
+        if let Some(will) = &self.will {
+            if self.v5 {
+                body.push(will.properties.len() as u8);
+                body.extend(&will.properties);
+            }
+            body.extend(string(&will.topic));
+            body.extend(string("gone"));
+        }
         packet(0x10, &body)
     }
 }
 
 /// A PUBLISH as it is written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Publish<'a> {
     pub(super) v5: bool,
     pub(super) qos: u8,
     pub(super) dup: bool,
+    pub(super) retain: bool,
     pub(super) id: u16,
     pub(super) topic: &'a str,
     pub(super) payload: &'a [u8],
@@ -91,7 +124,7 @@ impl Publish<'_> {
             body.extend(self.properties);
         }
         body.extend(self.payload);
-        packet(0x30 | u8::from(self.dup) << 3 | self.qos << 1, &body)
+        packet(0x30 | u8::from(self.dup) << 3 | self.qos << 1 | u8::from(self.retain), &body)
     }
 }
 
@@ -103,13 +136,28 @@ pub(super) fn ack(kind: u8, id: u16, reason: Option<u8>) -> Vec<u8> {
 }
 
 pub(super) fn subscribe(v5: bool, filter: &str, qos: u8) -> Vec<u8> {
+    subscribe_all(v5, &[], &[(filter, qos)])
+}
+
+/// With the properties of MQTT 5, encoded, and the options of each filter. The packet identifier is 1.
+pub(super) fn subscribe_all(v5: bool, properties: &[u8], filters: &[(&str, u8)]) -> Vec<u8> {
     let mut body = vec![0, 1];
     if v5 {
-        body.push(0);
+        body.push(properties.len() as u8);
+        body.extend(properties);
     }
-    body.extend(string(filter));
-    body.push(qos);
+    for (filter, options) in filters {
+        body.extend(string(filter));
+        body.push(*options);
+    }
     packet(0x82, &body)
+}
+
+/// The packet identifier is 2.
+pub(super) fn unsubscribe(filters: &[&str]) -> Vec<u8> {
+    let mut body = vec![0, 2, 0];
+    filters.iter().for_each(|filter| body.extend(string(filter)));
+    packet(0xA2, &body)
 }
 
 pub(super) const PINGREQ: [u8; 2] = [0xC0, 0];
@@ -119,13 +167,13 @@ pub(super) fn disconnect(v5: bool) -> Vec<u8> {
     if v5 { packet(0xE0, &[0, 5, 0x11, 0, 0, 0, 0]) } else { packet(0xE0, &[]) }
 }
 
-fn string(text: &str) -> Vec<u8> {
+pub(super) fn string(text: &str) -> Vec<u8> {
     let mut out = (text.len() as u16).to_be_bytes().to_vec();
     out.extend(text.as_bytes());
     out
 }
 
-fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+pub(super) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     let mut out = vec![first];
     let mut left = body.len();
     loop {
@@ -185,6 +233,22 @@ impl Packet {
             _ => 0,
         };
         self.word(at)
+    }
+
+    pub(super) fn retain(&self) -> bool {
+        self.first & 1 == 1
+    }
+
+    /// The topic, the properties and the payload of a PUBLISH of MQTT 5.
+    pub(super) fn parts(&self) -> (&[u8], &[u8], &[u8]) {
+        let topic = usize::from(self.word(0));
+        let at = 2 + topic + if self.qos() > 0 { 2 } else { 0 };
+        let properties = usize::from(self.body[at]);
+        (&self.body[2..2 + topic], &self.body[at + 1..at + 1 + properties], &self.body[at + 1 + properties..])
+    }
+
+    pub(super) fn payload(&self) -> &[u8] {
+        self.parts().2
     }
 
     /// In the grammar of answers: its name, and its code where the version has one.

@@ -34,20 +34,20 @@ pub(super) fn trials() -> Vec<Trial> {
         let name = format!("wrong/{variant}/{}/{}", slug(decision.as_str()), slug(answer));
         crate::trial(name, move || async move {
             let cell = SETTLEMENT.ingress_cell(decision, variant).ok_or("no such cell")?;
-            told(ingress::cell(&Ingress { answer, ..*cell }).await)
+            told(&ingress::cell(&Ingress { answer, ..*cell }).await)
         })
     });
     let effects = EFFECTS.into_iter().map(|(signal, variant, effect)| {
         let name = format!("wrong/{variant}/{}/{}", slug(signal), slug(effect.as_str()));
         crate::trial(name, move || async move {
             let cell = SETTLEMENT.egress.iter().find(|cell| cell.signal == signal).ok_or("no such cell")?;
-            told(egress::cell(&Egress { effect, ..*cell }, Variant::named(variant)).await)
+            told(&egress::cell(&Egress { effect, ..*cell }, Variant::named(variant)).await)
         })
     });
     answers.chain(effects).collect()
 }
 
-fn told(result: Result) -> Result {
+fn told(result: &Result) -> Result {
     match result {
         Ok(()) => Err("a wrong table was not told".into()),
         Err(_) => Ok(()),
