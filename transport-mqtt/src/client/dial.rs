@@ -73,7 +73,7 @@ impl Dial {
         let Dialed { mut socket, mut machine, .. } = self.within(self.connect(true, 0, None)).await?;
         let mut out = socket.output();
         machine.disconnect(Disconnect::default(), &mut out)?;
-        close::last_words(&mut socket, out, self.config.close_timeout).await;
+        close::farewell(&mut socket, out, self.config.close_timeout).await;
         Ok(())
     }
 

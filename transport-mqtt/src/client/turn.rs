@@ -86,7 +86,7 @@ impl Running {
         let session_expiry_secs = close.expiry.map(seconds).filter(|_| self.machine.peer().version.is_v5());
         let mut out = self.socket.output();
         let _ = self.machine.disconnect(Disconnect { session_expiry_secs, ..Disconnect::new(reason) }, &mut out);
-        close::last_words(&mut self.socket, out, self.shared.config.close_timeout).await;
+        close::farewell(&mut self.socket, out, self.shared.config.close_timeout).await;
     }
 
     /// Goes round as long as bytes or messages move, and no longer.

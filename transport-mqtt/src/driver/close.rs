@@ -21,3 +21,15 @@ where
     });
     let _ = tokio::time::timeout(timeout, closing).await;
 }
+
+/// As [`last_words`], and waits within the same time until the peer has closed its side: then it has read them.
+pub(crate) async fn farewell<S>(socket: &mut Socket<S>, out: Output, timeout: Duration)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let farewell = async {
+        last_words(socket, out, timeout).await;
+        while let Ok(Some(_)) = poll_fn(|cx| socket.poll_chunk(cx)).await {}
+    };
+    let _ = tokio::time::timeout(timeout, farewell).await;
+}

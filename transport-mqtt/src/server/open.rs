@@ -16,11 +16,11 @@ use roadbed_core::{
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::driver::timer::Timer;
 use super::turn::Running;
 use super::{AUTH_ROUNDS_MAX, AuthStep, Shared};
-use crate::driver::close;
 use crate::codec::{Connect, Notes, ReasonCode};
+use crate::driver::close;
+use crate::driver::timer::Timer;
 use crate::{Event, Machine, Welcome, dialect};
 
 /// A connection that is being opened.

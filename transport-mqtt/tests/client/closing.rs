@@ -41,7 +41,7 @@ async fn closing_waits_for_answers_but_not_for_ever() {
     let sending = tokio::spawn(async move { sender.send(message("t", "x"), Qos::AtLeastOnce).await });
     assert!(matches!(peer.event().await, Event::Publish(_)));
     let started = tokio::time::Instant::now();
-    let server = async { assert!(matches!(peer.event().await, Event::Disconnect(_))) };
+    let server = async move { assert!(matches!(peer.event().await, Event::Disconnect(_))) };
     soon(async { tokio::join!(session.close(Close::default()), server) }).await.0.unwrap();
     assert_eq!(started.elapsed().as_secs(), 3);
     assert_eq!(soon(sending).await.unwrap().unwrap_err().kind(), ErrorKind::Closed, "nobody knows what became of it");

@@ -72,7 +72,7 @@ async fn at_least_once_is_never_less_wherever_the_connection_is_cut() {
                 let mut first = Vec::new();
                 seen.into_iter().for_each(|number| {
                     if !first.contains(&number) {
-                        first.push(number)
+                        first.push(number);
                     }
                 });
                 assert_eq!(first, expected(), "{version:?}, cut {direction:?} after {bytes} bytes");
