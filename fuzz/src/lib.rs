@@ -9,6 +9,7 @@ mod broker_queue;
 mod delivery;
 mod filter;
 mod http_message;
+mod hub;
 mod mqtt_decode;
 mod mqtt_machine;
 mod output;
@@ -18,6 +19,7 @@ pub use broker_queue::broker_queue;
 pub use delivery::delivery;
 pub use filter::filter;
 pub use http_message::http_message;
+pub use hub::hub;
 pub use mqtt_decode::{mqtt_decode_v3, mqtt_decode_v5};
 pub use mqtt_machine::{mqtt_client, mqtt_server};
 pub use output::output;
@@ -32,6 +34,7 @@ pub const TARGETS: &[Target] = &[
     ("delivery", delivery),
     ("filter", filter),
     ("http_message", http_message),
+    ("hub", hub),
     ("mqtt_client", mqtt_client),
     ("mqtt_decode_v3", mqtt_decode_v3),
     ("mqtt_decode_v5", mqtt_decode_v5),
