@@ -233,8 +233,8 @@ impl Link {
         Box::pin(async { read(answered.await.map_err(|_| lost())?) })
     }
 }
-fn done(answer: Answer) -> Result<bool> {
-    if let Answer::Done(done) = answer { Ok(done) } else { Err(broken("no answer to that")) }
+fn done(answer: &Answer) -> Result<bool> {
+    if let Answer::Done(done) = answer { Ok(*done) } else { Err(broken("no answer to that")) }
 }
 
 async fn carry(io: DuplexStream, mut asks: mpsc::UnboundedReceiver<Asked>) -> Result<()> {
@@ -301,18 +301,18 @@ impl remote::Remote for Link {
         let id = delivery.generation() << 16 | u64::from(delivery.slot());
         let verdict = verdict(outcome).expect("every outcome has a word");
         let settled = |done| if done { Settled::Applied } else { Settled::Late };
-        self.ask(Ask::Settle(id, verdict), move |answer| Ok(settled(done(answer)?)))
+        self.ask(Ask::Settle(id, verdict), move |answer| Ok(settled(done(&answer)?)))
     }
     fn bind(&self, binding: Binding) -> Fut<Granted> {
         let (qos, share) = (binding.qos_max.min(Qos::AtLeastOnce), binding.share.map(Into::into));
         let ask = Ask::Bind(binding.filter.to_string(), share, Some((Level(qos.level()), binding.id)));
-        self.ask(ask, move |answer| match done(answer)? {
+        self.ask(ask, move |answer| match done(&answer)? {
             true => Ok(Granted { qos, replaced: false }),
             false => Err(Error::new(ErrorKind::Unauthorized, "bind")),
         })
     }
     fn unbind(&self, unbind: Unbind) -> Fut<bool> {
-        self.ask(Ask::Bind(unbind.filter.to_string(), unbind.share.map(Into::into), None), done)
+        self.ask(Ask::Bind(unbind.filter.to_string(), unbind.share.map(Into::into), None), |answer| done(&answer))
     }
     fn close(&self, _: Close) -> Fut<()> {
         Box::pin(async { Ok(()) }) // without wills, good order is the end of the connection
