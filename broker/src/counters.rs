@@ -1,47 +1,63 @@
 //! What the broker has done, counted by cause.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 macro_rules! counters {
-    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+    (hot { $($(#[doc = $hot_doc:literal])+ $hot:ident,)+ } $($(#[doc = $doc:literal])+ $name:ident,)+) => {
         /// What the broker has done since its start, and what it holds now. A snapshot.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[cfg_attr(feature = "serde", derive(serde::Serialize))]
         #[non_exhaustive]
-        pub struct Counters { $($(#[doc = $doc])+ pub $name: u64,)+ }
+        pub struct Counters {
+            $($(#[doc = $hot_doc])+ pub $hot: u64,)+
+            $($(#[doc = $doc])+ pub $name: u64,)+
+        }
 
         /// The live counters.
         #[derive(Debug, Default)]
-        pub(crate) struct Meters { $(pub(crate) $name: Meter,)+ }
+        pub(crate) struct Meters {
+            lines: [Line; LINES],
+            $(pub(crate) $name: Meter,)+
+        }
+
+        /// Counters that every batch moves, one set for each few threads, each in a cache line of its own.
+        #[derive(Debug, Default)]
+        #[repr(align(128))]
+        pub(crate) struct Line { $(pub(crate) $hot: Meter,)+ }
 
         impl Meters {
             pub(crate) fn snapshot(&self) -> Counters {
-                Counters { $($name: self.$name.0.load(Ordering::Relaxed),)+ }
+                Counters {
+                    $($hot: self.lines.iter().map(|line| line.$hot.load()).sum(),)+
+                    $($name: self.$name.load(),)+
+                }
             }
         }
 
         impl Counters {
             /// Every counter with its name, in the order of declaration.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name),)+].into_iter()
+                [$((stringify!($hot), self.$hot),)+ $((stringify!($name), self.$name),)+].into_iter()
             }
         }
     };
 }
 
 counters! {
-    /// Messages that were sent to the broker.
-    messages_in,
-    /// Payload bytes of these.
-    bytes_in,
-    /// Deliveries that were handed over.
-    messages_out,
-    /// Payload bytes of these.
-    bytes_out,
-    /// Copies put into sessions and queues.
-    copies_in,
-    /// Copies that ended as accepted, by an answer or by a transfer that asks for none.
-    accepted,
+    hot {
+        /// Messages that were sent to the broker.
+        messages_in,
+        /// Payload bytes of these.
+        bytes_in,
+        /// Deliveries that were handed over.
+        messages_out,
+        /// Payload bytes of these.
+        bytes_out,
+        /// Copies put into sessions and queues.
+        copies_in,
+        /// Copies that ended as accepted, by an answer or by a transfer that asks for none.
+        accepted,
+    }
     /// Copies that ended as rejected.
     rejected,
     /// Deliveries that were released.
@@ -132,6 +148,22 @@ counters! {
     bytes,
     /// Transactions open or prepared now.
     transactions,
+}
+
+/// How many sets of hot counters there are.
+const LINES: usize = 8;
+
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static LINE: usize = THREADS.fetch_add(1, Ordering::Relaxed) % LINES;
+}
+
+impl Meters {
+    /// The hot counters of this thread.
+    pub(crate) fn hot(&self) -> &Line {
+        &self.lines[LINE.try_with(|line| *line).unwrap_or_default()]
+    }
 }
 
 /// One counter.

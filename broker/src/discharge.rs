@@ -43,7 +43,7 @@ impl Shared {
         let (mut effects, mut dead) = (Effects::default(), Vec::new());
         txn.works.into_iter().for_each(|work| self.discharge(id, work, true, &mut effects, &mut dead));
         self.bury_into(dead, &mut effects);
-        self.meters.accepted.add(effects.accepted);
+        self.meters.hot().accepted.add(effects.accepted);
         self.meters.transactions_committed.one();
         ops.extend(std::mem::take(&mut effects.ops));
         let keys: Vec<Op> = txn.posts.iter().filter_map(|post| self.post_key(post)).collect();

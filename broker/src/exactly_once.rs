@@ -136,19 +136,20 @@ impl Shared {
     /// The second half of exactly once.
     pub(crate) fn forget(&self, session: &Arc<SessionCore>, forgotten: &mut Vec<Key>) {
         let mut ops = Vec::new();
+        let mut keys = lock(&session.keys);
         for key in forgotten.drain(..) {
             if let Some(name) = windowed(session, &key) {
-                let mut names = lock(&self.names.0);
-                if let Some(window) = names.get_mut(&session.origin.principal) {
+                if let Some(window) = lock(&self.names.0).get_mut(&session.origin.principal) {
                     window.rows.remove(name);
                 }
                 continue;
             }
-            let row = lock(&session.keys).as_mut().and_then(|keys| keys.remove(&key));
+            let row = keys.as_mut().and_then(|keys| keys.remove(&key));
             if let (Some(Row { stored: true, .. }), Some(name)) = (row, &session.name) {
                 ops.push(Op::Delete(RowKey::SessionKey(session.origin.principal.clone(), name.clone(), key)));
             }
         }
+        drop(keys);
         if !ops.is_empty() {
             self.commits.submit(self, || (Vec::new(), ops), Box::new(|_, _| {}));
         }

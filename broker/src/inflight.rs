@@ -37,6 +37,16 @@ pub(crate) struct Slot {
     pub(crate) body: Body,
 }
 
+/// What became of a conditional removal.
+#[derive(Debug)]
+pub(crate) enum Removed {
+    Slot(Slot),
+    /// The slot stays as it is.
+    Kept,
+    /// There is no such delivery any more.
+    Missing,
+}
+
 /// Slots 1 to the window; used again first in, first out, so that a late answer does not hit the next delivery.
 #[derive(Debug, Default)]
 pub(crate) struct Slab {
@@ -96,17 +106,33 @@ impl Slab {
         (current && !matches!(slot.body, Body::Free(_))).then_some(slot)
     }
 
+    /// Empties the slot that `handle` names, if `wanted` says so.
+    pub(crate) fn remove_if(&mut self, handle: Handle, wanted: impl FnOnce(&Body) -> bool) -> Removed {
+        let Some(slot) = self.find(handle) else { return Removed::Missing };
+        if !wanted(&slot.body) {
+            return Removed::Kept;
+        }
+        let body = std::mem::replace(&mut slot.body, Body::Free(0));
+        let out = Slot { order: slot.order, attempt: slot.attempt, body };
+        self.release(handle.slot());
+        Removed::Slot(out)
+    }
+
     /// Empties the slot that `handle` names.
     pub(crate) fn remove(&mut self, handle: Handle) -> Option<Slot> {
         let slot = self.find(handle)?;
         let out =
             Slot { order: slot.order, attempt: slot.attempt, body: std::mem::replace(&mut slot.body, Body::Free(0)) };
+        self.release(handle.slot());
+        Some(out)
+    }
+
+    fn release(&mut self, index: u16) {
         self.used -= 1;
-        self.link_free(handle.slot());
+        self.link_free(index);
         if self.used == 0 && self.slots.len() > KEEP {
             (self.slots, self.free, self.head, self.tail) = (Vec::new(), 0, 0, 0);
         }
-        Some(out)
     }
 
     fn link_free(&mut self, index: u16) {

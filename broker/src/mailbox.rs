@@ -308,7 +308,7 @@ impl Inner {
         if self.refuses(shared, entry.qos()) {
             return Err(Condition::Full);
         }
-        if self.parks(shared) && entry.message.payload().shared().is_some() {
+        if entry.message.pins() && self.parks(shared) {
             entry.message = entry.message.detach();
             shared.meters.payloads_detached.one();
         }
@@ -414,7 +414,7 @@ impl Parked {
         message: &roadbed_core::Message,
         n: usize,
     ) -> roadbed_core::Message {
-        if message.payload().shared().is_none() {
+        if !message.pins() {
             return message.clone();
         }
         if self.0.len() <= n {

@@ -10,7 +10,7 @@ use roadbed_core::{
     Result,
 };
 
-use crate::broker::Broker;
+use crate::broker::{Broker, Shared};
 use crate::dispatch::Verdict;
 use crate::lock;
 use crate::mailbox::{Parked, SessionCore};
@@ -68,36 +68,36 @@ impl BrokerProducer {
     }
 
     /// Sends a run of messages of one address that nothing special is asked for.
-    fn send_run(&mut self, run: &[Outgoing]) {
-        let shared = self.broker.clone();
-        let shared = shared.shared();
+    fn send_run(&mut self, shared: &Shared, run: &[Outgoing]) {
         let route = match self.route(run[0].message.address()) {
             Ok(route) => route,
-            Err(condition) => {
-                shared.meters.refused_address.add(run.len() as u64);
-                return self.confirm_all(run, Verdict::Refused(condition));
-            }
+            Err(condition) => return self.confirm_all(run, Verdict::Refused(condition)),
         };
         if route.targets.is_empty() {
             shared.meters.unrouted.add(run.len() as u64);
             return self.confirm_all(run, Verdict::Unrouted);
         }
-        let mut scratch = self.scratch.take().unwrap_or_default();
-        let single = route.targets.len() == 1;
+        let single = matches!(&route.targets[..], [Target::Queue(..)]);
+        if !route.plain && !single {
+            return run.iter().for_each(|outgoing| self.send_planned(outgoing));
+        }
+        let mut scratch = self.scratch.take().map_or_else(Scratch::default, |scratch| *scratch);
         for target in &route.targets {
             match target {
                 Target::Session(to) => to.session.push_run(shared, to, run, &mut scratch.parked, self.session.id),
-                Target::Queue(queue, qos_max) if single => {
+                Target::Queue(queue, qos_max) => {
                     queue.put_run(shared, *qos_max, run, &mut scratch.parked, &mut scratch.refused);
                 }
-                Target::Queue(..) | Target::Group(_) => {}
+                Target::Group(_) => {}
             }
         }
-        shared.meters.copies_in.add((run.len() * usize::from(route.plain) * route.targets.len()) as u64);
+        shared.meters.hot().copies_in.add((run.len() * usize::from(route.plain) * route.targets.len()) as u64);
         self.confirm_run(run, &scratch.refused);
         scratch.parked.clear();
         scratch.refused.clear();
-        self.scratch = Some(scratch).filter(|scratch| scratch.is_used());
+        if scratch.is_used() {
+            self.scratch = Some(Box::new(scratch));
+        }
     }
 
     fn confirm_all(&mut self, run: &[Outgoing], verdict: Verdict) {
@@ -115,14 +115,14 @@ impl BrokerProducer {
         }
     }
 
-    /// Answers one message that is not for the store.
+    /// Answers one message that is not for the store, and whose key, if it has one, is recorded as accepted.
     fn confirm(&mut self, outgoing: &Outgoing, verdict: Verdict) {
         let refused = matches!(verdict, Verdict::Refused(_) | Verdict::Released(_));
         if refused {
             self.broker.shared().count_refusal(verdict);
         }
         let (outcome, why) = if verdict == Verdict::Taken { (Outcome::Accepted, None) } else { verdict.outcome() };
-        if let Some(key) = &outgoing.key {
+        if let (Some(key), false) = (&outgoing.key, verdict == Verdict::Taken) {
             self.broker.shared().decide(&self.session, key, &outcome, refused);
         }
         if outgoing.qos > Qos::AtMostOnce || refused {
@@ -145,7 +145,7 @@ impl BrokerProducer {
                 if full || matches!(key, Key::Name(_)) || keys.get(key).is_some() {
                     break;
                 }
-                keys.insert(key, None, false);
+                keys.insert(key, Some(Outcome::Accepted), false);
             }
             end += 1;
         }
@@ -179,19 +179,17 @@ impl Producer for BrokerProducer {
         }
         let shared = self.broker.clone();
         let shared = shared.shared();
-        shared.meters.messages_in.add(batch.len() as u64);
         let bytes: usize = batch.iter().map(|outgoing| outgoing.message.payload().len()).sum();
-        shared.meters.bytes_in.add(bytes as u64);
+        let hot = shared.meters.hot();
+        hot.messages_in.add(batch.len() as u64);
+        hot.bytes_in.add(bytes as u64);
         let over = shared.meters.bytes.load() as usize > shared.settings.bytes_max;
         let mut at = 0;
         while at < batch.len() {
-            let queued = self.has_pending() || over;
+            let queued = over || self.has_pending();
             let end = if queued { at } else { self.run_end(batch, at) };
-            if end > at && self.fits_run(&batch[at]) {
-                self.send_run(&batch[at..end]);
-                at = end;
-            } else if end > at {
-                batch[at..end].iter().for_each(|outgoing| self.send_planned(outgoing));
+            if end > at {
+                self.send_run(shared, &batch[at..end]);
                 at = end;
             } else {
                 self.send_special(&batch[at], over);

@@ -33,7 +33,7 @@ impl Shared {
         }
         self.bury_into(dead, &mut effects);
         let dones = std::mem::take(&mut effects.dones);
-        self.meters.accepted.add(effects.accepted);
+        self.meters.hot().accepted.add(effects.accepted);
         if effects.ops.is_empty() {
             answer(self, dones);
         } else if dones.is_empty() || !effects.waits {
@@ -54,7 +54,7 @@ impl Shared {
     /// What follows when nobody waits for an answer.
     pub(crate) fn finish(&self, mut effects: Effects, dead: Vec<Dead>) {
         self.bury_into(dead, &mut effects);
-        self.meters.accepted.add(effects.accepted);
+        self.meters.hot().accepted.add(effects.accepted);
         if !effects.ops.is_empty() || !effects.then.is_empty() {
             let (ops, then) = (effects.ops, effects.then);
             self.commits.submit(self, || (Vec::new(), ops), Box::new(move |shared, _| run_all(shared, then)));

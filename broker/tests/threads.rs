@@ -68,7 +68,7 @@ fn in_order(all: &[(u8, u32)]) {
 
 const EACH: u32 = 3_000;
 
-fn fan(address: &str, terms: ConsumerTerms, durability: Durability, consumers: usize) -> Vec<Vec<(u8, u32)>> {
+fn fan(address: &str, terms: &ConsumerTerms, durability: Durability, consumers: usize) -> Vec<Vec<(u8, u32)>> {
     let broker = Broker::new();
     let total = 4 * EACH as usize;
     let shared = terms.node != Node::Session;
@@ -98,7 +98,7 @@ fn fan(address: &str, terms: ConsumerTerms, durability: Durability, consumers: u
 #[test]
 fn every_session_gets_everything_in_order() {
     for durability in [Durability::Volatile, Durability::Stored] {
-        for mut all in fan("a/b", ConsumerTerms::session(), durability, 2) {
+        for mut all in fan("a/b", &ConsumerTerms::session(), durability, 2) {
             in_order(&all);
             all.sort_unstable();
             all.dedup();
@@ -110,7 +110,7 @@ fn every_session_gets_everything_in_order() {
 #[test]
 fn competitors_share_without_loss() {
     for durability in [Durability::Volatile, Durability::Stored] {
-        let taken = fan("queues/q", queue("queues/q"), durability, 3);
+        let taken = fan("queues/q", &queue("queues/q"), durability, 3);
         taken.iter().for_each(|all| in_order(all));
         let mut all: Vec<_> = taken.into_iter().flatten().collect();
         all.sort_unstable();

@@ -1,6 +1,7 @@
 //! The parcel.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::sync::Arc;
 
 use bytestring::ByteString;
@@ -192,16 +193,41 @@ impl Message {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// The same message in memory of its own, for what is parked, retained or stored. Free if the payload is inline and the
-    /// name is not a slice of a larger buffer, which cannot be told, so call it once per copy that is kept.
+    /// Whether it may pin a buffer that it was read into: its payload is not inline, or it has details.
+    pub fn pins(&self) -> bool {
+        self.0.payload.shared().is_some() || self.0.details.is_some()
+    }
+
+    /// The same message in memory of its own, for what is parked, retained or stored. Free unless it [`pins`](Self::pins); a
+    /// name that is a slice of a larger buffer cannot be told, so readers make it their own.
     #[must_use]
     pub fn detach(&self) -> Self {
-        if self.0.payload.shared().is_none() {
+        if !self.pins() {
             return self.clone();
         }
         let mut parts = Parts::clone(&self.0);
+        parts.address = parts.address.detach();
         parts.payload = parts.payload.detach();
+        if let Some(details) = &mut parts.details {
+            details.detach();
+        }
         Self(Arc::new(parts))
+    }
+}
+
+impl Details {
+    /// Moves all text and bytes into memory of their own.
+    fn detach(&mut self) {
+        let texts = [&mut self.content_type, &mut self.content_encoding, &mut self.subject, &mut self.group];
+        for text in texts.into_iter().flatten() {
+            *text = String::from(&**text).into();
+        }
+        for value in [&mut self.message_id, &mut self.correlation_id].into_iter().flatten() {
+            *value = value.detach();
+        }
+        self.reply_to = self.reply_to.as_ref().map(Address::detach);
+        self.properties = self.properties.detach();
+        self.annotations = self.annotations.detach();
     }
 }
 

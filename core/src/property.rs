@@ -1,5 +1,6 @@
 //! Named values that travel with a message.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
@@ -35,6 +36,18 @@ impl Value {
         match self {
             Self::Text(text) => Some(text),
             _ => None,
+        }
+    }
+}
+
+impl Value {
+    /// The same value in memory of its own, so that it no longer pins the buffer that it was read from.
+    #[must_use]
+    pub fn detach(&self) -> Self {
+        match self {
+            Self::Text(text) => Self::Text(String::from(&**text).into()),
+            Self::Binary(bytes) => Self::Binary(Bytes::copy_from_slice(bytes)),
+            other => other.clone(),
         }
     }
 }
@@ -115,6 +128,12 @@ impl Properties {
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&ByteString, &Value)> {
         self.0.iter().map(|(name, value)| (name, value))
+    }
+
+    /// The same in memory of their own, so that they no longer pin the buffer that they were read from.
+    #[must_use]
+    pub fn detach(&self) -> Self {
+        self.0.iter().map(|(name, value)| (String::from(&**name).into(), value.detach())).collect()
     }
 
     /// How many there are.

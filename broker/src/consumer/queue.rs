@@ -71,8 +71,8 @@ impl QueueConsumer {
         if self.grant.credit != u32::MAX {
             self.grant.credit -= taken as u32;
         }
-        shared.meters.messages_out.add(taken as u64);
-        shared.meters.bytes_out.add(bytes);
+        shared.meters.hot().messages_out.add(taken as u64);
+        shared.meters.hot().bytes_out.add(bytes);
         shared.bury_all(dead);
         taken
     }

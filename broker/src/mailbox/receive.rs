@@ -78,9 +78,9 @@ impl SessionCore {
         };
         drop(inner);
         let Taking { bytes, accepted, dead, .. } = taking;
-        shared.meters.messages_out.add(taken as u64);
-        shared.meters.bytes_out.add(bytes as u64);
-        shared.meters.accepted.add(accepted);
+        shared.meters.hot().messages_out.add(taken as u64);
+        shared.meters.hot().bytes_out.add(bytes as u64);
+        shared.meters.hot().accepted.add(accepted);
         shared.bury_all(dead);
         out
     }

@@ -10,7 +10,7 @@ use roadbed_core::{
 use super::{Inner, SessionCore};
 use crate::broker::Shared;
 use crate::entry::Entry;
-use crate::inflight::{Body, Rare, Slot};
+use crate::inflight::{Body, Rare, Removed, Slot};
 use crate::queue::{Link, QueueStep};
 use crate::store::Op;
 use crate::txn::TxnWork;
@@ -60,48 +60,57 @@ impl SessionCore {
         inner.report(shared);
         let waker = if inner.blocked || !inner.ring.is_empty() { inner.waker.take() } else { None };
         drop(inner);
-        shared.meters.accepted.add(std::mem::take(&mut effects.accepted));
+        shared.meters.hot().accepted.add(std::mem::take(&mut effects.accepted));
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    /// Takes `batch` if nothing in it asks for an answer, the store, a queue or a transaction: the common case.
+    /// Takes what asks for no answer, no store, no queue and no transaction from the front of `batch`: nearly always all of
+    /// it. Whether that is all.
     pub(crate) fn settle_plainly(&self, shared: &Shared, epoch: u32, batch: &mut Vec<Disposition>) -> bool {
-        let plain = |disposition: &Disposition| {
-            disposition.cookie.is_none()
-                && matches!(disposition.delivery, DeliveryRef::Handle(_))
-                && matches!(
-                    disposition.step,
-                    Step::Outcome { outcome: Outcome::Accepted, settled: true } | Step::Settle
-                )
-        };
-        if !batch.iter().all(plain) {
-            return false;
-        }
         let mut inner = crate::lock(&self.inner);
-        let mail = |body: &Body| matches!(body, Body::Mail(_) | Body::Decided { .. });
-        let ours = |inner: &mut Inner, disposition: &Disposition| match disposition.delivery {
-            DeliveryRef::Handle(handle) => inner.slab.find(handle).is_none_or(|slot| mail(&slot.body)),
-            DeliveryRef::Id(_) => false,
-        };
-        if inner.durable.is_some() || self.epoch() != epoch || !batch.iter().all(|one| ours(&mut inner, one)) {
+        if self.epoch() != epoch {
             return false;
         }
-        let mut effects = Effects::default();
-        for Disposition { delivery, step, .. } in batch.drain(..) {
-            let DeliveryRef::Handle(handle) = delivery else { continue };
-            // Without a cookie nobody asks how it went.
-            let _ = inner.step(shared, self.id, handle, step, None, &mut effects);
+        let (mut accepted, mut late, mut freed) = (0, 0, 0);
+        for disposition in &*batch {
+            let DeliveryRef::Handle(handle) = disposition.delivery else { break };
+            let second = match disposition.step {
+                Step::Outcome { outcome: Outcome::Accepted, settled: true } => false,
+                Step::Settle => true,
+                _ => break,
+            };
+            if disposition.cookie.is_some() {
+                break;
+            }
+            let taken = inner.slab.remove_if(handle, |body| match body {
+                Body::Mail(entry) => !second && !entry.stored(),
+                Body::Decided { stored, .. } => second && !stored,
+                _ => false,
+            });
+            match taken {
+                Removed::Slot(Slot { body: Body::Mail(entry), .. }) => {
+                    freed += entry.message.cost();
+                    accepted += 1;
+                }
+                Removed::Slot(_) => accepted += 1,
+                Removed::Missing => late += 1,
+                Removed::Kept => break,
+            }
         }
+        inner.bytes -= freed;
         inner.report(shared);
-        let waker = if inner.blocked || !inner.ring.is_empty() { inner.waker.take() } else { None };
+        let waker = if inner.blocked && accepted > 0 { inner.waker.take() } else { None };
         drop(inner);
-        shared.meters.accepted.add(effects.accepted);
+        let done = (accepted + late) as usize;
+        batch.drain(..done);
+        shared.meters.hot().accepted.add(accepted);
+        shared.meters.late.add(late);
         if let Some(waker) = waker {
             waker.wake();
         }
-        true
+        batch.is_empty()
     }
 
     /// The outcome that a prepared transaction would give a stored delivery.

@@ -10,7 +10,6 @@ use crate::dispatch::{Plan, Verdict};
 use crate::keys::Row;
 use crate::lock;
 use crate::mailbox::SessionCore;
-use crate::router::Target;
 use crate::store::Op;
 use crate::txn::Post;
 
@@ -21,14 +20,6 @@ impl BrokerProducer {
         let mut late = lock(&late.0);
         self.confirms.append(&mut late.confirms);
         late.pending > 0
-    }
-
-    /// Whether a run to this address can be sent target by target: nothing can be refused half-way.
-    pub(super) fn fits_run(&mut self, first: &Outgoing) -> bool {
-        match self.route(first.message.address()) {
-            Ok(route) => route.plain || matches!(&route.targets[..], [Target::Queue(..)]),
-            Err(_) => true,
-        }
     }
 
     /// Sends one message whose key is recorded already, with nothing stored.
@@ -67,6 +58,9 @@ impl BrokerProducer {
             Ok(plan) => {
                 let verdict = plan.verdict();
                 plan.apply(shared);
+                if let Some(key) = &outgoing.key {
+                    shared.decide(&self.session, key, &verdict.outcome().0, false);
+                }
                 self.confirm(outgoing, verdict);
             }
             Err(refused) => self.answer(outgoing, refused),

@@ -85,7 +85,7 @@ impl Queue {
             inner.unreserve(message);
         }
         let before = inner.available();
-        let message = if inner.waiting.is_empty() && message.payload().shared().is_some() {
+        let message = if inner.waiting.is_empty() && message.pins() {
             shared.meters.payloads_detached.one();
             message.detach()
         } else {
@@ -135,7 +135,7 @@ impl Queue {
             inner.next_seq
         });
         inner.bytes += message.cost();
-        shared.meters.copies_in.one();
+        shared.meters.hot().copies_in.one();
         inner.make_due(&message, seq, now);
         let after = if message.has_details() { message.details().deliver_after } else { None };
         let key = inner.key(&message);
@@ -244,7 +244,8 @@ impl QueueInner {
     /// What the message is conflated by.
     pub(super) fn key(&self, message: &Message) -> Option<bytestring::ByteString> {
         (self.settings.history == History::LastByKey)
-            .then(|| message.details().group.clone().unwrap_or_else(|| message.address().name().clone()))
+            .then(|| message.details().group.as_ref().unwrap_or(message.address().name()))
+            .map(|key| String::from(&**key).into())
     }
 
     fn displace(&mut self, shared: &Shared, queue: &Queue, seq: Option<u64>) {

@@ -135,7 +135,7 @@ impl Queue {
                 true
             }
             _ => {
-                shared.meters.accepted.one();
+                shared.meters.hot().accepted.one();
                 inner.forget(&copy);
                 if copy.stored {
                     retired.push(seq);
