@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roadbed_broker::Broker;
-use roadbed_conformance::{Arguments, Carried, Faults, Fixture, Side, Split, World, run};
+use roadbed_conformance::{Arguments, Carried, Faults, Fixture, Side, Split, World, ignored, run};
 use roadbed_core::{Clock, Endpoint, ManualClock, Time};
 use roadbed_mqtt::codec::Version;
 use roadbed_mqtt::{ClientConfig, Listener, Server, ServerConfig, connect_over};
@@ -84,7 +84,9 @@ fn fixtures(name: &str, version: Version) -> Vec<Box<dyn Fixture>> {
 }
 
 fn main() -> ExitCode {
-    let mut all = fixtures("mqtt 5", Version::V5);
-    all.extend(fixtures("mqtt 3.1.1", Version::V311));
+    let (mut all, plain) = (fixtures("mqtt 5", Version::V5), fixtures("mqtt 3.1.1", Version::V311));
+    assert_eq!(ignored(&*all[0]), include_str!("conformance/ignored-5.txt"), "what MQTT 5 rules out has been reviewed");
+    assert_eq!(ignored(&*plain[0]), include_str!("conformance/ignored-3.1.1.txt"), "and MQTT 3.1.1");
+    all.extend(plain);
     run(all, &Arguments::from_args())
 }

@@ -56,8 +56,8 @@ pub struct ClientConfig {
     /// How many messages of QoS 0 wait to be received; more are dropped and counted. Those of QoS 1 and 2 are bounded by
     /// [`MachineConfig::receive_maximum`]. Default 1,024.
     pub inbox_messages_max: usize,
-    /// How many bytes of payload may wait to be received before nothing more is read. The server then finds us silent, and in the end the connection is
-    /// opened anew. Default 64 MiB.
+    /// How many bytes of payload may wait to be received before nothing more is read, but what one read brings (256 KiB) more. If that lasts, the server and
+    /// we find each other silent, and the connection is opened anew. Default 64 MiB.
     pub inbox_bytes_max: usize,
     /// How many bytes may wait to be written before no more messages are. Default 256 KiB.
     pub write_bytes_max: usize,

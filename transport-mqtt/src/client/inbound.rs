@@ -35,6 +35,8 @@ pub(super) struct Inbound {
     /// The application has forgotten these, and PUBCOMP is due.
     forgotten: Vec<PacketId>,
     bindings: Vec<Bound>,
+    /// What MQTT 3 does not say has to be found out by the filters.
+    emulates: bool,
     generation: u64,
     /// Counts connections.
     epoch: u32,
@@ -124,6 +126,7 @@ impl Inbound {
             order: Default::default(),
             forgotten: Vec::new(),
             bindings: Vec::new(),
+            emulates: false,
             generation: 0,
             epoch: 0,
             held: 0,
@@ -254,7 +257,7 @@ impl Inbound {
 
     fn waiting(&self, incoming: Incoming, handle: Option<Handle>) -> Waiting {
         let mut ids = incoming.subscription_ids;
-        if !self.version.is_v5() {
+        if self.emulates {
             // MQTT 3 does not tell which subscriptions matched, but the filters are known.
             let matching = self.matching(incoming.message.address());
             ids.extend(matching.filter_map(|bound| bound.binding.id));
@@ -268,7 +271,7 @@ impl Inbound {
 
     /// A retained value that nobody asked for, which MQTT 3 sends all the same.
     fn is_unwanted(&self, waiting: &Waiting) -> bool {
-        if self.version.is_v5() || !waiting.message.retain() {
+        if !self.emulates || !waiting.message.retain() {
             return false;
         }
         let mut matching = self.matching(waiting.message.address()).peekable();
@@ -411,6 +414,8 @@ impl Inbound {
         if let Some(at) = before {
             self.bindings.remove(at);
         }
+        let asks = binding.id.is_some() || binding.retain_handling == RetainHandling::Never;
+        self.emulates |= asks && !self.version.is_v5();
         self.bindings.push(Bound { consumer, binding });
         before.is_some()
     }

@@ -58,6 +58,11 @@ use shared::{Alive, Shared};
 /// - [`Done`](roadbed_core::Done) comes as soon as the outcome is noted, since MQTT does not confirm an acknowledgement. At QoS 2 an outcome that is not settled
 ///   (`settled: false`) is answered when the server has confirmed it (PUBREL).
 /// - A drain gives what has arrived here, not what the server has.
+/// - A server of MQTT 3 does not say that another client has taken the name. Two clients that use one name take it from each other, in ever longer pauses. Within one
+///   [`Client`] the later session has it.
+///
+/// *Cancel safety*: an [`open`](Endpoint::open) that is dropped leaves a connection that is dropped. A [`close`](Session::close) that is dropped goes on as long as any handle
+/// lives. A binding that is dropped may be made all the same.
 ///
 /// ```no_run
 /// # async fn example() -> roadbed_core::Result<()> {

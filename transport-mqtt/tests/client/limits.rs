@@ -133,3 +133,29 @@ async fn what_expires_in_the_outbox_is_told_and_never_sent() {
     soon(confirmed).await.unwrap();
     assert_eq!(confirms[0].outcome, Outcome::rejected(Condition::Expired));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_to_be_received_is_bounded_in_bytes() {
+    const COUNT: u16 = 200;
+    const BYTES: usize = 16 << 10;
+    for version in crate::support::VERSIONS {
+        let config = config(version).inbox_bytes_max(100_000).keep_alive_secs(0);
+        let (client, mut waiting) = crate::support::scripted(config);
+        let (session, mut peer) = tokio::join!(client.open(Open::default()), waiting.open(false));
+        let mut receiving = Receiving::new(&*session.unwrap()).await;
+        let server = tokio::spawn(async move {
+            for id in 1..=COUNT {
+                peer.deliver(&"x".repeat(BYTES), Qos::AtLeastOnce, id, false).await;
+            }
+            peer
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let waiting = receiving.link.backlog() as usize;
+        assert!(waiting * BYTES <= 100_000 + 2 * (256 << 10), "{waiting} messages are kept");
+        for _ in 0..COUNT {
+            let delivery = receiving.next().await;
+            receiving.accept(&delivery).await;
+        }
+        soon(server).await.unwrap();
+    }
+}

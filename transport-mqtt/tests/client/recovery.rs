@@ -173,3 +173,17 @@ async fn a_right_that_ends_ends_the_session() {
     let refused = session.producer(Default::default()).await.map(drop).expect_err("the session has ended");
     assert_eq!(refused.kind(), ErrorKind::Unauthenticated, "{refused}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_falls_silent_is_left() {
+    for version in VERSIONS {
+        let (client, mut waiting) = scripted(config(version).keep_alive_secs(20));
+        let (session, peer) = tokio::join!(client.open(kept("s")), waiting.open(false));
+        let _session = session.unwrap();
+        let started = Instant::now();
+        let _other = waiting.open(true).await;
+        let elapsed = started.elapsed().as_secs();
+        assert!((10..=40).contains(&elapsed), "after a ping that nobody has answered: {elapsed} s");
+        drop(peer);
+    }
+}
