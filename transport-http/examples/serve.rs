@@ -17,7 +17,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let broker = Broker::new();
     broker.spawn_timers();
     let listener = Server::new(Arc::new(broker), HttpConfig::default())?.bind(&*address).await?;
-    eprintln!("http://{}", listener.local_addr()?);
     listener.serve(std::future::pending()).await?;
     Ok(())
 }

@@ -27,5 +27,5 @@ pub use config::{HttpConfig, TokenKey};
 pub use dialect::{Answer, HttpDurability, HttpMessage, HttpQos, LockVerb, Poll, Push};
 pub use error::HttpError;
 #[cfg(feature = "server")]
-pub use server::{Listener, ResponseBody, Routes, Server, ServerBuilder, serve, serve_listener};
+pub use server::{HttpCounters, Listener, ResponseBody, Routes, Server, ServerBuilder, serve, serve_listener};
 pub use settlement::SETTLEMENT;

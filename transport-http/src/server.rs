@@ -4,6 +4,7 @@ mod attach;
 mod auth;
 mod body;
 mod connection;
+mod counters;
 mod info;
 mod listener;
 mod locks;
@@ -31,6 +32,7 @@ use crate::machine::{LockTokens, PollPolicy};
 
 pub use body::ResponseBody;
 pub use connection::serve;
+pub use counters::HttpCounters;
 pub use listener::{Listener, serve_listener};
 pub use routes::Routes;
 
@@ -71,6 +73,7 @@ pub(crate) struct Shared {
     policy: Option<Mutex<PollPolicy>>,
     polls: Arc<Semaphore>,
     draining: CancellationToken,
+    meters: counters::Meters,
 }
 
 impl Server {
@@ -91,6 +94,11 @@ impl Server {
             clock: Arc::new(SystemClock::default()),
             fallback: None,
         }
+    }
+
+    /// What it has done since its start.
+    pub fn counters(&self) -> HttpCounters {
+        self.0.meters.snapshot()
     }
 
     /// Begins the shutdown: held polls are answered at once with 204, and connections end after the requests that they are
@@ -153,6 +161,7 @@ impl ServerBuilder {
             policy: PollPolicy::new(ms(config.poll_interval_ms_min), config.poll_entries_max).map(Mutex::new),
             polls: Arc::new(Semaphore::new(config.long_polls_max.min(Semaphore::MAX_PERMITS))),
             draining: CancellationToken::new(),
+            meters: counters::Meters::default(),
             config,
         })))
     }

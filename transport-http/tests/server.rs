@@ -333,10 +333,12 @@ async fn a_shutdown_answers_held_polls_at_once() {
 #[tokio::test]
 async fn held_polls_are_bounded() {
     let fake = Fake::new();
-    let routes = fake.server(HttpConfig::default().long_polls_max(0)).routes();
+    let server = fake.server(HttpConfig::default().long_polls_max(0));
+    let routes = server.routes();
     let answer = call(&routes, get("/v1/messages/queues/q", &[("prefer", "wait=30")])).await;
     assert_eq!(answer.status(), StatusCode::NO_CONTENT);
     assert!(!answer.headers().contains_key("preference-applied"));
+    assert_eq!((server.counters().requests, server.counters().polls_unheld), (1, 1));
 }
 
 #[tokio::test]

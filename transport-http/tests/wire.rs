@@ -147,6 +147,8 @@ async fn a_silent_connection_and_a_slow_head_are_cut_off() {
         assert!((2_000..=3_100).contains(&started.elapsed().as_millis()), "{:?} {bytes:?}", started.elapsed());
         trickle.abort();
     }
+    let counters = server.counters();
+    assert_eq!((counters.connections, counters.connections_ended, counters.heads_late), (4, 4, 4));
 }
 
 #[tokio::test(start_paused = true)]

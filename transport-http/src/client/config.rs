@@ -36,6 +36,8 @@ settings! {
         backoff_ms_min: u64 = 100,
         /// The longest of these waits, in milliseconds: 10 s.
         backoff_ms_max: u64 = 10_000,
+        /// Where the chance in these waits begins, so that a run can be repeated; 0: somewhere else each time.
+        seed: u64 = 0,
         /// The longest response, in bytes: 64 MiB.
         response_bytes_max: usize = 64 << 20,
         /// How many lock tokens are kept for settling by id: 65,536.

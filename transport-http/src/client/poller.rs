@@ -98,6 +98,7 @@ pub(super) async fn run(link: Link, shared: Arc<Shared>, plan: Plan) {
             poll.set(poll_once(&link, &plan, delay, wanted, draining).fuse());
         }
         tokio::select! {
+            biased;
             Some((token, done)) = settling.next() => finished(&shared, &token, done),
             polled = poll.as_mut(), if !poll.is_terminated() => {
                 match polled {

@@ -180,6 +180,7 @@ async fn run(link: Link, shared: Arc<Shared>) {
             return shared.end();
         }
         tokio::select! {
+            biased;
             Some((lane, cost, confirm)) = sending.next() => shared.finished(&lane, cost, confirm),
             () = shared.changed.notified() => {}
         }

@@ -76,7 +76,7 @@ mod tests {
         assert_eq!(policy.poll(start + 60 * SECOND, &me, &queue(2)), Ok(()));
         assert_eq!(policy.poll(start + 60 * SECOND, &"you".into(), &queue(1)), Ok(()));
         assert_eq!(policy.poll(start + 25 * 60 * SECOND, &me, &queue(1)), Ok(()));
-        assert_eq!(PollPolicy::new(Duration::ZERO, 10).is_none(), true);
+        assert!(PollPolicy::new(Duration::ZERO, 10).is_none());
     }
 
     #[test]

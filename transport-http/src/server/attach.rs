@@ -104,10 +104,14 @@ impl Attachments {
 }
 
 async fn authenticate(shared: &Shared, authorization: Option<&HeaderValue>) -> Result<Identity, Failure> {
-    let Some(credential) = auth::credential(authorization) else { return Err(Failure::unauthenticated()) };
+    let refused = || {
+        shared.meters.unauthenticated.one();
+        Failure::unauthenticated()
+    };
+    let credential = auth::credential(authorization).ok_or_else(refused)?;
     let identity = shared.authenticator.authenticate(auth::user(&credential), &credential).await;
     identity.map_err(|error| match error.kind() {
-        ErrorKind::Unauthenticated => Failure::unauthenticated(),
+        ErrorKind::Unauthenticated => refused(),
         _ => Failure::of_error(&error, &shared.config),
     })
 }

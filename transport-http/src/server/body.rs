@@ -11,7 +11,9 @@ use http_body::{Body, Frame, SizeHint};
 use roadbed_core::{Payload, Time};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::Shared;
 use super::poll::Taken;
+use super::reply::Failure;
 use super::watch::Active;
 use crate::config::HttpConfig;
 use crate::machine::{Pace, TooSlow};
@@ -58,6 +60,18 @@ where
         }
     }
     Ok(rope.finish())
+}
+
+impl Shared {
+    /// What is answered to a body that was not read to its end.
+    pub(super) fn body_failed(&self, error: &BodyError, bytes_max: usize) -> Failure {
+        match error {
+            BodyError::TooLarge => self.meters.bodies_too_large.one(),
+            BodyError::TooSlow => self.meters.bodies_too_slow.one(),
+            BodyError::Broken => {}
+        }
+        Failure::of_body(error, bytes_max)
+    }
 }
 
 /// The timer of a body that does not come at once.

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep_until;
 
 use super::attach::Attachments;
+use super::counters::Meters;
 use super::routes::Routes;
 use super::watch::{Watch, Watched};
 use super::{Server, Shared};
@@ -62,7 +63,14 @@ impl Server {
         let routes = Routes::on(Connection::new(self.0.clone(), Some(watch.clone())));
         let builder = builder(&self.0.config);
         let io = TokioIo::new(Watched { io, watch: watch.clone() });
-        self.drive(pin!(builder.serve_connection(io, routes)), &watch).await
+        let _counted = Counted::new(&self.0.meters);
+        let ended = self.drive(pin!(builder.serve_connection(io, routes)), &watch).await;
+        match &ended {
+            Err(HttpError::HeaderTimeout) => self.0.meters.heads_late.one(),
+            Err(HttpError::WriteStalled) => self.0.meters.writes_stalled.one(),
+            _ => {}
+        }
+        ended
     }
 
     async fn drive<IO>(
@@ -88,6 +96,7 @@ impl Server {
                         Err(Cut::Idle) if idle => return Ok(()),
                         Err(Cut::Idle) => {
                             idle = true;
+                            self.0.meters.idle.one();
                             timer.as_mut().reset(watch.instant(now + ms(self.0.config.header_read_ms)));
                             connection.as_mut().graceful_shutdown();
                         }
@@ -99,6 +108,22 @@ impl Server {
                 }
             }
         }
+    }
+}
+
+/// Counts a connection, and its end however it comes.
+struct Counted<'a>(&'a Meters);
+
+impl<'a> Counted<'a> {
+    fn new(meters: &'a Meters) -> Self {
+        meters.connections.one();
+        Self(meters)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.connections_ended.one();
     }
 }
 

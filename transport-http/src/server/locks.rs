@@ -79,7 +79,7 @@ where
 {
     let config = &connection.shared.config;
     let bytes = body::read(body, config.json_bytes_max, config).await;
-    let bytes = bytes.map_err(|error| Failure::of_body(&error, config.json_bytes_max))?.to_bytes();
+    let bytes = bytes.map_err(|error| connection.shared.body_failed(&error, config.json_bytes_max))?.to_bytes();
     if bytes.is_empty() {
         return Ok(None);
     }

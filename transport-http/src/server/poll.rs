@@ -89,6 +89,7 @@ fn check_interval(connection: &Connection, attachment: &Attachment, queue: &Addr
     let Some(policy) = &connection.shared.policy else { return Ok(()) };
     let mut policy = policy.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     policy.poll(now, &attachment.origin.principal, queue).map_err(|wait| {
+        connection.shared.meters.polls_early.one();
         let detail = "This queue was polled a short time ago. Poll again after the time in Retry-After, or not at once but with \
                       Prefer: wait=SECONDS.";
         Failure::new(StatusCode::TOO_MANY_REQUESTS, "too-early", "polled too often", detail).retry_after(wait)
@@ -128,8 +129,13 @@ impl Held {
         let shared = &connection.shared;
         let asked = Duration::from_secs(wait_secs(&head.headers)?);
         let wait = asked.min(ms(shared.config.long_poll_ms_max));
-        let place = shared.polls.clone().try_acquire_owned().ok()?;
-        Some(Self { wait, _place: place })
+        match shared.polls.clone().try_acquire_owned() {
+            Ok(place) => Some(Self { wait, _place: place }),
+            Err(_) => {
+                shared.meters.polls_unheld.one();
+                None
+            }
+        }
     }
 
     fn applied(&self) -> HeaderValue {

@@ -30,11 +30,12 @@ where
     let (qos, key) = assurance(&mut fields, shared.endpoint.capabilities().qos_in)?;
     let bytes_max = attachment.bytes_max;
     let payload = body::read(body, bytes_max, &shared.config).await;
-    let payload = payload.map_err(|error| Failure::of_body(&error, bytes_max))?;
+    let payload = payload.map_err(|error| shared.body_failed(&error, bytes_max))?;
 
     let message = fields.message(address, payload, Some(attachment.origin.clone()), now);
     let sent = attachment.sender.submit(Outgoing { cookie: 0, message, qos, key, txn: None });
     let Ok(sent) = timeout(ms(shared.config.confirm_ms), sent).await else {
+        shared.meters.unconfirmed.one();
         return Err(unconfirmed());
     };
     let confirm = sent.map_err(|error| {

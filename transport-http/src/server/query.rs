@@ -67,7 +67,7 @@ mod tests {
         let waits = |lines: &[&'static str]| {
             let lines = lines.iter().map(|line| (names::PREFER, HeaderValue::from_static(line)));
             let mut headers = HeaderMap::new();
-            lines.for_each(|(name, value)| drop(headers.append(name, value)));
+            headers.extend(lines);
             wait_secs(&headers)
         };
         assert_eq!(waits(&["wait=10"]), Some(10));

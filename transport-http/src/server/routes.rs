@@ -83,6 +83,7 @@ impl Routes {
     {
         let multiplexed = request.version() >= Version::HTTP_2;
         let active = self.0.watch.as_ref().map(|watch| watch.request(multiplexed));
+        self.0.shared.meters.requests.one();
         let (head, body) = request.into_parts();
         let reply = self.dispatch(&head, body).await.unwrap_or_else(Failure::reply);
         reply.map(|body| body.active(active))

@@ -18,33 +18,36 @@ use roadbed_core::{
 use roadbed_http::{HttpConfig, ResponseBody, Routes, Server};
 
 type Answering = dyn Fn(&Outgoing) -> Option<Confirm> + Send;
+type Settling = dyn Fn(&Disposition) -> Result<Settled> + Send;
+type Managing = dyn Fn(Manage) -> Result<Managed> + Send;
+type Attaching = dyn Fn(&ConsumerTerms) -> Result<()> + Send;
 
 /// The endpoint. Clones share everything.
 #[derive(Clone)]
-pub struct Fake(Arc<Mutex<State>>, Arc<Capabilities>);
+pub(crate) struct Fake(Arc<Mutex<State>>, Arc<Capabilities>);
 
-pub struct State {
-    pub answer: Box<Answering>,
-    pub sent: Vec<Outgoing>,
-    pub queue: VecDeque<Message>,
-    pub held: HashMap<DeliveryId, (Message, Handle)>,
-    pub settled: Vec<(DeliveryId, Outcome)>,
-    pub settle: Box<dyn Fn(&Disposition) -> Result<Settled> + Send>,
-    pub manage: Box<dyn Fn(Manage) -> Result<Managed> + Send>,
-    pub attach: Box<dyn Fn(&ConsumerTerms) -> Result<()> + Send>,
-    pub terms: Vec<ConsumerTerms>,
-    pub opened: Vec<Open>,
-    pub consumers: usize,
+pub(crate) struct State {
+    pub(crate) answer: Box<Answering>,
+    pub(crate) sent: Vec<Outgoing>,
+    pub(crate) queue: VecDeque<Message>,
+    pub(crate) held: HashMap<DeliveryId, (Message, Handle)>,
+    pub(crate) settled: Vec<(DeliveryId, Outcome)>,
+    pub(crate) settle: Box<Settling>,
+    pub(crate) manage: Box<Managing>,
+    pub(crate) attach: Box<Attaching>,
+    pub(crate) terms: Vec<ConsumerTerms>,
+    pub(crate) opened: Vec<Open>,
+    pub(crate) consumers: usize,
     next: u64,
     receiving: Vec<Waker>,
 }
 
 impl Fake {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(Capabilities::full("fake"))
     }
 
-    pub fn with(capabilities: Capabilities) -> Self {
+    pub(crate) fn with(capabilities: Capabilities) -> Self {
         let state = State {
             answer: Box::new(|outgoing| Some(confirm(outgoing, Outcome::Accepted))),
             sent: Vec::new(),
@@ -63,35 +66,35 @@ impl Fake {
         Self(Arc::new(Mutex::new(state)), Arc::new(capabilities))
     }
 
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
 
-    pub fn put(&self, message: Message) {
+    pub(crate) fn put(&self, message: Message) {
         let mut state = self.state();
         state.queue.push_back(message);
         state.receiving.drain(..).for_each(Waker::wake);
     }
 
     /// Every message is confirmed like this.
-    pub fn answers(&self, answer: impl Fn(&Outgoing) -> Option<Confirm> + Send + 'static) {
+    pub(crate) fn answers(&self, answer: impl Fn(&Outgoing) -> Option<Confirm> + Send + 'static) {
         self.state().answer = Box::new(answer);
     }
 
-    pub fn endpoint(&self) -> Arc<dyn Endpoint> {
+    pub(crate) fn endpoint(&self) -> Arc<dyn Endpoint> {
         Arc::new(self.clone())
     }
 
-    pub fn server(&self, config: HttpConfig) -> Server {
+    pub(crate) fn server(&self, config: HttpConfig) -> Server {
         Server::new(self.endpoint(), config).unwrap()
     }
 
-    pub fn routes(&self) -> Routes {
+    pub(crate) fn routes(&self) -> Routes {
         self.server(HttpConfig::default()).routes()
     }
 
     /// Waits until `done` is true of the state.
-    pub async fn until(&self, done: impl Fn(&State) -> bool) {
+    pub(crate) async fn until(&self, done: impl Fn(&State) -> bool) {
         for _ in 0..500 {
             if done(&self.state()) {
                 return;
@@ -102,21 +105,21 @@ impl Fake {
     }
 }
 
-pub fn confirm(outgoing: &Outgoing, outcome: Outcome) -> Confirm {
+pub(crate) fn confirm(outgoing: &Outgoing, outcome: Outcome) -> Confirm {
     Confirm { cookie: outgoing.cookie, outcome, why: None, provisional: None }
 }
 
 /// Sends one request, and reads the whole answer.
-pub async fn call(routes: &Routes, request: Request<Full<Bytes>>) -> Response<Bytes> {
+pub(crate) async fn call(routes: &Routes, request: Request<Full<Bytes>>) -> Response<Bytes> {
     read(routes.clone().respond(request).await).await
 }
 
-pub async fn read(response: Response<ResponseBody>) -> Response<Bytes> {
+pub(crate) async fn read(response: Response<ResponseBody>) -> Response<Bytes> {
     let (head, body) = response.into_parts();
     Response::from_parts(head, body.collect().await.unwrap().to_bytes())
 }
 
-pub fn request(method: Method, path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+pub(crate) fn request(method: Method, path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
     Request::builder().method(method).uri(path).body(Full::new(body.into())).unwrap()
 }
 
