@@ -9,4 +9,5 @@ mod recovery;
 mod release;
 mod sharing;
 mod stores;
+mod storm;
 mod support;
