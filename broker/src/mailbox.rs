@@ -255,8 +255,9 @@ impl SessionCore {
     /// Marks a link of the session as having something to take, and wakes its consumer.
     pub(crate) fn link_ready(&self, link: &Arc<Link>) {
         let mut inner = lock(&self.inner);
-        if inner.ended {
-            return;
+        if inner.ended || !inner.attached {
+            drop(inner);
+            return link.queue().pass_on(link);
         }
         inner.cold().ready.push_back(link.clone());
         let waker = inner.waker.take();
@@ -280,6 +281,13 @@ impl Inner {
 
     pub(crate) fn cold(&mut self) -> &mut Cold {
         self.cold.get_or_insert_default()
+    }
+
+    /// The links of a session whose consumer is gone: they take nothing until the next one comes.
+    pub(crate) fn idle_links(&mut self) -> Vec<Arc<Link>> {
+        let Some(cold) = &mut self.cold else { return Vec::new() };
+        cold.ready.clear();
+        cold.links.clone()
     }
 
     fn push(

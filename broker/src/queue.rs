@@ -155,6 +155,17 @@ impl Queue {
         idle.is_some_and(|after| after.is_zero())
     }
 
+    /// A link that was notified cannot take now: somebody else may.
+    pub(crate) fn pass_on(&self, link: &Arc<Link>) {
+        let mut inner = lock(&self.inner);
+        link.waiting.store(false, std::sync::atomic::Ordering::Release);
+        inner.waiting.retain(|other| !Arc::ptr_eq(other, link));
+        let left = inner.available();
+        let wake = inner.wakes(left);
+        drop(inner);
+        wake.into_iter().for_each(|link| link.notify());
+    }
+
     /// How many copies are available.
     pub(crate) fn backlog(&self) -> usize {
         lock(&self.inner).available()

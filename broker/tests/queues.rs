@@ -434,3 +434,29 @@ fn bytes_charged_are_bytes_held() {
     let rest = receive(&mut client.queue(queue("queues/q")));
     assert_eq!(describe(&client, "queues/q").bytes, rest[0].message.cost() as u64);
 }
+
+#[test]
+fn a_competitor_that_cannot_take_leaves_it_to_the_others() {
+    let bench = Bench::new();
+    let mut away = bench.named("away", 60);
+    away.follow("queues/q", ONE);
+    assert!(away.take().is_empty());
+    let client = bench.anonymous();
+    let mut blocked = client.queue(queue("queues/q"));
+    let mut ready = client.queue(queue("queues/q"));
+    assert!(receive(&mut blocked).is_empty() && receive(&mut ready).is_empty());
+    let (woken, waker) = flag();
+    let mut none = Vec::new();
+    assert!(ready.poll_receive(&mut std::task::Context::from_waker(&waker), &mut none, 9).is_pending());
+    away.lose();
+    blocked.grant(Grant::credit(0));
+    assert!(receive(&mut blocked).is_empty());
+    let mut sender = bench.anonymous();
+    send(&mut sender, &["x"]);
+    assert!(woken.load(std::sync::atomic::Ordering::Relaxed), "the one that can take is told");
+    assert_eq!(payloads(&receive(&mut ready)), ["x"]);
+    send(&mut sender, &["y"]);
+    drop((blocked, ready));
+    let mut back = bench.named("away", 60);
+    assert_eq!(payloads(&back.listen().take()).len(), 2, "and the session competes again when it is back");
+}

@@ -44,6 +44,7 @@ impl MailConsumer {
         if let Some(cold) = &mut inner.cold {
             cold.holding = 0;
             cold.granted.clear();
+            cold.ready = cold.links.iter().cloned().collect();
         }
         if terms.qos_max < roadbed_core::Qos::ExactlyOnce {
             inner.cold().qos_max = Some(terms.qos_max);
@@ -72,6 +73,7 @@ impl MailConsumer {
         let mut effects = Effects::default();
         let mut inner = lock(&self.session.inner);
         (inner.attached, inner.credit, inner.waker) = (false, 0, None);
+        let idle = inner.idle_links();
         let keeps = suspend || self.hold == Hold::Session;
         let pulled = if keeps {
             Vec::new()
@@ -80,6 +82,7 @@ impl MailConsumer {
             inner.take_pulled(None).into_iter().filter(|(link, ..)| link.spends_session_credit()).collect()
         };
         drop(inner);
+        idle.iter().for_each(|link| link.queue().pass_on(link));
         let mut dead = Vec::new();
         for (link, seq, attempt, _) in pulled {
             link.queue().lapse(shared, seq, attempt, self.on_lapse.clone(), &mut effects, &mut dead);

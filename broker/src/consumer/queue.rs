@@ -60,6 +60,8 @@ impl QueueConsumer {
         let want = max.min(self.grant.credit as usize).min(room);
         if want > 0 {
             self.link.pull(shared, want, self.grant.txn, &mut pulled, &mut dead);
+        } else if max > 0 {
+            self.link.queue().pass_on(&self.link);
         }
         let taken = pulled.len();
         let mut bytes = 0;

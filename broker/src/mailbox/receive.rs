@@ -77,7 +77,8 @@ impl SessionCore {
             Poll::Pending
         };
         drop(inner);
-        let Taking { bytes, accepted, dead, .. } = taking;
+        let Taking { bytes, accepted, dead, idle, .. } = taking;
+        idle.iter().for_each(|link| link.queue().pass_on(link));
         shared.meters.hot().messages_out.add(taken as u64);
         shared.meters.hot().bytes_out.add(bytes as u64);
         shared.meters.hot().accepted.add(accepted);
@@ -235,6 +236,7 @@ impl SessionCore {
             let want = taking.left.min(inner.credit as usize).min(slots);
             if want == 0 {
                 inner.blocked = true;
+                taking.idle.extend(inner.cold().ready.iter().cloned());
                 break;
             }
             let cold = inner.cold();
@@ -294,6 +296,7 @@ impl SessionCore {
                 let state = DeliveryState::Decided(roadbed_core::Outcome::Accepted);
                 return Some(Unsettled { id, handle, state, qos: Qos::ExactlyOnce, delivery: None });
             }
+            Body::Pulled { link, .. } if !link.spends_session_credit() => return None,
             Body::Pulled { link, seq } => {
                 let (link, seq) = (link.clone(), *seq);
                 let again = link.again(shared, seq, slot.attempt)?;
@@ -335,11 +338,23 @@ struct Taking<'a> {
     accepted: u64,
     now: Option<Time>,
     dead: Vec<Dead>,
+    /// Links that could take, if there were credit.
+    idle: Vec<Arc<Link>>,
 }
 
 impl<'a> Taking<'a> {
     fn new(into: &'a mut Vec<Delivery>, left: usize) -> Self {
-        Self { into, left, holds: Vec::new(), held: 0, bytes: 0, accepted: 0, now: None, dead: Vec::new() }
+        Self {
+            into,
+            left,
+            holds: Vec::new(),
+            held: 0,
+            bytes: 0,
+            accepted: 0,
+            now: None,
+            dead: Vec::new(),
+            idle: Vec::new(),
+        }
     }
 
     fn push(&mut self, delivery: Delivery) {

@@ -23,6 +23,7 @@ impl Shared {
         let was_connected = inner.connected;
         inner.attached = false;
         let wakers = (inner.waker.take(), inner.event_waker.take());
+        let idle = inner.idle_links();
         let cold = inner.cold();
         // The older connection sees by its epoch that it is taken over; whatever was to be told to it is not the new one's.
         cold.events.clear();
@@ -38,6 +39,7 @@ impl Shared {
         for waker in [wakers.0, wakers.1].into_iter().flatten() {
             waker.wake();
         }
+        idle.iter().for_each(|link| link.queue().pass_on(link));
         if let Some(will) = due {
             self.send_will(session, &will);
         }
@@ -54,6 +56,7 @@ impl Shared {
         inner.attached = false;
         inner.waker = None;
         inner.event_waker = None;
+        let idle = inner.idle_links();
         let orderly = close.is_some_and(|close| !close.will);
         if let Some(expiry) = close.and_then(|close| close.expiry) {
             inner.set_expiry(expiry.min(Duration::from_secs(self.settings.session_expiry_seconds_max)));
@@ -74,6 +77,7 @@ impl Shared {
         let life = Life { linger_until: gone_at, will_at, expires_at: gone_at + expiry };
         inner.cold().life = Some(life);
         drop(inner);
+        idle.iter().for_each(|link| link.queue().pass_on(link));
         self.keep_session(session, Some(now));
         self.handle_session(session, now);
     }

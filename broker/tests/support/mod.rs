@@ -212,3 +212,15 @@ pub fn queue(name: &str) -> ConsumerTerms {
 pub const ONE: Qos = Qos::AtLeastOnce;
 pub const TWO: Qos = Qos::ExactlyOnce;
 pub const ZERO: Qos = Qos::AtMostOnce;
+
+/// A waker that raises a flag.
+pub fn flag() -> (Arc<std::sync::atomic::AtomicBool>, Waker) {
+    struct Flag(Arc<std::sync::atomic::AtomicBool>);
+    impl std::task::Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+    let raised = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    (raised.clone(), Waker::from(Arc::new(Flag(raised))))
+}
