@@ -1,6 +1,7 @@
 //! Normative statements of MQTT 5.0 that only a server on a socket can be held to: a trial each, named `statement/ID`.
 //! `transport-mqtt/tests/statements.md` lists all statements with what proves them.
 
+mod auth;
 mod connect;
 mod publish;
 mod session;
@@ -30,7 +31,7 @@ macro_rules! statements {
 use statements;
 
 pub(super) fn trials() -> Vec<Trial> {
-    let all = [connect::trials(), publish::trials(), session::trials(), subscribe::trials()];
+    let all = [auth::trials(), connect::trials(), publish::trials(), session::trials(), subscribe::trials()];
     all.into_iter().flatten().collect()
 }
 

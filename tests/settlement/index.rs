@@ -1,0 +1,58 @@
+//! The index of normative statements names tests that exist, and all trials of statements.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use libtest_mimic::Trial;
+
+use crate::Result;
+use crate::tell::{Context as _, same};
+
+const INDEX: &str = include_str!("../../transport-mqtt/tests/statements.md");
+/// How many statements appendix B has.
+const STATEMENTS: usize = 251;
+
+pub(crate) fn trial(names: BTreeSet<String>) -> Trial {
+    Trial::test("index/normative-statements", move || Ok(check(&names)?))
+}
+
+fn check(names: &BTreeSet<String>) -> Result {
+    let mut proven = BTreeSet::new();
+    let rows: Vec<_> = INDEX.lines().filter(|line| line.starts_with("| MQTT-")).collect();
+    for row in &rows {
+        let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let (&id, &proof) = (cells.first().ok_or("an empty row")?, cells.last().ok_or("an empty row")?);
+        same("columns", cells.len(), 4).during(row)?;
+        same("a proof, or a word why there is none", proof.is_empty(), false).during(row)?;
+        for reference in proof.split('`').skip(1).step_by(2) {
+            let name = if reference == "statement" { format!("statement/{id}") } else { reference.to_owned() };
+            let exists = names.contains(&name) || is_law(reference)? || is_test(reference)?;
+            same("it exists", exists, true).during(&format!("{id}, {reference}"))?;
+            proven.insert(name);
+        }
+    }
+    let ids: BTreeSet<_> = rows.iter().filter_map(|row| row.split(' ').nth(1)).collect();
+    same("statements", (rows.len(), ids.len()), (STATEMENTS, STATEMENTS))?;
+    let missing: Vec<_> =
+        names.iter().filter(|name| name.starts_with("statement/") && !proven.contains(*name)).collect();
+    same("trials that the index does not name", missing, Vec::new())
+}
+
+fn is_law(name: &str) -> Result<bool> {
+    let laws = source("conformance/src/laws/mod.rs")?;
+    Ok(laws.contains(&format!("::{name} [")))
+}
+
+/// `FILE::TEST` of this transport, `core::FILE::TEST` of the core.
+fn is_test(reference: &str) -> Result<bool> {
+    let Some((file, test)) = reference.rsplit_once("::") else { return Ok(false) };
+    let path = match file.strip_prefix("core::") {
+        Some(file) => format!("core/tests/{file}.rs"),
+        None => format!("transport-mqtt/tests/{file}.rs"),
+    };
+    Ok(source(&path)?.contains(&format!("fn {test}(")))
+}
+
+fn source(path: &str) -> Result<String> {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).during(path)
+}
