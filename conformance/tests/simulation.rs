@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use faulty::{Fault, faulty};
 use roadbed_broker::{Broker, Settings};
-use roadbed_conformance::Faults;
 use roadbed_conformance::simulation::{Ground, Plan, Stage, Way, run, seeds, simulate};
-use roadbed_core::{Clock, Endpoint};
+use roadbed_conformance::{Boxed, Faults};
+use roadbed_core::{Clock, Credential, Endpoint};
+use roadbed_http::{ByteStream, HttpClient};
 use roadbed_mqtt::codec::Version;
 use roadbed_mqtt::{ClientConfig, ServerConfig, connect_over};
 
@@ -80,6 +81,59 @@ fn over_mqtt(version: Version, ground: &Ground, faults: &Faults) -> Arc<dyn Endp
         async move { dialer.dial().await }
     };
     Arc::new(connect_over(config, connector))
+}
+
+/// Producers and workers over HTTP, followers over MQTT.
+struct Mixed;
+
+impl Stage for Mixed {
+    fn broker(&self, clock: Arc<dyn Clock>, seed: u64) -> Arc<dyn Endpoint> {
+        Memory.broker(clock, seed)
+    }
+
+    fn client(&self, name: &str, ground: &Ground, faults: &Faults) -> Way {
+        Way::Carried(match name {
+            "producer0" | "follower0" | "follower1" => over_mqtt(Version::V5, ground, faults),
+            _ => over_http(name, ground, faults),
+        })
+    }
+
+    fn rounding(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+}
+
+fn over_http(name: &str, ground: &Ground, faults: &Faults) -> Arc<dyn Endpoint> {
+    let server = roadbed_http::Server::builder(Arc::clone(&ground.broker)).clock(ground.clock.clone());
+    let server = server.build().expect("a server can be built");
+    let (dialer, mut listener) = faults.listen();
+    tokio::spawn(async move {
+        while let Some(stream) = listener.accept().await {
+            let server = server.clone();
+            tokio::spawn(async move { server.serve(stream).await });
+        }
+    });
+    let dial = move || {
+        let dialer = dialer.clone();
+        Box::pin(async move { Ok(Box::new(dialer.dial().await?) as Box<dyn ByteStream>) }) as Boxed<_>
+    };
+    let user = Credential::Password { user: name.into(), password: "".into() };
+    let config = roadbed_http::ClientConfig::default().backoff_ms_min(5).seed(ground.seed + 1);
+    let client = HttpClient::builder("http://hub.example").config(config).credential(user).clock(ground.clock.clone());
+    Arc::new(client.dial(dial).build().expect("the URL is one"))
+}
+
+#[test]
+fn invariants_hold_over_several_protocols() {
+    run(&Mixed, Plan::default(), seeds(40));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace_over_several_protocols() {
+    for seed in seeds(3) {
+        let trace = || simulate(&Mixed, Plan::default(), seed).expect("the invariants hold").to_string();
+        assert_eq!(trace(), trace(), "seed {seed} replays byte for byte");
+    }
 }
 
 #[test]

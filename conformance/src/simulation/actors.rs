@@ -135,7 +135,7 @@ impl Produce {
         let mut sender = client.try_sender_to(None).await?;
         for (serial, message) in self.doubt.clone() {
             seat.note(format_args!("sends {serial} again"));
-            let cookie = sender.try_submit(message, Qos::ExactlyOnce, Some(key(serial)), None).await?;
+            let cookie = sender.try_submit(message, Qos::ExactlyOnce, Some(key(seat, serial)), None).await?;
             self.confirm(seat, &mut sender, serial, cookie).await?;
         }
         while self.steps > 0 {
@@ -162,7 +162,7 @@ impl Produce {
             let (serial, message) = seat.write(&to, qos, false);
             let key = (qos == Qos::ExactlyOnce).then(|| {
                 self.doubt.insert(serial, message.clone());
-                key(serial)
+                key(seat, serial)
             });
             let cookie = sender.try_submit(message, qos, key, None).await?;
             if qos > Qos::AtMostOnce {
@@ -176,14 +176,18 @@ impl Produce {
         let confirm = sender.try_confirm(cookie).await?;
         seat.shared.ledger().confirmed(seat.shared.now(), &seat.name, serial, &confirm);
         if self.doubt.remove(&serial).is_some() {
-            sender.forget(key(serial));
+            sender.forget(key(seat, serial));
         }
         Ok(())
     }
 }
 
-fn key(serial: u64) -> Key {
-    Key::Number(serial as u32)
+/// A number lives as long as its session; where no session is kept, it takes a name.
+fn key(seat: &Seat, serial: u64) -> Key {
+    match seat.endpoint.capabilities().resume {
+        true => Key::Number(serial as u32),
+        false => Key::Name(format!("{} {serial}", seat.name).into()),
+    }
 }
 
 /// Makes the session that a follower comes back to.

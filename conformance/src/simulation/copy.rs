@@ -3,6 +3,17 @@
 use super::ledger::Claim;
 use roadbed_core::{Delivery, Outcome, Qos, Settled, Time};
 
+/// Which deliveries of a place are seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// All: the count is exact.
+    All,
+    /// Some fail before anybody sees them: the count may be higher.
+    Some,
+    /// Counts are not told, or have no meaning.
+    Uncounted,
+}
+
 /// A copy, as seen by those who receive it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Copy {
@@ -20,6 +31,8 @@ pub(super) struct Copy {
     count_max: u32,
     attempt: u32,
     pub(super) deliveries: u32,
+    /// Attempts that were settled while they were the last one, and are not answered yet.
+    unanswered: Vec<u32>,
     /// There may be several of it, which nothing tells apart.
     repeats: bool,
 }
@@ -33,20 +46,14 @@ impl Copy {
     }
 
     /// A delivery of this copy to `owner`.
-    pub(super) fn delivered(
-        &mut self,
-        owner: &str,
-        delivery: &Delivery,
-        now: Time,
-        strict: bool,
-    ) -> Result<(), String> {
+    pub(super) fn delivered(&mut self, owner: &str, delivery: &Delivery, now: Time, seen: Seen) -> Result<(), String> {
         self.pass(now);
-        self.may_be_delivered(owner, delivery, strict)?;
+        self.may_be_delivered(owner, delivery, seen)?;
         self.deliveries += 1;
         self.attempt = delivery.attempt;
         self.may_have_ended = false;
         self.asked = None;
-        if let Some(count) = delivery.info.as_ref().map(|info| info.count).filter(|_| strict) {
+        if let Some(count) = delivery.info.as_ref().map(|info| info.count).filter(|_| seen != Seen::Uncounted) {
             (self.count_min, self.count_max) = (count, count);
         }
         self.lease_until = delivery.info.as_ref().and_then(|info| info.lease_until);
@@ -58,7 +65,7 @@ impl Copy {
         Ok(())
     }
 
-    fn may_be_delivered(&self, owner: &str, delivery: &Delivery, strict: bool) -> Result<(), String> {
+    fn may_be_delivered(&self, owner: &str, delivery: &Delivery, seen: Seen) -> Result<(), String> {
         if let Some(outcome) = &self.ended {
             return Err(format!("I3: it ended, {outcome}, and is delivered again"));
         }
@@ -71,15 +78,16 @@ impl Copy {
         if self.decided {
             return Err("I5: exactly once, decided, and seen again".into());
         }
-        if !strict {
+        if seen == Seen::Uncounted {
             return Ok(());
         }
         if self.deliveries > 0 && delivery.attempt <= self.attempt && self.holder.as_deref() != Some(owner) {
             return Err(format!("I2: attempt {} after attempt {}", delivery.attempt, self.attempt));
         }
         let count = delivery.info.as_ref().map_or(self.count_min, |info| info.count);
-        if !(self.count_min..=self.count_max).contains(&count) {
-            return Err(format!("I4: count {count}, not {} to {}", self.count_min, self.count_max));
+        let max = if seen == Seen::Some { u32::MAX } else { self.count_max };
+        if !(self.count_min..=max).contains(&count) {
+            return Err(format!("I4: count {count}, not {} to {max}", self.count_min));
         }
         Ok(())
     }
@@ -89,6 +97,7 @@ impl Copy {
         if self.repeats || attempt != self.attempt {
             return;
         }
+        self.unanswered.push(attempt);
         self.asked = Some(outcome.clone());
         self.may_have_ended |= outcome.is_final();
         self.count_max += u32::from(outcome.counts());
@@ -105,8 +114,10 @@ impl Copy {
         if self.repeats {
             return Ok(());
         }
+        let in_time = self.unanswered.contains(&claim.attempt);
+        self.unanswered.retain(|attempt| *attempt != claim.attempt);
         if claim.attempt != self.attempt {
-            let applied = answer == Some(Settled::Applied);
+            let applied = answer == Some(Settled::Applied) && !in_time;
             return if applied { Err(format!("I9: attempt {} is over, and settles", claim.attempt)) } else { Ok(()) };
         }
         let Some(outcome) = self.asked.clone() else { return Ok(()) };
@@ -185,6 +196,12 @@ impl Copy {
                 self.count_min += 1;
             }
         }
+    }
+
+    /// It may have been accepted, and so be nowhere any more.
+    pub(super) fn may_be_gone(&self) -> bool {
+        let accepting = self.asked.as_ref().is_none_or(|asked| *asked == Outcome::Accepted);
+        self.repeats || (self.may_have_ended && accepting)
     }
 
     /// It reached its limit of deliveries: it may be a dead letter now.

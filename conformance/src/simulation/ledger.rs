@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use roadbed_core::{Confirm, Delivery, Filter, Outcome, Qos, Settled, Time};
 
-use super::copy::Copy;
+use super::copy::{Copy, Seen};
 use super::trace::Trace;
 use crate::client::text;
 
@@ -44,6 +44,8 @@ pub(super) struct Place {
     pub(super) qos_max: Qos,
     /// A transport is in between: at least once may come again when an acknowledgement is lost.
     pub(super) carried: bool,
+    /// Transports take from it ahead of who receives: deliveries may fail that nobody has seen.
+    pub(super) hidden: bool,
 }
 
 /// A message that some client has sent.
@@ -99,14 +101,20 @@ impl Ledger {
     pub(super) fn confirmed(&mut self, now: Time, who: &str, serial: u64, confirm: &Confirm) {
         self.note(now, who, format_args!("{serial} is {} {:?}", confirm.outcome, confirm.why));
         let taken = confirm.outcome == Outcome::Accepted;
-        let fate = if taken { Fate::Accepted } else { Fate::Refused };
+        let fate = match confirm.outcome {
+            Outcome::Accepted => Fate::Accepted,
+            // A transport that has lost the answer and may not ask again.
+            Outcome::Modified { .. } => Fate::Unknown,
+            _ => Fate::Refused,
+        };
         let Some(sent) = self.sent.get_mut(&serial) else { return };
         if sent.fate == Fate::Refused && taken {
             return self.violated(now, who, format_args!("I9: {serial} was refused, and is now accepted"));
         }
         sent.fate = fate;
+        let refused = sent.fate == Fate::Refused;
         let seen = self.copies.keys().any(|(_, seen)| *seen == serial);
-        if !taken && seen {
+        if refused && seen {
             self.violated(now, who, format_args!("I9: {serial} is refused, and was delivered"));
         }
     }
@@ -118,6 +126,11 @@ impl Ledger {
                 sent.fate = if committed { Fate::Accepted } else { Fate::Refused };
             }
         }
+    }
+
+    /// From now on, deliveries from `place` may fail that nobody has seen.
+    pub(super) fn hides(&mut self, place: &str) {
+        self.places.get_mut(place).into_iter().for_each(|place| place.hidden = true);
     }
 
     /// A delivery from `place` to `owner`, on the link `link`. Its serial number.
@@ -159,15 +172,15 @@ impl Ledger {
         if delivery.qos > sent.qos.min(here.qos_max) {
             return Err(format!("I9: assurance {:?} was never asked", delivery.qos));
         }
-        // A sender that lost a confirm may have sent it twice, where it is allowed to.
-        let strict = here.filter.is_none();
+        let seen = if here.hidden { Seen::Some } else { Seen::All };
+        let seen = if here.filter.is_none() { seen } else { Seen::Uncounted };
         let copy = self.copies.entry((place.into(), serial)).or_default();
         if sent.may_repeat || (here.carried && delivery.qos == Qos::AtLeastOnce) {
             copy.repeats();
             return Ok(());
         }
         let first = copy.deliveries == 0 && delivery.attempt <= 1;
-        copy.delivered(owner, delivery, now, strict)?;
+        copy.delivered(owner, delivery, now, seen)?;
         if first && !sent.transacted {
             let key = (link.to_owned(), format!("{} to {} {:?}", sent.source, sent.to, delivery.qos));
             let last = self.last.insert(key, serial);
@@ -233,21 +246,21 @@ impl Ledger {
         self.copies.values_mut().for_each(|copy| copy.lapsed(owner));
     }
 
-    /// How many copies of a queue are surely in it (I1, I10), and how many may be: by what senders and receivers know.
+    /// How many copies of a queue are surely in it or among its dead letters (I1, I8, I10), and how many may be: by what
+    /// senders and receivers know.
     pub(super) fn bounds(&mut self, now: Time, place: &str) -> (u64, u64) {
         self.copies.values_mut().for_each(|copy| copy.pass(now));
         let (mut sure, mut may) = (0, 0);
         for (serial, sent) in self.sent.iter().filter(|(_, sent)| self.places[place].takes(place, &sent.to)) {
             let copy = self.copies.get(&(place.to_owned(), *serial));
-            let ended = copy.is_some_and(|copy| copy.ended.is_some());
-            let may_be_over = copy.is_some_and(|copy| copy.may_have_ended || copy.may_be_dead(self.limit(place)));
-            if ended || sent.fate == Fate::Refused {
+            let gone = copy.is_some_and(|copy| copy.ended == Some(Outcome::Accepted));
+            if gone || sent.fate == Fate::Refused {
                 continue;
             }
             may += if sent.may_repeat { 100 } else { 1 };
-            let seen = copy.is_some();
-            let taken = sent.fate == Fate::Accepted || seen;
-            sure += u64::from(taken && !may_be_over && sent.expires_at.is_none());
+            let taken = sent.fate == Fate::Accepted || copy.is_some();
+            let may_be_gone = copy.is_some_and(Copy::may_be_gone) || sent.expires_at.is_some();
+            sure += u64::from(taken && !may_be_gone);
         }
         (sure, may)
     }
@@ -284,7 +297,8 @@ impl Ledger {
         }
         let ended = copy.and_then(|copy| copy.ended.as_ref());
         let must_be_dead = copy.is_some_and(|copy| queue && copy.must_be_dead(self.limit(name)) && ended.is_none());
-        let may_be_dead = copy.is_some_and(|copy| queue && (copy.may_be_dead(self.limit(name)) || copy.may_have_ended));
+        let failed = copy.is_some_and(|copy| copy.may_be_dead(self.limit(name)) || copy.may_have_ended);
+        let may_be_dead = queue && (failed || self.places[name].hidden);
         match (ended, dead) {
             (Some(Outcome::Accepted), true) => Err("I9: it was accepted, and is a dead letter".into()),
             (Some(Outcome::Rejected(_)), false) if queue => Err("I8: it was rejected, and is no dead letter".into()),

@@ -199,6 +199,11 @@ async fn discharge(
     Ok(true)
 }
 
+/// Where the dead letters of a queue are.
+pub(super) fn dead_letters_of(queue: &str) -> String {
+    queue.replacen("queues/", "$dead/", 1)
+}
+
 /// Looks at the queues from time to time: what senders and receivers know must be there is there, and no more.
 pub(super) async fn watch(mut seat: Seat, queues: Vec<String>) {
     let client = seat.open(open(&seat.name)).await;
@@ -208,21 +213,26 @@ pub(super) async fn watch(mut seat: Seat, queues: Vec<String>) {
             let Ok(Managed::Description(there)) = client.manage(Manage::Describe(address(queue))).await else {
                 panic!("{queue} cannot be described");
             };
+            let dead = match client.manage(Manage::Describe(address(&dead_letters_of(queue)))).await {
+                Ok(Managed::Description(dead)) => dead.available + dead.held + dead.scheduled,
+                _ => 0,
+            };
             let mut ledger = seat.shared.ledger();
             let after = ledger.bounds(seat.shared.now(), queue);
             let (sure, may) = (before.0.min(after.0), before.1.max(after.1));
-            let count = there.available + there.held + there.scheduled;
+            let live = there.available + there.held + there.scheduled;
+            let count = live + dead;
             let (now, name) = (seat.shared.now(), &seat.name);
             ledger.note(
                 now,
                 name,
-                format_args!("sees {count} in {queue}, {} B; {sure} to {may} expected", there.bytes),
+                format_args!("sees {live} in {queue}, {} B, {dead} dead; {sure} to {may} expected", there.bytes),
             );
             if count < sure || count > may {
                 ledger.violated(now, name, format_args!("I1: {queue} has {count} copies, not {sure} to {may}"));
             }
-            if (there.bytes == 0) != (count == 0) {
-                ledger.violated(now, name, format_args!("I7: {queue} has {count} copies and {} bytes", there.bytes));
+            if (there.bytes == 0) != (live == 0) {
+                ledger.violated(now, name, format_args!("I7: {queue} has {live} copies and {} bytes", there.bytes));
             }
         }
         seat.pause(200).await;

@@ -14,7 +14,7 @@ use super::actors::{Seat, Shared, bind, follow, produce};
 use super::ledger::{Claim, Ledger, Place};
 use super::random::Random;
 use super::trace::Trace;
-use super::worker::{transact, watch, work};
+use super::worker::{dead_letters_of, transact, watch, work};
 use crate::client::{Client, text};
 use crate::faults::Faults;
 use crate::world::{address, filter_of, open};
@@ -176,7 +176,7 @@ async fn play(stage: &dyn Stage, plan: Plan, seed: u64) -> Ledger {
         let mut seat = cast.seat(&format!("follower{number}"));
         let (filter, qos) = follows(number);
         let (place, carried) = (Some(filter_of(filter)), seat.is_carried());
-        let place = Place { filter: place, deliveries_max: 0, qos_max: qos, carried };
+        let place = Place { filter: place, deliveries_max: 0, qos_max: qos, carried, hidden: false };
         seat.shared.ledger().place(&seat.name, place);
         bind(&mut seat, filter, qos).await;
         followers.push(seat);
@@ -188,7 +188,11 @@ async fn play(stage: &dyn Stage, plan: Plan, seed: u64) -> Ledger {
     }
     followers.into_iter().for_each(|seat| drop(receiving.spawn(follow(seat))));
     for number in 0..plan.workers {
-        receiving.spawn(work(cast.seat(&format!("worker{number}")), targets[..QUEUES.len()].to_vec()));
+        let seat = cast.seat(&format!("worker{number}"));
+        if seat.is_carried() {
+            QUEUES.iter().for_each(|queue| seat.shared.ledger().hides(queue));
+        }
+        receiving.spawn(work(seat, targets[..QUEUES.len()].to_vec()));
     }
     for number in 0..plan.movers {
         let seat = cast.inner_seat(&format!("mover{number}"));
@@ -214,7 +218,8 @@ async fn shared(clock: Arc<dyn Clock>, broker: Arc<dyn Endpoint>, slack: Duratio
     for queue in QUEUES {
         let settings = QueueSettings { deliveries_max: DELIVERIES_MAX, ..QueueSettings::default() };
         client.manage(Manage::Declare(address(queue), settings)).await.expect("a queue can be declared");
-        let place = Place { filter: None, deliveries_max: DELIVERIES_MAX, qos_max: Qos::ExactlyOnce, carried: false };
+        let place =
+            Place { filter: None, deliveries_max: DELIVERIES_MAX, qos_max: Qos::ExactlyOnce, ..Place::default() };
         ledger.place(queue, place);
     }
     Arc::new(Shared::new(clock, broker, ledger))
@@ -327,7 +332,7 @@ async fn empty(shared: &Arc<Shared>, queue: &str) {
 
 async fn dead_letters(shared: &Arc<Shared>, queue: &str) -> Vec<u64> {
     let client = Client::open(&*shared.inner, open("rest")).await;
-    let dead = queue.replacen("queues/", "$dead/", 1);
+    let dead = dead_letters_of(queue);
     let Ok(mut receiving) = client.try_receive(roadbed_core::ConsumerTerms::queue(address(&dead))).await else {
         return Vec::new();
     };
