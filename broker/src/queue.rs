@@ -166,6 +166,14 @@ impl Queue {
         wake.into_iter().for_each(|link| link.notify());
     }
 
+    /// Forgets its links: the broker is gone.
+    pub(crate) fn let_go(&self) {
+        let mut inner = lock(&self.inner);
+        let links = (std::mem::take(&mut inner.links), std::mem::take(&mut inner.waiting));
+        drop(inner);
+        drop(links);
+    }
+
     /// How many copies are available.
     pub(crate) fn backlog(&self) -> usize {
         lock(&self.inner).available()

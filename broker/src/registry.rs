@@ -48,6 +48,13 @@ pub(crate) struct Watcher {
     pub(crate) binding: Option<u32>,
 }
 
+impl Drop for Tables {
+    /// Queues and links refer to each other; here the circle is cut, so that a broker that is dropped frees all its memory.
+    fn drop(&mut self) {
+        self.by_id.values().for_each(|queue| queue.let_go());
+    }
+}
+
 impl Registry {
     pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, Tables> {
         lock(&self.0)
