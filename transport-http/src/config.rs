@@ -78,6 +78,8 @@ settings! {
         long_polls_max: usize = 20_000,
         /// How many messages one poll may ask for: 100.
         page_max: u32 = 100,
+        /// How many bytes of messages a page has at most: 4 MiB, or one message. What else was taken is released.
+        page_bytes_max: usize = 4 << 20,
         /// How long a lock lasts if a poll asks for nothing else, in milliseconds: 60 s.
         lock_ms: u64 = 60_000,
         /// How long a lock can last at most, in milliseconds: 1 h; a poll that asks for more gets this.

@@ -274,6 +274,20 @@ async fn a_page_has_several() {
 }
 
 #[tokio::test]
+async fn a_page_is_bounded_in_bytes_and_the_rest_is_released() {
+    let fake = Fake::new();
+    let routes = fake.server(HttpConfig::default().page_bytes_max(3000)).routes();
+    for payload in [vec![1; 5000], vec![2; 1000], vec![3; 1000], vec![4; 1000]] {
+        fake.put(queued(payload));
+    }
+    for (expected, left) in [(1, 3), (2, 1), (1, 0)] {
+        let page = document(&call(&routes, get("/v1/messages/queues/q?max=9", &[])).await);
+        assert_eq!((page["messages"].as_array().unwrap().len(), fake.state().queue.len()), (expected, left));
+    }
+    assert_eq!(fake.state().held.len(), 4);
+}
+
+#[tokio::test]
 async fn a_topic_cannot_be_polled() {
     let answer = call(&Fake::new().routes(), get("/v1/messages/plant/7", &[])).await;
     assert!(problem(&answer, 409)["detail"].as_str().unwrap().contains("PUT /v1/subscriptions/NAME"));

@@ -68,7 +68,7 @@ impl HttpProducer {
             bytes_max: config.buffer_bytes_max,
         });
         tokio::spawn(run(link, shared.clone()));
-        Self { shared, to, keys: Keys { nonce, rounds: HashMap::new() } }
+        Self { shared, to, keys: Keys::new(nonce) }
     }
 
     fn job(&mut self, mut outgoing: Outgoing) -> Job {
@@ -261,16 +261,25 @@ fn refused(cookie: u64, condition: Condition, text: &str) -> Confirm {
 /// From keys to idempotency keys, which the server never forgets within its window.
 struct Keys {
     nonce: String,
-    /// How often a number was forgotten, so that using it again makes another key.
-    rounds: HashMap<u32, u64>,
+    /// What stands for each number that is not forgotten; a number that is used again gets another.
+    numbers: HashMap<u32, u64>,
+    next: u64,
 }
 
 impl Keys {
-    fn header(&self, key: &Key) -> HeaderValue {
+    fn new(nonce: String) -> Self {
+        Self { nonce, numbers: HashMap::new(), next: 0 }
+    }
+
+    fn header(&mut self, key: &Key) -> HeaderValue {
         let text = match key {
             Key::Number(number) => {
-                let round = self.rounds.get(number).copied().unwrap_or_default();
-                format!("{}-{number}-{round}", self.nonce)
+                let next = &mut self.next;
+                let stands = self.numbers.entry(*number).or_insert_with(|| {
+                    *next += 1;
+                    *next
+                });
+                format!("{}-{stands}", self.nonce)
             }
             Key::Name(name) => named(name),
         };
@@ -280,7 +289,7 @@ impl Keys {
     /// Names are the application's: they mean the same for ever.
     fn forget(&mut self, key: &Key) {
         if let Key::Number(number) = key {
-            *self.rounds.entry(*number).or_default() += 1;
+            self.numbers.remove(number);
         }
     }
 }
@@ -307,12 +316,13 @@ mod tests {
 
     #[test]
     fn no_two_keys_become_the_same() {
-        let mut keys = Keys { nonce: "n".into(), rounds: HashMap::new() };
+        let mut keys = Keys::new("n".into());
         let one = keys.header(&Key::Number(1));
         assert_eq!(keys.header(&Key::Number(1)), one);
         keys.forget(&Key::Number(1));
         assert_ne!(keys.header(&Key::Number(1)), one);
-        let name = |name: &'static [u8]| keys.header(&Key::Name(Bytes::from_static(name)));
+        assert_eq!(keys.numbers.len(), 1);
+        let mut name = |name: &'static [u8]| keys.header(&Key::Name(Bytes::from_static(name)));
         assert_eq!(name(b"order-7"), "order-7");
         assert_ne!(name(b"a b"), name(b"b64:YSBi"));
         assert_ne!(name(b"\"x\""), name(b"x"));

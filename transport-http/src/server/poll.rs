@@ -175,22 +175,40 @@ impl Taken {
         };
         self.handles.extend(page.iter().filter_map(|delivery| delivery.handle));
         received.map_err(|error| fail(connection, &self.attachment, &error))?;
+        self.shorten(&mut page, connection.shared.config.page_bytes_max);
         Ok(page)
+    }
+
+    /// Releases what is too much for one page; at most once cannot be given back, and stays.
+    fn shorten(&mut self, page: &mut Vec<Delivery>, bytes_max: usize) {
+        let mut bytes = 0_usize;
+        let mut fits = |delivery: &Delivery| {
+            let first = bytes == 0;
+            bytes = bytes.saturating_add(delivery.message.cost());
+            first || bytes <= bytes_max
+        };
+        let keep: Vec<bool> = page.iter().map(|delivery| fits(delivery) || delivery.handle.is_none()).collect();
+        let mut kept = keep.iter();
+        let excess = page.extract_if(.., |_| !kept.next().is_some_and(|kept| *kept));
+        let excess: Vec<Handle> = excess.filter_map(|delivery| delivery.handle).collect();
+        self.handles.retain(|handle| !excess.contains(handle));
+        self.release(excess);
+    }
+
+    fn release(&mut self, handles: Vec<Handle>) {
+        let step = Step::Outcome { outcome: Outcome::Released, settled: true };
+        let release = |handle: Handle| Disposition { delivery: handle.into(), cookie: None, step: step.clone() };
+        let mut batch: Vec<_> = handles.into_iter().map(release).collect();
+        if let Some(consumer) = self.consumer.as_mut().filter(|_| !batch.is_empty()) {
+            consumer.settle(&mut batch);
+        }
     }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        let Some(mut consumer) = self.consumer.take() else { return };
-        let release = |handle: Handle| Disposition {
-            delivery: handle.into(),
-            cookie: None,
-            step: Step::Outcome { outcome: Outcome::Released, settled: true },
-        };
-        let mut batch: Vec<_> = self.handles.drain(..).map(release).collect();
-        if !batch.is_empty() {
-            consumer.settle(&mut batch);
-        }
+        let handles = std::mem::take(&mut self.handles);
+        self.release(handles);
     }
 }
 
