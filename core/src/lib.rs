@@ -51,7 +51,7 @@ pub use ids::{CopyId, DeliveryId, DeliveryRef, Fence, Gid, Handle, Key, QueueId,
 pub use layer::{Limited, LimitedLayer, Limits, Meter, MeterSnapshot, Metered, MeteredLayer};
 #[cfg(feature = "std")]
 pub use link::{Received, Receiver, Sender, SenderSink};
-pub use message::{Details, Message, MessageBuilder, Origin};
+pub use message::{Bare, Details, Message, MessageBuilder, Origin};
 pub use outcome::{Condition, Outcome, Reason};
 pub use output::Output;
 pub use payload::Payload;

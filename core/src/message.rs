@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 
+use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::{Address, Durability, Payload, Properties, Time, Value};
@@ -65,6 +66,44 @@ pub struct Details {
     pub properties: Properties,
     /// The hub's own: dead-letter reasons, counts. No client can forge them.
     pub annotations: Properties,
+    /// How its sender wrote it, where writing it from the fields would give other bytes. A new payload or property takes it away;
+    /// who changes other fields that the sender wrote sets it to `None`.
+    pub bare: Option<Bare>,
+}
+
+/// A message as its sender's protocol wrote it: a hop of the same protocol writes the same bytes again (AMQP 1.0, Part 3, section 3.2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bare {
+    /// The protocol, as in [`Origin`].
+    pub protocol: &'static str,
+    /// What stands before the payload; or everything, if the payload is not one run of the bytes.
+    pub head: Payload,
+    /// Whether the payload, and the tail after it, follow the head.
+    pub around: bool,
+    /// What stands after the payload.
+    pub tail: Bytes,
+    /// What travels with it without being part of it, as the protocol wrote it.
+    pub annotations: Bytes,
+}
+
+impl Bare {
+    /// The same in memory of its own.
+    #[must_use]
+    pub fn detach(&self) -> Self {
+        let copied = Bytes::copy_from_slice;
+        let (tail, annotations) = (copied(&self.tail), copied(&self.annotations));
+        Self { head: self.head.detach(), tail, annotations, ..*self }
+    }
+
+    /// How many bytes it keeps beside the payload.
+    pub fn len(&self) -> usize {
+        self.head.len() + self.tail.len() + self.annotations.len()
+    }
+
+    /// Whether it keeps none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 impl Details {
@@ -82,6 +121,7 @@ impl Details {
         deadline: None,
         properties: Properties::EMPTY,
         annotations: Properties::EMPTY,
+        bare: None,
     };
 }
 
@@ -183,8 +223,12 @@ impl Message {
     pub fn cost(&self) -> usize {
         const FIXED: usize = 256;
         let properties = |list: &Properties| list.iter().map(|(name, _)| name.len() + 64).sum::<usize>();
-        let details =
-            self.0.details.as_ref().map_or(0, |d| properties(&d.properties) + properties(&d.annotations) + 256);
+        let bare = |d: &Details| d.bare.as_ref().map_or(0, Bare::len);
+        let details = self
+            .0
+            .details
+            .as_ref()
+            .map_or(0, |d| properties(&d.properties) + properties(&d.annotations) + bare(d) + 256);
         FIXED + self.0.payload.len() + self.0.address.as_str().len() + details
     }
 
@@ -228,6 +272,7 @@ impl Details {
         self.reply_to = self.reply_to.as_ref().map(Address::detach);
         self.properties = self.properties.detach();
         self.annotations = self.annotations.detach();
+        self.bare = self.bare.as_ref().map(Bare::detach);
     }
 }
 
@@ -246,6 +291,7 @@ impl MessageBuilder {
     /// Replaces the bytes.
     pub fn payload(mut self, payload: impl Into<Payload>) -> Self {
         self.0.payload = payload.into();
+        self.unlike_sent();
         self
     }
 
@@ -286,7 +332,8 @@ impl MessageBuilder {
     }
 
     /// Adds a property at the end.
-    pub fn property(self, name: impl Into<ByteString>, value: impl Into<Value>) -> Self {
+    pub fn property(mut self, name: impl Into<ByteString>, value: impl Into<Value>) -> Self {
+        self.unlike_sent();
         self.details(|details| details.properties.push(name, value))
     }
 
@@ -299,5 +346,11 @@ impl MessageBuilder {
     /// The message.
     pub fn build(self) -> Message {
         Message(Arc::new(self.0))
+    }
+
+    fn unlike_sent(&mut self) {
+        if let Some(details) = &mut self.0.details {
+            details.bare = None;
+        }
     }
 }

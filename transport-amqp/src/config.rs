@@ -1,0 +1,92 @@
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::codec::GuardLimits;
+
+/// What a machine takes, offers and waits for. The same for both roles; what only one of them uses says so.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct MachineConfig {
+    /// The name of this end (Part 2, section 2.4.1). Default `roadbed`.
+    pub container_id: String,
+    /// The largest frame that we take, in bytes; 512 or more. Default 64 KiB.
+    pub frame_bytes_max: u32,
+    /// The largest frame before the connection is open, in bytes, since nobody is known yet. Default 8 KiB.
+    pub opening_bytes_max: u32,
+    /// The largest message that we take, in bytes. Default 16 MiB.
+    pub message_bytes_max: u64,
+    /// How many sessions a connection may have. Default 64.
+    pub sessions_max: u16,
+    /// How many links a session may have. Default 4,096.
+    pub links_max: u32,
+    /// How many transfers we take before the session's window is opened again. Default 4,096.
+    pub incoming_window: u32,
+    /// Bounds of what is decoded.
+    pub guard: GuardLimits,
+    /// How long it may take until the connection is open. Default 10 s.
+    pub open_timeout: Duration,
+    /// How long the peer may be silent; half of it is told to the peer (Part 2, section 2.4.5). Default 2 min.
+    pub idle_timeout: Duration,
+    /// The shortest idle time-out of a peer that we keep alive; shorter ones are refused. Default 100 ms.
+    pub idle_timeout_min: Duration,
+    /// How long the peer may take to answer a close. Default 2 s.
+    pub close_timeout: Duration,
+    /// Server: the SASL mechanisms offered. Default PLAIN and ANONYMOUS.
+    pub mechanisms: Vec<String>,
+    /// Server: whether connections without SASL are refused. Default true.
+    pub sasl_required: bool,
+}
+
+impl Default for MachineConfig {
+    fn default() -> Self {
+        Self {
+            container_id: "roadbed".into(),
+            frame_bytes_max: 64 << 10,
+            opening_bytes_max: 8 << 10,
+            message_bytes_max: 16 << 20,
+            sessions_max: 64,
+            links_max: 4096,
+            incoming_window: 4096,
+            guard: GuardLimits::default(),
+            open_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(120),
+            idle_timeout_min: Duration::from_millis(100),
+            close_timeout: Duration::from_secs(2),
+            mechanisms: alloc::vec!["PLAIN".into(), "ANONYMOUS".into()],
+            sasl_required: true,
+        }
+    }
+}
+
+macro_rules! setters {
+    ($($name:ident: $type:ty,)*) => {
+        impl MachineConfig {
+            $(
+                #[doc = concat!("Sets [`MachineConfig::", stringify!($name), "`].")]
+                #[must_use]
+                pub fn $name(mut self, $name: $type) -> Self {
+                    self.$name = $name;
+                    self
+                }
+            )*
+        }
+    };
+}
+
+setters! {
+    container_id: String,
+    frame_bytes_max: u32,
+    opening_bytes_max: u32,
+    message_bytes_max: u64,
+    sessions_max: u16,
+    links_max: u32,
+    incoming_window: u32,
+    guard: GuardLimits,
+    open_timeout: Duration,
+    idle_timeout: Duration,
+    idle_timeout_min: Duration,
+    close_timeout: Duration,
+    mechanisms: Vec<String>,
+    sasl_required: bool,
+}

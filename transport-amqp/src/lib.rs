@@ -1,0 +1,14 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod codec;
+mod config;
+pub mod dialect;
+mod error;
+mod machine;
+
+pub use config::MachineConfig;
+pub use error::{DecodeError, Error, SendError};
+pub use machine::{Credit, Detached, Disposed, Event, Incoming, LinkId, Machine, Sasl, SessionId};

@@ -1,0 +1,110 @@
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use fe2o3_amqp_types::performatives::{Attach, Open};
+use roadbed_core::{Handle, TxnId};
+
+use crate::codec::{Fault, State};
+
+/// A session, by the channel that we send on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u16);
+
+/// A link, by its session and the handle that we send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId {
+    /// The session.
+    pub session: SessionId,
+    /// The handle.
+    pub handle: u32,
+}
+
+/// What the peer has said.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Event {
+    /// Server: who the client says it is. Answer with [`Machine::admit`](super::Machine::admit).
+    Sasl {
+        /// The mechanism, one of those offered.
+        mechanism: String,
+        /// What the client says first.
+        response: Option<Bytes>,
+    },
+    /// Server: the client opens the connection; answer with [`Machine::open`](super::Machine::open). Client: the connection is open.
+    Open(Box<Open>),
+    /// A session has begun, asked for by either end.
+    Begin(SessionId),
+    /// The peer asks for a link: answer with [`Machine::accept`](super::Machine::accept) or [`Machine::refuse`](super::Machine::refuse). If we
+    /// have asked for it, this is the answer; one without a terminus is followed by a detach.
+    Attach(LinkId, Box<Attach>),
+    /// A link on which we send has more credit, or less.
+    Credit(LinkId, Credit),
+    /// A link on which we receive has used up the credit that was to be drained.
+    Drained(LinkId),
+    /// A whole message.
+    Transfer(Box<Incoming>),
+    /// The receiver says what became of what we sent.
+    Disposed(Box<Disposed>),
+    /// The sender has forgotten deliveries that it wanted to settle second: their tags may come again.
+    Forgotten(Vec<(LinkId, Bytes)>),
+    /// A link is gone, because of the peer or because of what it did.
+    Detach(LinkId, Detached),
+    /// A session is gone with all its links.
+    End(SessionId, Option<Fault>),
+    /// The connection is closed in good order.
+    Close(Option<Fault>),
+}
+
+/// The credit of a link on which we send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credit {
+    /// How many more deliveries it takes.
+    pub credit: u32,
+    /// What cannot be used now is to lapse.
+    pub drain: bool,
+    /// What is delivered on it belongs to this transaction; `Some(None)` if its name is none of ours.
+    pub txn: Option<Option<TxnId>>,
+}
+
+/// A message that has come whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Incoming {
+    /// Its link.
+    pub link: LinkId,
+    /// Its number within the session.
+    pub delivery: u64,
+    /// Its name.
+    pub tag: Bytes,
+    /// Whether an answer is expected.
+    pub settled: bool,
+    /// Whether the sender settles first: the answer is confirmed before it may be forgotten.
+    pub second: bool,
+    /// What the sender says of it: the transaction of a post.
+    pub state: Option<State>,
+    /// Its payloads, one for each transfer.
+    pub pieces: Vec<Bytes>,
+}
+
+/// What became of deliveries that we sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Disposed {
+    /// Their session.
+    pub session: SessionId,
+    /// The state; none: as the link's default outcome says.
+    pub state: Option<State>,
+    /// Whether the receiver has forgotten them. Otherwise tell it with [`Machine::forget`](super::Machine::forget) when the outcome is applied.
+    pub settled: bool,
+    /// Link, number and handle of each.
+    pub deliveries: Vec<(u32, u64, Handle)>,
+}
+
+/// How a link ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Detached {
+    /// For good; otherwise it may be attached again.
+    pub closed: bool,
+    /// What went wrong.
+    pub fault: Option<Fault>,
+}

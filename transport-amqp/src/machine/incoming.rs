@@ -1,0 +1,164 @@
+//! What comes: transfers, and what the peer says of deliveries.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use roadbed_core::{Output, Role};
+
+use super::link::{Partial, Stage};
+use super::session::{Got, widen};
+use super::{Disposed, Event, Incoming, LinkId, Machine, SessionId};
+use crate::codec::{Disposition, State, Transfer};
+use crate::error::Error;
+
+impl Machine {
+    /// One frame of a message; the message when it is whole.
+    pub(super) fn transferred(
+        &mut self,
+        id: SessionId,
+        transfer: Transfer,
+        payload: Bytes,
+        out: &mut Output,
+    ) -> Result<Option<Event>, Error> {
+        let bytes_max = self.config.message_bytes_max;
+        let session = self.session(id)?;
+        session.next_incoming = session.next_incoming.wrapping_add(1);
+        let Some(window) = session.window.checked_sub(1) else {
+            let words = "more transfers than the window takes";
+            return Ok(Some(self.break_session(id, "amqp:session:window-violation", words, out)));
+        };
+        session.window = window;
+        let Some(&handle) = session.handles.get(&transfer.handle) else {
+            let words = "the handle has no link";
+            return Ok(Some(self.break_session(id, "amqp:session:unattached-handle", words, out)));
+        };
+        let (link_id, last) = (LinkId { session: id, handle }, session.last_got);
+        let Some(link) = session.link(handle) else { return Err(Error::Handle(handle)) };
+        if link.stage == Stage::Detaching {
+            self.refill(id, out);
+            return Ok(None);
+        }
+        if link.role == Role::Sender {
+            let words = "the link goes the other way";
+            return Ok(Some(self.break_session(id, "amqp:not-allowed", words, out)));
+        }
+        let begins = link.partial.is_none();
+        if begins {
+            if link.credit == 0 {
+                let words = "there was no credit for this".into();
+                return Ok(Some(self.break_link(link_id, "amqp:link:transfer-limit-exceeded", words, out)));
+            }
+            let number = transfer.delivery_id.and_then(|low| last.map_or(Some(low.into()), |last| widen(low, last)));
+            let (Some(number), Some(tag)) =
+                (number.filter(|&n| last.is_none_or(|last| n > last)), transfer.delivery_tag)
+            else {
+                let words = "a delivery begins without a tag, or without a number of its own";
+                return Ok(Some(self.break_session(id, "amqp:invalid-field", words, out)));
+            };
+            link.credit -= 1;
+            link.delivery_count = link.delivery_count.wrapping_add(1);
+            link.partial = Some(Partial::new(number, tag));
+            session.last_got = Some(number);
+        } else if transfer
+            .delivery_id
+            .is_some_and(|low| link.partial.as_ref().is_some_and(|partial| partial.delivery as u32 != low))
+        {
+            let words = "a delivery begins within another of the same link";
+            return Ok(Some(self.break_session(id, "amqp:invalid-field", words, out)));
+        }
+        let Some(link) = session.link(handle) else { return Err(Error::Handle(handle)) };
+        let second = link.second;
+        let Some(partial) = link.partial.as_mut() else { return Ok(None) };
+        partial.settled |= transfer.settled.unwrap_or(false);
+        partial.second |= transfer.rcv_settle_mode.map_or(second, |mode| mode == 1);
+        if let Some(state) = transfer.state {
+            partial.state = Some(state);
+        }
+        if transfer.aborted {
+            link.partial = None;
+            self.refill(id, out);
+            return Ok(None);
+        }
+        partial.push(payload);
+        if partial.bytes > bytes_max {
+            let words = format!("the message is larger than {bytes_max} bytes");
+            return Ok(Some(self.break_link(link_id, "amqp:link:message-size-exceeded", words, out)));
+        }
+        if transfer.more {
+            self.refill(id, out);
+            return Ok(None);
+        }
+        let whole = link.partial.take();
+        let event = whole.map(|whole| self.got(link_id, whole));
+        self.refill(id, out);
+        Ok(event)
+    }
+
+    /// A message that is whole.
+    fn got(&mut self, id: LinkId, whole: Partial) -> Event {
+        let Partial { delivery, tag, settled, second, state, pieces, .. } = whole;
+        let second = second && !settled;
+        if !settled && let Some(session) = self.sessions.get_mut(&id.session.0) {
+            let kept = second.then(|| Bytes::copy_from_slice(&tag));
+            session.got.insert(delivery, Got { link: id.handle, tag: kept, answered: false });
+            if let Some(link) = session.link(id.handle) {
+                link.unanswered += 1;
+            }
+        }
+        Event::Transfer(Box::new(Incoming { link: id, delivery, tag, settled, second, state, pieces }))
+    }
+
+    /// What the peer says of deliveries: of the range, only those that are not settled count, however long it is.
+    pub(super) fn disposed(&mut self, id: SessionId, disposition: Disposition) -> Option<Event> {
+        let Disposition { role, first, last, settled, state, .. } = disposition;
+        let session = self.sessions.get_mut(&id.0)?;
+        let newest = match role {
+            Role::Receiver => session.next_sent.checked_sub(1)?,
+            Role::Sender => session.last_got?,
+        };
+        let length = last.unwrap_or(first).wrapping_sub(first);
+        let (first, end) = match widen(first, newest) {
+            Some(first) => (first, first.saturating_add(length.into())),
+            // It begins before the first delivery ever.
+            None => (0, u64::from(length)),
+        };
+        let range = first..=end.min(newest);
+        if range.is_empty() {
+            return None;
+        }
+        if role == Role::Sender {
+            return settled.then(|| self.forgotten(id, range)).flatten();
+        }
+        let told = settled || state.as_ref().is_some_and(|state| *state != State::Received);
+        if !told {
+            return None;
+        }
+        let deliveries: Vec<_> = session.sent.range(range).map(|(&n, sent)| (sent.link, n, sent.handle)).collect();
+        if settled {
+            for (_, number, _) in &deliveries {
+                session.sent.remove(number);
+            }
+        }
+        (!deliveries.is_empty())
+            .then(|| Event::Disposed(Box::new(Disposed { session: id, state, settled, deliveries })))
+    }
+
+    /// The sender has settled.
+    fn forgotten(&mut self, id: SessionId, range: core::ops::RangeInclusive<u64>) -> Option<Event> {
+        let session = self.sessions.get_mut(&id.0)?;
+        let numbers: Vec<u64> = session.got.range(range).map(|(&number, _)| number).collect();
+        let mut tags = Vec::new();
+        for number in numbers {
+            let Some(got) = session.got.remove(&number) else { continue };
+            if !got.answered
+                && let Some(link) = session.link(got.link)
+            {
+                link.unanswered = link.unanswered.saturating_sub(1);
+            }
+            tags.extend(got.tag.map(|tag| (LinkId { session: id, handle: got.link }, tag)));
+        }
+        (!tags.is_empty()).then_some(Event::Forgotten(tags))
+    }
+}

@@ -1,0 +1,108 @@
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use roadbed_core::Role;
+
+use crate::codec::State;
+
+/// One end of a link.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) name: String,
+    /// Ours.
+    pub(super) role: Role,
+    pub(super) stage: Stage,
+    /// The peer's handle, once it has attached.
+    pub(super) remote: Option<u32>,
+    /// Everything is sent settled.
+    pub(super) settled: bool,
+    /// The sender settles after the receiver has said its outcome.
+    pub(super) second: bool,
+    pub(super) delivery_count: u32,
+    pub(super) credit: u32,
+    pub(super) drain: bool,
+    /// How many deliveries wait behind the credit; told in flows.
+    pub(super) available: u32,
+    /// How many deliveries have come and are not answered.
+    pub(super) unanswered: u32,
+    /// The largest message that the peer takes, in bytes.
+    pub(super) message_bytes_max: u64,
+    /// A message that has not come whole.
+    pub(super) partial: Option<Partial>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// We have attached, and the peer has not.
+    Asking,
+    /// The peer has attached, and we have not.
+    Asked,
+    Attached,
+    /// We have detached, and the peer has not: what comes is not looked at.
+    Detaching,
+}
+
+#[derive(Debug)]
+pub(super) struct Partial {
+    pub(super) delivery: u64,
+    pub(super) tag: Bytes,
+    pub(super) settled: bool,
+    pub(super) second: bool,
+    pub(super) state: Option<State>,
+    pub(super) bytes: u64,
+    pub(super) pieces: Vec<Bytes>,
+    /// How many pieces at the end are small.
+    small: usize,
+}
+
+/// A piece below this size does not stand alone for long, since each pins what it was read with.
+const SMALL: usize = 4096;
+/// How many small pieces are joined.
+const JOIN: usize = 64;
+
+impl Link {
+    pub(super) const fn new(name: String, role: Role, stage: Stage) -> Self {
+        Self {
+            name,
+            role,
+            stage,
+            remote: None,
+            settled: false,
+            second: false,
+            delivery_count: 0,
+            credit: 0,
+            drain: false,
+            available: 0,
+            unanswered: 0,
+            message_bytes_max: u64::MAX,
+            partial: None,
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.stage == Stage::Attached
+    }
+}
+
+impl Partial {
+    pub(super) const fn new(delivery: u64, tag: Bytes) -> Self {
+        Self { delivery, tag, settled: false, second: false, state: None, bytes: 0, pieces: Vec::new(), small: 0 }
+    }
+
+    pub(super) fn push(&mut self, piece: Bytes) {
+        if piece.is_empty() {
+            return;
+        }
+        self.bytes += piece.len() as u64;
+        self.small = if piece.len() < SMALL { self.small + 1 } else { 0 };
+        self.pieces.push(piece);
+        if self.small == JOIN {
+            let small = self.pieces.split_off(self.pieces.len() - JOIN);
+            let mut joined = BytesMut::with_capacity(small.iter().map(Bytes::len).sum());
+            small.iter().for_each(|piece| joined.put_slice(piece));
+            self.pieces.push(joined.freeze());
+            self.small = 0;
+        }
+    }
+}
