@@ -268,14 +268,16 @@ impl Shared {
     }
 
     /// Where `address` leads.
-    pub(crate) fn route(&self, address: &Address) -> Result<Route, Condition> {
+    pub(crate) fn route(&self, address: &Address) -> Result<Arc<Route>, Condition> {
+        let cached = || self.router.cached(address, self.settings.routes_cached_max);
         if !is_reserved(address.as_str()) {
-            return Ok(self.router.route(address));
+            return Ok(cached());
         }
         let generation = self.router.generation();
         if address.queue().is_some() {
             let queue = self.queue_for_sending(address)?;
-            return Ok(Route::new(address.clone(), generation, vec![Target::Queue(queue, Qos::ExactlyOnce)]));
+            let targets = vec![Target::Queue(queue, Qos::ExactlyOnce)];
+            return Ok(Arc::new(Route::new(address.clone(), generation, targets)));
         }
         let text = address.as_str();
         if text.starts_with("queues/") || text.starts_with("$share") {
@@ -287,7 +289,7 @@ impl Shared {
         if address.log().is_some() {
             return Err(Condition::NotSupported);
         }
-        Ok(self.router.route(address))
+        Ok(cached())
     }
 
     pub(crate) fn count_refusal(&self, verdict: Verdict) {

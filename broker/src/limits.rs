@@ -58,6 +58,8 @@ pub struct Settings {
     pub queue_deliveries_max: u32,
     /// Messages of one queue that some link has sent elsewhere which one receive call looks through.
     pub queue_excluded_scan_max: usize,
+    /// Routes that are remembered for all senders; beyond it, they are looked up again.
+    pub routes_cached_max: usize,
     /// Bindings of one queue.
     pub queue_bindings_max: usize,
     /// The longest lease, in seconds.
@@ -109,6 +111,7 @@ impl Default for Settings {
             queue_bytes_max: 256 << 20,
             queue_deliveries_max: 10,
             queue_excluded_scan_max: 256,
+            routes_cached_max: 4096,
             queue_bindings_max: 10_000,
             lease_seconds_max: 3600,
             topic_consumers: true,

@@ -202,9 +202,17 @@ impl SessionCore {
     pub(crate) fn push_shared(&self, shared: &Shared, group: &Arc<Group>, mut entry: Entry, id: Option<u32>) {
         let mut inner = lock(&self.inner);
         let shares = &mut inner.cold().shares;
-        let at = shares.iter().position(|known| Arc::ptr_eq(known, group)).unwrap_or_else(|| {
-            shares.push(group.clone());
-            shares.len() - 1
+        let known = shares.iter().position(|known| Arc::ptr_eq(known, group));
+        let at = known.unwrap_or_else(|| match shares.iter().position(|old| old.is_empty()) {
+            // A group without members takes nothing back, so its place is free.
+            Some(at) => {
+                shares[at] = group.clone();
+                at
+            }
+            None => {
+                shares.push(group.clone());
+                shares.len() - 1
+            }
         });
         entry.share = u16::try_from(at + 1).unwrap_or(0);
         drop(inner);

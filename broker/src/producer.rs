@@ -62,7 +62,7 @@ impl BrokerProducer {
         {
             return Ok(route.clone());
         }
-        let route = Arc::new(shared.route(address)?);
+        let route = shared.route(address)?;
         self.cached = Some(route.clone());
         Ok(route)
     }

@@ -8,12 +8,13 @@ mod share;
 mod trie;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytestring::ByteString;
 use hashbrown::HashMap;
 use roadbed_core::{Address, Filter, Qos};
 
+use crate::lock;
 use crate::mailbox::SessionCore;
 use crate::queue::Queue;
 pub(crate) use share::{Group, Member, Readiness};
@@ -52,7 +53,19 @@ pub(crate) struct Route {
 pub(crate) struct Router {
     generation: AtomicU64,
     tables: RwLock<Tables>,
+    cache: Mutex<Cache>,
 }
+
+/// Routes of one generation, so that the producers of one address share one, and those of many addresses find them.
+#[derive(Debug, Default)]
+struct Cache {
+    generation: u64,
+    routes: HashMap<ByteString, Arc<Route>>,
+    targets: usize,
+}
+
+/// Targets of all cached routes together, beyond which the cache starts anew.
+const CACHED_TARGETS_MAX: usize = 1 << 20;
 
 #[derive(Debug, Default)]
 struct Tables {
@@ -72,12 +85,11 @@ impl Router {
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Makes `target` follow `filter`; whether it replaced one.
-    pub(crate) fn bind(&self, filter: &Filter, target: Target) -> bool {
+    /// Makes `target` follow `filter`. The caller knows whether it does so already.
+    pub(crate) fn bind(&self, filter: &Filter, target: Target, replaces: bool) {
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         let list = tables.list(filter);
-        let found = list.iter_mut().find(|found| found.same_as(&target));
-        let replaced = found.is_some();
+        let found = if replaces { list.iter_mut().find(|found| found.same_as(&target)) } else { None };
         match found {
             Some(found) => *found = target,
             None => {
@@ -87,7 +99,6 @@ impl Router {
         }
         drop(tables);
         self.touch();
-        replaced
     }
 
     /// Makes the destination stop; whether there was such a binding.
@@ -96,7 +107,7 @@ impl Router {
         let list = tables.list(filter);
         let found = list.iter().position(gone);
         if let Some(at) = found {
-            list.remove(at);
+            list.swap_remove(at);
             if list.len() * 4 < list.capacity() {
                 list.shrink_to_fit();
             }
@@ -147,14 +158,39 @@ impl Router {
         left
     }
 
-    /// Where `address` leads.
-    pub(crate) fn route(&self, address: &Address) -> Route {
+    /// Where `address` leads, remembered for as long as nothing changes.
+    pub(crate) fn cached(&self, address: &Address, routes_max: usize) -> Arc<Route> {
+        if let Some(route) = lock(&self.cache).find(address, self.generation()) {
+            return route;
+        }
+        let route = Arc::new(self.route(address));
+        lock(&self.cache).add(&route, routes_max);
+        route
+    }
+
+    fn route(&self, address: &Address) -> Route {
         let tables = self.tables.read().unwrap_or_else(PoisonError::into_inner);
         let generation = self.generation();
         let mut lists: Vec<&[Target]> = Vec::new();
         lists.extend(tables.exact.get(address.as_str()).map(|list| &list[..]));
         tables.trie.find(address.as_str(), &mut |list| lists.push(list));
-        Route::new(address.clone(), generation, merge(&lists))
+        Route::new(address.detach(), generation, merge(&lists))
+    }
+}
+
+impl Cache {
+    fn find(&self, address: &Address, generation: u64) -> Option<Arc<Route>> {
+        let current = self.generation == generation;
+        self.routes.get(address.as_str()).filter(|_| current).cloned()
+    }
+
+    fn add(&mut self, route: &Arc<Route>, routes_max: usize) {
+        let full = self.routes.len() >= routes_max || self.targets + route.targets.len() > CACHED_TARGETS_MAX;
+        if self.generation != route.generation || full {
+            *self = Self { generation: route.generation, ..Self::default() };
+        }
+        self.targets += route.targets.len();
+        self.routes.insert(route.address.name().clone(), route.clone());
     }
 }
 
@@ -188,7 +224,7 @@ impl Route {
 impl Target {
     fn same_as(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Session(a), Self::Session(b)) => a.session.id == b.session.id,
+            (Self::Session(a), Self::Session(b)) => Arc::ptr_eq(&a.session, &b.session),
             (Self::Queue(a, _), Self::Queue(b, _)) => Arc::ptr_eq(a, b),
             (Self::Group(a), Self::Group(b)) => Arc::ptr_eq(a, b),
             _ => false,

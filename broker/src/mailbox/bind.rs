@@ -68,7 +68,7 @@ impl Shared {
         let ids = binding.id.map(|id| Arc::from([id]));
         let (session, no_local) = (session.clone(), binding.no_local);
         let to = Subscriber { session: session.clone(), qos_max, no_local, retain_as_published, ids };
-        self.router.bind(&binding.filter, Target::Session(to));
+        self.router.bind(&binding.filter, Target::Session(to), replaced);
         let wanted = match binding.retain_handling {
             RetainHandling::Always => true,
             RetainHandling::IfNew => !replaced,

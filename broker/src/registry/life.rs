@@ -185,7 +185,7 @@ impl Shared {
             self.router.leave(share, &binding.filter, session.id);
             self.meters.bindings_shared.sub(1);
         } else {
-            let own = |target: &Target| matches!(target, Target::Session(to) if to.session.id == session.id);
+            let own = |target: &Target| matches!(target, Target::Session(to) if Arc::ptr_eq(&to.session, session));
             self.router.unbind(&binding.filter, own);
         }
         self.meters.bindings.sub(1);

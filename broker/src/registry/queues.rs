@@ -136,7 +136,7 @@ impl Shared {
             inner.bindings.push(binding.clone());
             replaced
         };
-        self.router.bind(&binding.filter, Target::Queue(queue.clone(), binding.qos_max));
+        self.router.bind(&binding.filter, Target::Queue(queue.clone(), binding.qos_max), replaced);
         self.meters.bindings.add(u64::from(!replaced));
         self.keep_queue(queue);
         Ok(replaced)

@@ -62,6 +62,10 @@ impl Group {
         (members.list.len() < before, members.list.is_empty())
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.members).list.is_empty()
+    }
+
     /// The member whose turn it is: the next that is ready, else the next of the best there are.
     pub(crate) fn choose(&self) -> Option<Member> {
         let mut members = lock(&self.members);
