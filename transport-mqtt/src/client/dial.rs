@@ -106,6 +106,11 @@ impl Dial {
         let mut handshake = Handshake { socket, machine, held: Bytes::new() };
         let mut out = Some(out);
         let connack = poll_fn(|cx| handshake.poll(cx, self, &mut out)).await?;
+        if clean_start && connack.session_present {
+            // There is nothing that it could be present of [MQTT-3.2.2-4].
+            let error = Error::new(ErrorKind::Protocol, "connect");
+            return Err(error.detail("the server claims to have kept a session that it was asked to drop"));
+        }
         let Handshake { socket, machine, held } = handshake;
         Ok(Dialed { socket, machine, held, connack })
     }
