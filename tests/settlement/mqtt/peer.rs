@@ -44,9 +44,12 @@ impl Peer {
 
     /// A connection, and not a byte on it.
     pub(super) async fn open(served: &Served) -> Result<Self> {
-        let stream = TcpStream::connect(served.address).await.during("connect")?;
-        let connack = Packet { first: 0, body: Vec::new() };
-        Ok(Self { stream, read: Vec::new(), v5: true, connack })
+        TcpStream::connect(served.address).await.map(Self::over).during("connect")
+    }
+
+    /// The end of this connection: a client's, or a server's.
+    pub(super) fn over(stream: TcpStream) -> Self {
+        Self { stream, read: Vec::new(), v5: true, connack: Packet { first: 0, body: Vec::new() } }
     }
 
     /// A client that has its answer, whatever it is.

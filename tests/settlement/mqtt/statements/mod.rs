@@ -2,6 +2,7 @@
 //! `transport-mqtt/tests/statements.md` lists all statements with what proves them.
 
 mod auth;
+mod client;
 mod connect;
 mod publish;
 mod session;
@@ -31,7 +32,14 @@ macro_rules! statements {
 use statements;
 
 pub(super) fn trials() -> Vec<Trial> {
-    let all = [auth::trials(), connect::trials(), publish::trials(), session::trials(), subscribe::trials()];
+    let all = [
+        auth::trials(),
+        client::trials(),
+        connect::trials(),
+        publish::trials(),
+        session::trials(),
+        subscribe::trials(),
+    ];
     all.into_iter().flatten().collect()
 }
 

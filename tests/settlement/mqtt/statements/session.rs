@@ -23,7 +23,7 @@ pub(super) fn trials() -> Vec<Trial> {
         will_is_retained: "3.1.2-15";
         will_delay: "3.1.3-9";
         will_user_properties: "3.1.3-10";
-        in_flight_order: "4.6.0-1" "4.6.0-4";
+        in_flight_order: "4.4.0-1";
     }
 }
 
