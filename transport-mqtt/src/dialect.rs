@@ -12,9 +12,14 @@ pub use answer::{PlainAck, confirm_notes, confirm_reason};
 pub use message::PlainPublish;
 pub use session::{binding, close, credential, granted, open, qos, refusal, unbind};
 
+#[cfg(feature = "std")]
 pub(crate) use answer::failure;
-pub(crate) use message::{is_sayable, note_losses, read_view, write_properties};
-pub(crate) use session::{duration, seconds};
+#[cfg(feature = "std")]
+pub(crate) use message::is_sayable;
+pub(crate) use message::{note_losses, read_view, write_properties};
+#[cfg(feature = "std")]
+pub(crate) use session::duration;
+pub(crate) use session::seconds;
 
 /// The words of MQTT 5.0.
 #[derive(Debug, Clone, Copy, Default)]

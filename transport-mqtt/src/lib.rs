@@ -23,8 +23,8 @@ mod settlement;
 
 #[cfg(feature = "std")]
 pub use client::{
-    Carrier, Change, Client, ClientConfig, ClientCounts, Connector, MemoryStore, OnRelease, SessionStore, StoredMessage,
-    StoredReceipt, StoredSession, connect, connect_over,
+    Carrier, Change, Client, ClientConfig, ClientCounts, Connector, MemoryStore, OnRelease, SessionStore,
+    StoredMessage, StoredReceipt, StoredSession, connect, connect_over,
 };
 pub use config::MachineConfig;
 pub use error::{DecodeError, EncodeError, Error, SendError};
