@@ -1,10 +1,11 @@
-//! `/metrics`: what the broker has counted, in the Prometheus text format.
+//! `/metrics`: what the broker and the HTTP server have counted, in the Prometheus text format.
 //!
 //! The counters are read when somebody asks, so that they cost nothing per message.
 
 use std::fmt::{Display, Write};
 
 use roadbed::broker::Counters;
+use roadbed::http::HttpCounters;
 
 /// The media type of the format.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -24,7 +25,7 @@ const NOW: &[&str] = &[
 ];
 
 /// All metrics as text.
-pub(crate) fn render(counters: &Counters, uptime_seconds: u64) -> String {
+pub(crate) fn render(counters: &Counters, http: &HttpCounters, uptime_seconds: u64) -> String {
     let mut out = Text(String::with_capacity(8192));
     for (name, value) in counters.iter() {
         let words = name.replace('_', " ");
@@ -32,6 +33,10 @@ pub(crate) fn render(counters: &Counters, uptime_seconds: u64) -> String {
             true => out.gauge(&format!("roadbed_broker_{name}"), &format!("The broker's {words}, now."), value),
             false => out.counter(&format!("roadbed_broker_{name}_total"), &format!("The broker's {words}."), value),
         }
+    }
+    for (name, value) in http.iter() {
+        let words = name.replace('_', " ");
+        out.counter(&format!("roadbed_http_{name}_total"), &format!("The HTTP server's {words}."), value);
     }
     out.gauge("roadbed_uptime_seconds", "Seconds since the hub started.", uptime_seconds);
     out.gauge(&format!("roadbed_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), "What runs; always 1.", 1);
@@ -62,7 +67,7 @@ mod tests {
 
     #[test]
     fn every_sample_has_its_help_and_type_and_a_legal_name() {
-        let text = render(&Counters::default(), 3);
+        let text = render(&Counters::default(), &HttpCounters::default(), 3);
         assert!(
             text.contains("\nroadbed_broker_messages_in_total 0\n") && text.contains("\nroadbed_uptime_seconds 3\n")
         );

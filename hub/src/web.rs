@@ -1,6 +1,6 @@
 //! HTTP: the messages, and beside them the hub's own pages.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -17,19 +17,23 @@ use crate::metrics;
 /// # Errors
 /// If the system has no randomness to sign lock tokens with.
 pub(crate) fn server(serving: Serving, config: &HttpConfig, broker: Broker, started: Instant) -> Result<Server> {
-    let pages = Arc::new(Pages { broker, started });
+    let pages = Arc::new(Pages { broker, started, server: OnceLock::new() });
+    let answering = pages.clone();
     let server = Server::builder(serving.endpoint)
         .config(config.clone())
         .authenticator(serving.authenticator)
-        .fallback(move |head| pages.answer(head))
+        .fallback(move |head| answering.answer(head))
         .build();
-    server.map_err(|error| Failure::unavailable(format!("cannot serve HTTP: {error}")))
+    let server = server.map_err(|error| Failure::unavailable(format!("cannot serve HTTP: {error}")))?;
+    Ok(pages.server.get_or_init(|| server).clone())
 }
 
 /// The hub's own pages.
 struct Pages {
     broker: Broker,
     started: Instant,
+    /// The server that shows them, for its counters. Each holds the other: a hub lives as long as its process.
+    server: OnceLock<Server>,
 }
 
 impl Pages {
@@ -37,7 +41,8 @@ impl Pages {
         match head.uri.path() {
             "/healthz" => Some(page("text/plain; charset=utf-8", "ok\n")),
             "/metrics" => {
-                let text = metrics::render(&self.broker.counters(), self.started.elapsed().as_secs());
+                let http = self.server.get().map(Server::counters).unwrap_or_default();
+                let text = metrics::render(&self.broker.counters(), &http, self.started.elapsed().as_secs());
                 Some(page(metrics::CONTENT_TYPE, text))
             }
             _ => None,
