@@ -21,7 +21,7 @@ use roadbed_core::{
 use crate::broker::Shared;
 use crate::lock;
 use crate::timers::Timer;
-pub(crate) use hold::{Asker, QueueStep, StepTarget};
+pub(crate) use hold::{After, Asker, QueueStep, StepTarget};
 pub(crate) use lanes::Copy;
 use lanes::Lanes;
 pub(crate) use link::{Again, Link, Owner, Pull};

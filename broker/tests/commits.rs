@@ -180,3 +180,17 @@ fn a_transaction_resolves_when_it_is_committed() {
     assert!(commit.as_mut().poll(&mut cx()).is_ready());
     assert_eq!(payloads(&device.take()), ["x"]);
 }
+
+#[test]
+fn what_asks_for_no_answer_is_gone_for_the_store_before_it_is_handed_over() {
+    let Late { store, device: _device, mut sender, _broker } = late();
+    store.let_go(3);
+    sender.producer.send(&mut vec![outgoing(stored("queues/q", "1"), ONE), outgoing(stored("queues/q", "2"), ONE)]);
+    assert_eq!(store.0.lock().unwrap().inner.copies(), 2);
+    let mut consumer = sender.queue(ConsumerTerms { qos_max: ZERO, ..queue("queues/q") });
+    assert!(receive(&mut consumer).is_empty());
+    store.let_go(1);
+    assert_eq!(store.0.lock().unwrap().inner.copies(), 0);
+    let got = receive(&mut consumer);
+    assert_eq!((payloads(&got), got[0].handle), (vec!["1".into(), "2".into()], None));
+}

@@ -145,6 +145,24 @@ fn undeliverable_here_excludes_the_link_and_then_is_dead() {
 }
 
 #[test]
+fn an_excluded_link_still_hears_of_others() {
+    let bench = Bench::new();
+    let mut client = bench.anonymous();
+    let named = |name: &str| ConsumerTerms { name: Some(name.into()), ..queue("queues/q") };
+    let (mut one, two) = (client.queue(named("one")), client.queue(named("two")));
+    send(&mut client, &["x"]);
+    let got = receive(&mut one);
+    settle(&mut one, &got[0], Outcome::Modified { delivery_failed: false, undeliverable_here: true });
+    let (woken, waker) = flag();
+    let mut none = Vec::new();
+    assert!(one.poll_receive(&mut std::task::Context::from_waker(&waker), &mut none, 9).is_pending());
+    drop(two);
+    send(&mut client, &["y"]);
+    assert!(woken.load(std::sync::atomic::Ordering::Relaxed));
+    assert_eq!(payloads(&receive(&mut one)), ["y"]);
+}
+
+#[test]
 fn priority_first_then_age() {
     let bench = Bench::new();
     let mut client = bench.anonymous();

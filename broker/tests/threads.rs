@@ -118,3 +118,42 @@ fn competitors_share_without_loss() {
         assert_eq!(all.len(), 4 * EACH as usize);
     }
 }
+
+#[test]
+fn sessions_that_compete_by_a_filter_share_without_loss() {
+    let broker = Broker::new();
+    let total = 4 * EACH as usize;
+    let taken = std::sync::atomic::AtomicUsize::new(0);
+    let ready: Vec<Client> = (0..3)
+        .map(|_| {
+            let mut client = Client::new(block_on(broker.open(Open::default())).unwrap());
+            client.follow("queues/+", ONE);
+            client.share("g", "shared", ONE);
+            client
+        })
+        .collect();
+    thread::scope(|scope| {
+        for publisher in 0..4 {
+            let (broker, address) = (&broker, if publisher % 2 == 0 { "queues/q" } else { "shared" });
+            scope.spawn(move || publish(broker, address, publisher, EACH, Durability::Volatile));
+        }
+        for mut client in ready {
+            let taken = &taken;
+            scope.spawn(move || {
+                let (mut session, mut got) = (client.consumer.take().unwrap(), Vec::new());
+                while taken.load(std::sync::atomic::Ordering::SeqCst) < total {
+                    let polled = session.poll_receive(&mut cx(), &mut got, 16);
+                    assert!(!matches!(polled, Poll::Ready(Err(_))));
+                    for delivery in got.drain(..) {
+                        settle(&mut session, &delivery, Outcome::Accepted);
+                        taken.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    }
+                    thread::yield_now();
+                }
+                drop((session, client));
+            });
+        }
+    });
+    assert_eq!(taken.into_inner(), total);
+    assert_eq!(broker.counters().accepted, total as u64);
+}

@@ -13,7 +13,7 @@ use crate::broker::Broker;
 use crate::inflight::Body;
 use crate::lock;
 use crate::mailbox::{Effects, SessionCore};
-use crate::queue::{Link, Queue};
+use crate::queue::{After, Link, Queue};
 use crate::settlement::asker;
 
 /// Receives from one queue, in competition with its other consumers.
@@ -54,14 +54,12 @@ impl QueueConsumer {
 
     fn receive(&mut self, into: &mut Vec<Delivery>, max: usize) -> usize {
         let shared = self.broker.shared();
-        let (mut pulled, mut dead) = (Vec::new(), Vec::new());
+        let (mut pulled, mut after) = (Vec::new(), After::default());
         let mut inner = lock(&self.session.inner);
         let room = usize::from(inner.window) - inner.slab.len().min(usize::from(inner.window));
         let want = max.min(self.grant.credit as usize).min(room);
         if want > 0 {
-            self.link.pull(shared, want, self.grant.txn, &mut pulled, &mut dead);
-        } else if max > 0 {
-            self.link.queue().pass_on(&self.link);
+            self.link.pull(shared, want, self.grant.txn, &mut pulled, &mut after);
         }
         let taken = pulled.len();
         let mut bytes = 0;
@@ -75,8 +73,11 @@ impl QueueConsumer {
         }
         shared.meters.hot().messages_out.add(taken as u64);
         shared.meters.hot().bytes_out.add(bytes);
-        shared.bury_all(dead);
-        taken
+        if want == 0 && max > 0 {
+            self.link.queue().pass_on(&self.link);
+        }
+        let granted = shared.after(after);
+        if granted && taken == 0 { self.receive(into, max) } else { taken }
     }
 
     fn end(&mut self, how: Detach) {

@@ -12,7 +12,7 @@ use super::{Inner, SessionCore, has_expired};
 use crate::broker::Shared;
 use crate::entry::Entry;
 use crate::inflight::{Body, Rare, Slot};
-use crate::queue::{Dead, Link, Pull};
+use crate::queue::{After, Link, Pull};
 use crate::store::Op;
 use crate::txn::TxnWork;
 
@@ -77,13 +77,13 @@ impl SessionCore {
             Poll::Pending
         };
         drop(inner);
-        let Taking { bytes, accepted, dead, idle, .. } = taking;
+        let Taking { bytes, accepted, after, idle, .. } = taking;
         idle.iter().for_each(|link| link.queue().pass_on(link));
         shared.meters.hot().messages_out.add(taken as u64);
         shared.meters.hot().bytes_out.add(bytes as u64);
         shared.meters.hot().accepted.add(accepted);
-        shared.bury_all(dead);
-        out
+        let granted = shared.after(after);
+        if granted && out.is_pending() { self.poll_receive(shared, epoch, cx, into, max) } else { out }
     }
 
     /// Takes the front of the queue. Whether to go on.
@@ -242,7 +242,7 @@ impl SessionCore {
             let cold = inner.cold();
             let Some(link) = cold.ready.pop_front() else { break };
             let txn = cold.grant_txn;
-            let more = link.pull(shared, want, txn, &mut pulled, &mut taking.dead);
+            let more = link.pull(shared, want, txn, &mut pulled, &mut taking.after);
             for pull in pulled.drain(..) {
                 let delivery = self.admit(shared, inner, &link, pull);
                 taking.push(delivery);
@@ -337,7 +337,7 @@ struct Taking<'a> {
     bytes: usize,
     accepted: u64,
     now: Option<Time>,
-    dead: Vec<Dead>,
+    after: After,
     /// Links that could take, if there were credit.
     idle: Vec<Arc<Link>>,
 }
@@ -352,7 +352,7 @@ impl<'a> Taking<'a> {
             bytes: 0,
             accepted: 0,
             now: None,
-            dead: Vec::new(),
+            after: After::default(),
             idle: Vec::new(),
         }
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 use roadbed_core::{
-    Condition, DeliveryId, DeliveryInfo, DeliveryState, Error, ErrorKind, Event, Fence, Handle, Note, Outcome, Qos,
-    Reason, Result, Settled, Step, Time, TxnId, Work,
+    Condition, CopyId, DeliveryId, DeliveryInfo, DeliveryState, Error, ErrorKind, Event, Fence, Handle, Note, Outcome,
+    Qos, Reason, Result, Settled, Step, Time, TxnId, Work,
 };
 
 use super::timeline::Due;
@@ -31,6 +31,43 @@ pub(crate) struct QueueStep {
 pub(crate) enum StepTarget {
     Held { link: Arc<Link>, seq: u64, attempt: u32, session: u64, handle: Handle },
     Id(DeliveryId),
+}
+
+/// What follows from taking copies, to be done when the locks of session and queue are free again.
+#[derive(Debug, Default)]
+pub(crate) struct After {
+    pub(crate) dead: Vec<Dead>,
+    /// Links that may find something now.
+    pub(crate) links: Vec<Arc<Link>>,
+    /// Producers that may find room now.
+    wakers: Vec<Waker>,
+    handing: Vec<(Arc<Link>, Handing)>,
+}
+
+/// Copies that are handed over when the store knows that some of them are gone.
+#[derive(Debug, Default)]
+struct Handing {
+    retired: Vec<CopyId>,
+    pulls: Vec<Pull>,
+}
+
+impl Shared {
+    /// Does what follows from taking copies. Whether something was granted meanwhile.
+    pub(crate) fn after(&self, after: After) -> bool {
+        let After { dead, links, wakers, handing } = after;
+        wakers.into_iter().for_each(Waker::wake);
+        links.iter().for_each(Link::notify);
+        self.bury_all(dead);
+        let granted = !handing.is_empty();
+        for (link, Handing { retired, pulls }) in handing {
+            let ops = retired.into_iter().map(|copy| Op::Retire { copy }).collect();
+            let then = move |_: &Shared, result: std::result::Result<(), _>| {
+                link.grant(if result.is_ok() { pulls } else { Vec::new() });
+            };
+            self.commits.submit(self, || (Vec::new(), ops), Box::new(then));
+        }
+        granted
+    }
 }
 
 /// Who asks.
@@ -68,45 +105,45 @@ impl Queue {
         want: usize,
         txn: Option<TxnId>,
         out: &mut Vec<Pull>,
-        dead: &mut Vec<Dead>,
+        after: &mut After,
     ) -> bool {
         let now = shared.now();
         let mut inner = lock(&self.inner);
-        let mut retired = Vec::new();
-        let target = out.len() + want;
+        let (mut taken, mut handing) = (0, Handing::default());
         let mut dry = false;
-        while out.len() < target {
+        while taken < want {
             let Some(copy) = inner.next_for(shared, link) else {
                 dry = true;
                 break;
             };
             if copy.message.as_ref().is_some_and(|message| message.has_expired(now)) {
-                self.retire_dead(shared, &mut inner, copy, reason(Condition::Expired), dead);
+                self.retire_dead(shared, &mut inner, copy, reason(Condition::Expired), &mut after.dead);
                 continue;
             }
-            out.extend(self.take(shared, &mut inner, link, copy, txn, now, &mut retired));
-        }
-        let more = inner.available() > 0;
-        if dry && inner.deleted {
-            return false;
-        }
-        if dry {
-            inner.wait(link);
+            let stored = copy.stored.then(|| self.copy_id(copy.seq));
+            let Some(pull) = self.take(shared, &mut inner, link, copy, txn, now) else { continue };
+            taken += 1;
+            // What is stored and asks for no answer is gone for the store before it is handed over; nothing overtakes it.
+            handing.retired.extend(stored.filter(|_| !pull.held));
+            if handing.retired.is_empty() { out.push(pull) } else { handing.pulls.push(pull) }
         }
         let left = inner.available();
-        let wake = inner.wakes(left);
-        let producers = inner.freed();
+        after.links.extend(inner.wakes(left).into_iter().filter(|other| !Arc::ptr_eq(other, link)));
+        if dry && !inner.deleted {
+            inner.wait(link);
+        }
+        after.wakers.extend(inner.freed());
         inner.report(shared);
         inner.arm(shared, self.id);
         drop(inner);
-        shared.retire_all(retired.into_iter().map(|seq| self.copy_id(seq)));
-        producers.into_iter().for_each(Waker::wake);
-        wake.into_iter().filter(|other| !Arc::ptr_eq(other, link)).for_each(|link| link.notify());
-        more && !dry
+        if !handing.pulls.is_empty() {
+            link.pending.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+            after.handing.push((link.clone(), handing));
+        }
+        left > 0 && !dry
     }
 
     /// Makes a copy the link's.
-    #[expect(clippy::too_many_arguments, reason = "what one acquisition depends on")]
     fn take(
         &self,
         shared: &Shared,
@@ -115,7 +152,6 @@ impl Queue {
         mut copy: Copy,
         txn: Option<TxnId>,
         now: Time,
-        retired: &mut Vec<u64>,
     ) -> Option<Pull> {
         let message = copy.message.clone()?;
         let (seq, attempt, qos) = (copy.seq, copy.attempts() + 1, copy.qos.min(link.qos_max));
@@ -137,9 +173,6 @@ impl Queue {
             _ => {
                 shared.meters.hot().accepted.one();
                 inner.forget(&copy);
-                if copy.stored {
-                    retired.push(seq);
-                }
                 false
             }
         };

@@ -1,6 +1,7 @@
 //! A consumer's link to a queue.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::Waker;
 
@@ -10,7 +11,7 @@ use roadbed_core::{
     Qos, TxnId, Unsettled,
 };
 
-use super::{Dead, Queue};
+use super::{After, Queue};
 use crate::broker::Shared;
 use crate::lock;
 use crate::mailbox::SessionCore;
@@ -30,6 +31,10 @@ pub(crate) struct Link {
     pub(crate) waiting: AtomicBool,
     pub(crate) cursor: AtomicU64,
     waker: Mutex<Option<Waker>>,
+    /// Commits that what was taken waits for.
+    pub(crate) pending: AtomicUsize,
+    /// What was taken, and may be handed over now.
+    granted: Mutex<VecDeque<Pull>>,
 }
 
 /// To whom a hold belongs.
@@ -98,6 +103,8 @@ impl Link {
             waiting: AtomicBool::new(false),
             cursor: AtomicU64::new(0),
             waker: Mutex::new(None),
+            pending: AtomicUsize::new(0),
+            granted: Mutex::default(),
         }
     }
 
@@ -121,15 +128,36 @@ impl Link {
         want: usize,
         txn: Option<TxnId>,
         out: &mut Vec<Pull>,
-        dead: &mut Vec<Dead>,
+        after: &mut After,
     ) -> bool {
         if self.has_ended() {
             return false;
         }
+        if self.pending.load(Ordering::Acquire) > 0 {
+            return false;
+        }
+        let granted = self.take_granted(want, out);
+        if granted > 0 {
+            return true;
+        }
         match self.terms.mode {
-            Mode::Move => self.queue.acquire(shared, self, want, txn, out, dead),
+            Mode::Move => self.queue.acquire(shared, self, want, txn, out, after),
             Mode::Browse => self.queue.browse(shared, self, want, out),
         }
+    }
+
+    fn take_granted(&self, want: usize, out: &mut Vec<Pull>) -> usize {
+        let mut granted = lock(&self.granted);
+        let count = want.min(granted.len());
+        out.extend(granted.drain(..count));
+        count
+    }
+
+    /// The store knows: what was taken may be handed over.
+    pub(crate) fn grant(self: &Arc<Self>, pulls: Vec<Pull>) {
+        lock(&self.granted).extend(pulls);
+        self.pending.fetch_sub(1, Ordering::AcqRel);
+        self.notify();
     }
 
     /// What is held in the name of an earlier attachment, to be said again.

@@ -1,5 +1,6 @@
 //! Shared bindings: each message goes to one member of the group \[MQTT-4.8.2\].
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use roadbed_core::Qos;
@@ -13,6 +14,7 @@ use crate::mailbox::SessionCore;
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     members: Mutex<Members>,
+    len: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +51,7 @@ impl Group {
             }
             None => {
                 members.list.push(member);
+                self.len.store(members.list.len(), Ordering::Release);
                 false
             }
         }
@@ -59,11 +62,12 @@ impl Group {
         let mut members = lock(&self.members);
         let before = members.list.len();
         members.list.retain(|member| member.session.id != session);
+        self.len.store(members.list.len(), Ordering::Release);
         (members.list.len() < before, members.list.is_empty())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        lock(&self.members).list.is_empty()
+        self.len.load(Ordering::Acquire) == 0
     }
 
     /// The member whose turn it is: the next that is ready, else the next of the best there are.
