@@ -1,4 +1,10 @@
-//! The in-process endpoint of Roadbed: router, queues, retained values, transactions, over a store.
+#![doc = include_str!("../README.md")]
+//!
+//! # Inside
+//!
+//! There is no router thread, no task and no channel: a sender puts copies into the queues of those who follow, a consumer takes
+//! them out; each takes one small lock a batch, and wakes at most one waker. Locks are taken in this order, and none is held while
+//! a waker is called: registry, store, session, queue; router, shared group, session. All others are leaves.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -74,6 +74,13 @@ struct Tables {
     groups: HashMap<(ByteString, ByteString), Arc<Group>>,
 }
 
+impl Drop for Tables {
+    /// Groups and their members refer to each other; here the circle is cut, so that a broker that is dropped frees all its memory.
+    fn drop(&mut self) {
+        self.groups.values().for_each(|group| group.disband());
+    }
+}
+
 impl Router {
     /// Grows with every change.
     pub(crate) fn generation(&self) -> u64 {

@@ -66,6 +66,12 @@ impl Group {
         (members.list.len() < before, members.list.is_empty())
     }
 
+    /// Forgets its members: the broker is gone.
+    pub(crate) fn disband(&self) {
+        let members = std::mem::take(&mut lock(&self.members).list);
+        drop(members);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.len.load(Ordering::Acquire) == 0
     }
