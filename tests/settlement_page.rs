@@ -59,9 +59,11 @@ true before anybody says yes (durability) is a promise of the message. Neither f
 
 fn copies(out: &mut String) {
     *out += "\n## The states of a copy\n\nThe same for every protocol. A copy has one owner; its end is its end; nothing positive is said before what is durable is written.\n\n";
-    *out += "| From | Event | To | Delivery count | Written first |\n|---|---|---|---|---|\n";
+    *out += "| From | Event | To | Delivery count | Written first | Shown by |\n|---|---|---|---|---|---|\n";
     for row in COPY {
-        writeln!(out, "| {} | {} | {} | {} | {} |", row.from, row.event, row.to, row.count, row.durable)
+        let proof: Vec<_> = row.proof.iter().map(|name| format!("`{name}`")).collect();
+        let (from, event, to, count, durable) = (row.from, row.event, row.to, row.count, row.durable);
+        writeln!(out, "| {from} | {event} | {to} | {count} | {durable} | {} |", proof.join(", "))
             .expect("text can be written");
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use libtest_mimic::Trial;
+use roadbed::settlement::COPY;
 
 use crate::Result;
 use crate::tell::{Context as _, same};
@@ -12,8 +13,25 @@ const INDEX: &str = include_str!("../../transport-mqtt/tests/statements.md");
 /// How many statements appendix B has.
 const STATEMENTS: usize = 251;
 
-pub(crate) fn trial(names: BTreeSet<String>) -> Trial {
-    Trial::test("index/normative-statements", move || Ok(check(&names)?))
+pub(crate) fn trials(names: &BTreeSet<String>) -> [Trial; 2] {
+    let (statements, copies) = (names.clone(), names.clone());
+    [
+        Trial::test("index/normative-statements", move || Ok(check(&statements)?)),
+        Trial::test("index/states-of-a-copy", move || Ok(check_copies(&copies)?)),
+    ]
+}
+
+fn check_copies(names: &BTreeSet<String>) -> Result {
+    let mut proven = BTreeSet::new();
+    for row in COPY {
+        for &reference in row.proof {
+            let exists = names.contains(reference) || is_test(reference)?;
+            same("it exists", exists, true).during(&format!("{}, {reference}", row.event))?;
+            proven.insert(reference);
+        }
+    }
+    let missing: Vec<_> = names.iter().filter(|name| name.starts_with("copy/") && !proven.contains(&***name)).collect();
+    same("trials that the table does not name", missing, Vec::new())
 }
 
 fn check(names: &BTreeSet<String>) -> Result {
@@ -43,13 +61,11 @@ fn is_law(name: &str) -> Result<bool> {
     Ok(laws.contains(&format!("::{name} [")))
 }
 
-/// `FILE::TEST` of this transport, `core::FILE::TEST` of the core.
+/// `FILE::TEST` of the MQTT transport, `core::FILE::TEST` of the core, `broker::FILE::TEST` of the broker.
 fn is_test(reference: &str) -> Result<bool> {
     let Some((file, test)) = reference.rsplit_once("::") else { return Ok(false) };
-    let path = match file.strip_prefix("core::") {
-        Some(file) => format!("core/tests/{file}.rs"),
-        None => format!("transport-mqtt/tests/{file}.rs"),
-    };
+    let (folder, file) = file.split_once("::").unwrap_or(("transport-mqtt", file));
+    let path = format!("{folder}/tests/{file}.rs");
     Ok(source(&path)?.contains(&format!("fn {test}(")))
 }
 

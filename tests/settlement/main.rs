@@ -6,7 +6,7 @@
 mod deciding;
 #[cfg(feature = "http")]
 mod http;
-#[cfg(feature = "mqtt")]
+#[cfg(all(feature = "mqtt", feature = "http"))]
 mod index;
 #[cfg(feature = "mqtt")]
 mod mqtt;
@@ -27,8 +27,8 @@ fn main() -> ExitCode {
     trials.extend(mqtt::trials());
     #[cfg(feature = "http")]
     trials.extend(http::trials());
-    #[cfg(feature = "mqtt")]
-    trials.push(index::trial(trials.iter().map(|trial| trial.name().to_owned()).collect()));
+    #[cfg(all(feature = "mqtt", feature = "http"))]
+    trials.extend(index::trials(&trials.iter().map(|trial| trial.name().to_owned()).collect()));
     let mut arguments = Arguments::from_args();
     // They mostly wait.
     arguments.test_threads.get_or_insert(8);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use roadbed::{
     Address, Clock, Condition, ConsumerTerms, Delivery, Endpoint, Grant, Manage, Managed, Message, Mode,
-    NodeDescription, Open, Origin, Qos, QueueSettings, Sender, Session, SystemClock, Time,
+    NodeDescription, Open, Origin, Qos, QueueSettings, Sender, Session, SystemClock, Time, Value,
 };
 use roadbed_broker::{Broker, Settings};
 use tokio::task::JoinHandle;
@@ -142,6 +142,12 @@ impl Stage {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         crate::tell::same("the copies", self.copies().await, expected)
+    }
+
+    /// The delivery count of the first dead letter.
+    pub(crate) async fn dead_count(&self) -> Result<Option<Value>> {
+        let letter = self.browse("$dead/q").await?;
+        Ok(letter.message.details().annotations.first("roadbed-count").cloned())
     }
 
     /// Why the first dead letter is one.

@@ -115,6 +115,7 @@ impl Hop {
             (Copied::Retired { dead_letter: false }, _) => stage.settles_as(Copies::GONE).await,
             (Copied::Retired { dead_letter: true }, _) => {
                 stage.settles_as(Copies::DEAD).await?;
+                same("the delivery count", stage.dead_count().await?, Some(1_u64.into()))?;
                 same("the reason", stage.dead_reason().await?.as_str(), "invalid-payload")
             }
             (Copied::Available { failures }, _) => available(&stage, failures, 2).await,

@@ -1,6 +1,8 @@
+mod copies;
 mod egress;
 mod ingress;
 mod peer;
+mod wrong;
 
 use libtest_mimic::Trial;
 use roadbed::Qos;
@@ -18,7 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             crate::trial(name, move || egress::cell(cell, qos(variant)))
         })
     });
-    ingress.chain(egress).collect()
+    ingress.chain(egress).chain(copies::trials()).chain(wrong::trials()).collect()
 }
 
 /// The assurance of a column.
