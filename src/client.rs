@@ -108,3 +108,53 @@ impl fmt::Debug for Client {
         f.debug_struct("Client").field("protocol", &self.endpoint.capabilities().protocol).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, feature = "broker"))]
+mod tests {
+    use roadbed_core::{Message, Outcome, Settled};
+
+    use super::*;
+    use crate::Broker;
+
+    async fn client() -> Client {
+        Client::open(Arc::new(Broker::new()), Open::default()).await.unwrap()
+    }
+
+    fn message(to: &str, payload: &'static str) -> Message {
+        Message::new(to.parse().unwrap(), payload)
+    }
+
+    #[tokio::test]
+    async fn a_queue_is_taken_from_and_a_filter_is_followed() {
+        let client = client().await;
+        let sender = client.sender().await.unwrap();
+        sender.send(message("queues/jobs", "waits"), Qos::AtLeastOnce).await.unwrap();
+        let alarms = client.receiver("plant/+/alarm", Qos::AtLeastOnce).await.unwrap();
+        sender.send(message("plant/7/alarm", "hot"), Qos::AtLeastOnce).await.unwrap();
+        let alarm = alarms.receive().await.unwrap().unwrap();
+        assert_eq!(alarm.message.address().as_str(), "plant/7/alarm");
+        assert_eq!(alarm.accept().await.unwrap(), Settled::Applied);
+        let jobs = client.receiver("queues/jobs", Qos::AtLeastOnce).await.unwrap();
+        let job = jobs.receive().await.unwrap().unwrap();
+        assert_eq!(job.message.payload().to_bytes(), "waits");
+        job.reject("no").await.unwrap();
+        let dead = client.receiver("$dead/jobs", Qos::AtLeastOnce).await.unwrap();
+        assert_eq!(dead.receive().await.unwrap().unwrap().message.payload().to_bytes(), "waits");
+    }
+
+    #[tokio::test]
+    async fn a_sender_asks_for_any_assurance() {
+        let client = client().await;
+        let _receiver = client.receiver("t", Qos::ExactlyOnce).await.unwrap();
+        let sender = client.sender().await.unwrap();
+        for qos in Qos::ALL {
+            assert_eq!(sender.send(message("t", "x"), qos).await.unwrap().outcome, Outcome::Accepted);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_neither_address_nor_filter_is_refused() {
+        let error = client().await.receiver("a/#/b", Qos::AtMostOnce).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+    }
+}

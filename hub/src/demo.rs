@@ -97,7 +97,7 @@ async fn matrix(hub: &Running, peers: &[Peer], messages: usize) -> Result<usize>
 /// How many of the messages have not ended as accepted, as the broker sees it. The last answers may still be under way.
 async fn unsettled(hub: &Running, before: &Counters, messages: usize) -> usize {
     let missing = || messages.saturating_sub((hub.broker().counters().accepted - before.accepted) as usize);
-    for _ in 0..100 {
+    for _ in 0..500 {
         if missing() == 0 {
             return 0;
         }

@@ -1,5 +1,7 @@
 //! Logs go to standard error, so that standard output has nothing but what was asked for.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::error::{Failure, Result};
@@ -18,7 +20,9 @@ pub(crate) fn start(filter: Option<&str>) -> Result {
         })?,
         None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT)),
     };
+    let colours = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     // Somebody else may log already, as tests do.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = log.try_init();
     Ok(())
 }

@@ -12,7 +12,7 @@ use roadbed::{Client, Detach, Error, ErrorKind, Received, Result, Settled};
 /// How many messages are under way at a time.
 const IN_FLIGHT: usize = 64;
 /// How long the receiver waits for the next message before it counts the rest as lost.
-const SILENCE: Duration = Duration::from_secs(5);
+const SILENCE: Duration = Duration::from_secs(10);
 /// How long it listens on for messages that come twice.
 const ECHO: Duration = Duration::from_millis(20);
 
