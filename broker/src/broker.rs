@@ -293,8 +293,13 @@ impl Shared {
     }
 
     pub(crate) fn count_refusal(&self, verdict: Verdict) {
-        let (Verdict::Refused(condition) | Verdict::Released(condition)) = verdict else { return };
+        let condition = match verdict {
+            Verdict::Refused(condition) | Verdict::Released(condition) => condition,
+            Verdict::Unrouted => Condition::NoRoute,
+            Verdict::Taken => return,
+        };
         let meter = match condition {
+            Condition::NoRoute => &self.meters.unrouted,
             Condition::Full => &self.meters.refused_full,
             Condition::TooLarge => &self.meters.refused_too_large,
             Condition::NoConsumer | Condition::Busy => &self.meters.refused_live,

@@ -74,7 +74,6 @@ impl BrokerProducer {
             Err(condition) => return self.confirm_all(run, Verdict::Refused(condition)),
         };
         if route.targets.is_empty() {
-            shared.meters.unrouted.add(run.len() as u64);
             return self.confirm_all(run, Verdict::Unrouted);
         }
         let single = matches!(&route.targets[..], [Target::Queue(..)]);
@@ -118,7 +117,7 @@ impl BrokerProducer {
     /// Answers one message that is not for the store, and whose key, if it has one, is recorded as accepted.
     fn confirm(&mut self, outgoing: &Outgoing, verdict: Verdict) {
         let refused = matches!(verdict, Verdict::Refused(_) | Verdict::Released(_));
-        if refused {
+        if verdict != Verdict::Taken {
             self.broker.shared().count_refusal(verdict);
         }
         let (outcome, why) = if verdict == Verdict::Taken { (Outcome::Accepted, None) } else { verdict.outcome() };
