@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytestring::ByteString;
 use roadbed_core::{
     Address, Binding, Close, ConsumerTerms, Endpoint, Error, ErrorKind, Filter, Open, ProducerTerms, Qos, Receiver,
     Result, Sender, Session, Transaction,
@@ -49,7 +50,8 @@ impl Client {
         Ok(Sender::new(self.session.producer(terms).await?.0))
     }
 
-    /// A receiver of what is sent to `from`: a queue by its address, or all addresses that match a filter.
+    /// A receiver of what is sent to `from`: a queue by its address, or all addresses that match a filter, which
+    /// `$share/GROUP/FILTER` shares out among a group of receivers.
     ///
     /// Deliveries have at most the assurance `qos`. They are to be settled, and belong to the receiver until it ends.
     ///
@@ -57,11 +59,11 @@ impl Client {
     /// If `from` is neither an address nor a filter, or the endpoint refuses.
     pub async fn receiver(&self, from: &str, qos: Qos) -> Result<Receiver> {
         let wrong = |error: &dyn fmt::Display| Error::new(ErrorKind::Invalid, "receive").detail(error);
-        let filter = from.parse::<Filter>().map_err(|error| wrong(&error))?;
+        let (share, filter) = Filter::parse_shared(&ByteString::from(from)).map_err(|error| wrong(&error))?;
         let node = from.parse::<Address>().ok().filter(|_| self.endpoint.capabilities().queues);
         match node.filter(|address| address.queue().or(address.dead_letters()).is_some()) {
             Some(queue) => self.attach(ConsumerTerms { qos_max: qos, ..ConsumerTerms::queue(queue) }).await,
-            None => self.follow(Binding::new(filter, qos)).await,
+            None => self.follow(Binding { share, ..Binding::new(filter, qos) }).await,
         }
     }
 
@@ -140,6 +142,23 @@ mod tests {
         job.reject("no").await.unwrap();
         let dead = client.receiver("$dead/jobs", Qos::AtLeastOnce).await.unwrap();
         assert_eq!(dead.receive().await.unwrap().unwrap().message.payload().to_bytes(), "waits");
+    }
+
+    #[tokio::test]
+    async fn a_group_shares_what_it_follows() {
+        let broker = Arc::new(Broker::new());
+        let (one, other) = (Client::open(broker.clone(), Open::default()), Client::open(broker, Open::default()));
+        let (one, other) = (one.await.unwrap(), other.await.unwrap());
+        let first = one.receiver("$share/workers/jobs/#", Qos::AtLeastOnce).await.unwrap();
+        let second = other.receiver("$share/workers/jobs/#", Qos::AtLeastOnce).await.unwrap();
+        one.sender().await.unwrap().send(message("jobs/1", "x"), Qos::AtLeastOnce).await.unwrap();
+        let shared = tokio::select! {
+            job = first.receive() => (job, second),
+            job = second.receive() => (job, first),
+        };
+        shared.0.unwrap().unwrap().accept().await.unwrap();
+        let again = tokio::time::timeout(std::time::Duration::from_millis(50), shared.1.receive());
+        assert!(again.await.is_err(), "it went to one of them");
     }
 
     #[tokio::test]

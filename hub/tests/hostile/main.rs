@@ -76,7 +76,7 @@ fn a_flood_of_subscribe() {
     let (mut granted, mut refused) = (0, 0);
     for round in 0..100u32 {
         let requests: Vec<u8> =
-            (0..500u32).flat_map(|n| subscribe(n as u16 + 1, &format!("greedy/{}/+/{n}/#", round), 1)).collect();
+            (0..500u32).flat_map(|n| subscribe(n as u16 + 1, &format!("greedy/{round}/+/{n}/#"), 1)).collect();
         client.send(&requests);
         for _ in 0..500 {
             match client.packet().1[3] {

@@ -127,3 +127,19 @@ fn http_2_carries_the_same() {
     let got = curl(&["--http2-prior-knowledge", &queue]);
     assert_eq!((got.status, &got.body[..]), (200, &b"x"[..]));
 }
+
+#[test]
+#[ignore = "needs peers: cargo xtask test --only interop"]
+fn a_hub_that_is_told_to_end_answers_held_polls() {
+    let mut hub = Hub::start();
+    let queue = hub.v1("messages/queues/never");
+    std::thread::scope(|scope| {
+        let poll = scope.spawn(|| curl(&["-H", "Prefer: wait=15", &queue]));
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let told = std::time::Instant::now();
+        hub.process.terminate();
+        assert_eq!(poll.join().unwrap().status, 204);
+        assert!(told.elapsed() < std::time::Duration::from_secs(5));
+    });
+    assert_eq!(hub.process.exit_code(), Some(0));
+}
