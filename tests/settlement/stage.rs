@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use roadbed::settlement::Decision;
 use roadbed::{
-    Address, Clock, Condition, ConsumerTerms, Delivery, Endpoint, Grant, Manage, Managed, Message, Mode,
+    Address, Binding, Clock, Condition, ConsumerTerms, Delivery, Endpoint, Grant, Manage, Managed, Message, Mode,
     NodeDescription, Open, Origin, Qos, QueueSettings, Sender, Session, SystemClock, Time, Value,
 };
 use roadbed_broker::{Broker, Settings};
@@ -84,6 +85,26 @@ impl Stage {
     /// Makes room in the queue.
     pub(crate) async fn purge(&self) -> Result {
         self.admin.manage(Manage::Purge(address(QUEUE))).await.map(drop).during("purge")
+    }
+
+    /// Makes a queue follow a filter.
+    pub(crate) async fn bind(&self, queue: &str, filter: &str) -> Result {
+        let filter = filter.parse().expect("the filters of the trials are legal");
+        let bound = self.admin.manage(Manage::Bind(address(queue), Binding::new(filter, Qos::ExactlyOnce))).await;
+        bound.map(drop).during("bind")
+    }
+
+    /// How often the broker has counted a decision; `None`: it has no counter of its own.
+    pub(crate) fn counted(&self, decision: Decision) -> Option<u64> {
+        let counters = self.broker.counters();
+        Some(match decision {
+            Decision::NoRoute => counters.unrouted,
+            Decision::NotFound | Decision::Unauthorized | Decision::InvalidAddress => counters.refused_address,
+            Decision::Oversized => counters.refused_too_large,
+            Decision::Full => counters.refused_full,
+            Decision::NotDurable => counters.refused_precondition,
+            _ => return None,
+        })
     }
 
     /// Sends from inside.

@@ -24,7 +24,7 @@ macro_rules! rows {
 /// The states of a copy, the same for every protocol. `Acquired` and `Owned` are the delivery machine's `InFlight` and `Decided`
 /// inside a held copy, `Provisional` its `Enlisted`.
 pub const COPY: &[CopyRow] = rows! {
-    "-", "the send commits" => "Available", "0", "the copy, with the sender's key, as one record", ["ingress/http-qos-2/stored-in-all-queues" "ingress/mqtt-5-qos-2/stored-in-all-queues"];
+    "-", "the send commits" => "Available", "0", "the copy, with the sender's key, as one record", ["ingress/http-qos-2/stored-in-all-queues" "ingress/mqtt-5-qos-2/stored-in-all-queues" "copy/a-fan-out-is-one-commit"];
     "Available", "assigned to a consumer" => "Acquired (owner, deadline)", "same", "only where the receiver remembers across our restart: QoS 2, a lock", ["egress/http-qos-1/silence" "egress/mqtt-5-qos-1/silence"];
     "Acquired", "the receiver owns it, and has yet to confirm (PUBREC below 0x80)" => "Owned", "same", "the decision: it can end only as it was decided", ["egress/mqtt-5-qos-2/pubrec-0x00"];
     "Acquired, Owned", "accept" => "Retired (accepted)", "same", "the end", ["egress/http-qos-1/delete-of-the-lock" "egress/mqtt-5-qos-2/pubrec-0x00-then-pubcomp-0x00"];

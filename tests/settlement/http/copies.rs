@@ -16,6 +16,7 @@ pub(super) fn trials() -> Vec<Trial> {
         crate::trial("copy/delivery-count-reached".into(), count_reached),
         crate::trial("copy/time-to-live-ends".into(), expired),
         crate::trial("copy/nobody-left".into(), nobody_left),
+        crate::trial("copy/a-fan-out-is-one-commit".into(), fan_out),
     ]
 }
 
@@ -81,4 +82,16 @@ async fn nobody_left() -> Result {
     same("the answer", peer.call("POST", &path, elsewhere).await?.told().as_str(), "204")?;
     stage.settles_as(Copies::DEAD).await?;
     same("the reason", stage.dead_reason().await?, named(Condition::UndeliverableHere))
+}
+
+/// The sender hears yes if every queue has its copy, and otherwise none has.
+async fn fan_out() -> Result {
+    let (stage, _served, mut peer) = world(QueueSettings::default()).await?;
+    stage.declare("queues/small", QueueSettings { messages_max: 1, ..QueueSettings::default() }).await?;
+    stage.bind(QUEUE, "t").await?;
+    stage.bind("queues/small", "t").await?;
+    same("the first", peer.call("POST", "/v1/messages/t", "1").await?.told().as_str(), "202")?;
+    same("the second", peer.call("POST", "/v1/messages/t", "2").await?.told().as_str(), "429 Retry-After")?;
+    stage.settles_as(Copies::AVAILABLE).await?;
+    same("in the small queue", stage.describe("queues/small").await.map(|node| node.available), Some(1))
 }

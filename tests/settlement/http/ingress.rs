@@ -26,17 +26,20 @@ struct Scene {
     times: u16,
     /// How many copies the queue has then.
     copies: u64,
+    /// The broker itself decides.
+    real: bool,
 }
 
 impl Scene {
     fn new(stage: Stage) -> Self {
         let (endpoint, config, authenticator) = (stage.endpoint(), HttpConfig::default(), Arc::new(Permissive));
         let (path, headers, body) = ("queues/q", "", b"hello");
-        Self { stage, endpoint, config, authenticator, path, headers, body, times: 1, copies: 0 }
+        Self { stage, endpoint, config, authenticator, path, headers, body, times: 1, copies: 0, real: true }
     }
 
     fn deciding(mut self, decision: Decision) -> Self {
         self.endpoint = Deciding::always(self.endpoint, decision);
+        self.real = false;
         self
     }
 }
@@ -78,7 +81,13 @@ async fn play(cell: &Ingress, qos: Qos, scene: Scene) -> Result {
             same("the document", response.header("content-type"), Some("application/problem+json"))?;
         }
     }
-    same("the copies", stage.copies().await.available, scene.copies)
+    same("the copies", stage.copies().await.available, scene.copies)?;
+    // What is too long is not read to its end, so that the broker never hears of it.
+    let counted = stage.counted(cell.decision).filter(|_| scene.real && cell.decision != Cell::Oversized);
+    if let Some(count) = counted {
+        same("how often it was counted", count, 1)?;
+    }
+    Ok(())
 }
 
 async fn scene(decision: Cell, qos: Qos, impossible: bool) -> Result<Scene> {

@@ -32,12 +32,24 @@ struct Scene {
     times: u16,
     /// How many copies the queue has then.
     copies: u64,
+    /// The broker itself decides.
+    real: bool,
 }
 
 impl Scene {
     fn new(stage: Stage) -> Self {
         let (endpoint, config) = (stage.endpoint(), ServerConfig::permissive());
-        Self { stage, endpoint, config, topic: QUEUE, payload: b"hello", properties: &[], times: 1, copies: 0 }
+        Self {
+            stage,
+            endpoint,
+            config,
+            topic: QUEUE,
+            payload: b"hello",
+            properties: &[],
+            times: 1,
+            copies: 0,
+            real: true,
+        }
     }
 
     fn machine(mut self, machine: MachineConfig) -> Self {
@@ -47,6 +59,7 @@ impl Scene {
 
     fn deciding(mut self, decision: Decision) -> Self {
         self.endpoint = Deciding::always(self.endpoint, decision);
+        self.real = false;
         self
     }
 }
@@ -96,7 +109,11 @@ async fn play(cell: &Ingress, variant: Variant, scene: Scene) -> Result {
         let told = peer.connack.body.windows(2).any(|pair| pair == [0x24, 1]);
         same("CONNACK names the Maximum QoS", told, true)?;
     }
-    same("the copies", scene.stage.copies().await.available, scene.copies)
+    same("the copies", scene.stage.copies().await.available, scene.copies)?;
+    if let Some(count) = scene.stage.counted(cell.decision).filter(|_| scene.real && cell.answer != "n/a") {
+        same("how often it was counted", count, 1)?;
+    }
+    Ok(())
 }
 
 async fn scene(decision: Cell, variant: Variant, impossible: bool) -> Result<Scene> {
