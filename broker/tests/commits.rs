@@ -194,3 +194,22 @@ fn what_asks_for_no_answer_is_gone_for_the_store_before_it_is_handed_over() {
     let got = receive(&mut consumer);
     assert_eq!((payloads(&got), got[0].handle), (vec!["1".into(), "2".into()], None));
 }
+
+#[test]
+fn an_answer_waits_for_what_it_says() {
+    for (outcome, again) in [(Outcome::Accepted, 0), (Outcome::FAILED, 1), (Outcome::rejected(Condition::Refused), 0)] {
+        let Late { store, mut device, mut sender, _broker } = late();
+        sender.producer.send(&mut vec![outgoing(stored("a", "1"), ONE)]);
+        store.let_go(1);
+        let got = device.take();
+        let consumer = device.consumer.as_mut().unwrap();
+        let delivery = DeliveryRef::Handle(got[0].handle.unwrap());
+        let step = Step::Outcome { outcome, settled: true };
+        consumer.settle(&mut vec![Disposition { delivery, cookie: Some(1), step }]);
+        let mut dones = Vec::new();
+        assert!(consumer.poll_settled(&mut cx(), &mut dones).is_pending());
+        store.let_go(1);
+        assert!(consumer.poll_settled(&mut cx(), &mut dones).is_ready());
+        assert_eq!(store.0.lock().unwrap().inner.copies(), again);
+    }
+}

@@ -220,6 +220,7 @@ impl Inner {
     fn retire(&self, seq: u32, stored: bool, effects: &mut Effects) {
         if let (true, Some(queue)) = (stored, self.durable) {
             effects.ops.push(Op::Retire { copy: CopyId { queue, seq: self.full_seq(seq) } });
+            effects.waits = true;
         }
     }
 
@@ -319,6 +320,8 @@ impl Inner {
         entry.extra().attempts = slot.attempt;
         if let (true, Some(queue)) = (entry.stored(), self.durable) {
             let copy = CopyId { queue, seq: self.full_seq(entry.seq) };
+            // A release may be lost in a crash: the copy is then delivered again all the same. A count may not.
+            effects.waits |= *outcome != Outcome::Released;
             effects.ops.push(Op::Return { copy, count: entry.count(), attempt: slot.attempt, excluded: Vec::new() });
         }
         self.put_back(entry);
