@@ -163,6 +163,42 @@ async fn a_server_that_goes_away_is_told_in_the_outcome() {
     assert_eq!(attached.unwrap_err().kind(), ErrorKind::Disconnected);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_consumer_outlasts_an_outage_but_not_a_long_one() {
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    let (fake, gone) = (Fake::new(), Arc::new(AtomicBool::new(false)));
+    let (server, off) = (fake.server(HttpConfig::default()), gone.clone());
+    let dial = move || {
+        let (off, server) = (off.clone(), server.clone());
+        Box::pin(async move {
+            if off.load(Relaxed) {
+                return Err(std::io::ErrorKind::ConnectionRefused.into());
+            }
+            let (client, io) = tokio::io::duplex(4096);
+            tokio::spawn(async move { tokio::time::timeout(Duration::from_secs(60), server.serve(io)).await });
+            Ok(Box::new(client) as Box<dyn ByteStream>)
+        }) as Boxed<_>
+    };
+    let client = HttpClient::builder("http://broker.example").dial(dial).build().unwrap();
+    let session = client.open(Open::default()).await.unwrap();
+    let receiver = receiver(&*session, ConsumerTerms::queue(queue())).await;
+    let waiting = tokio::spawn({
+        let receiver = receiver.clone();
+        async move { receiver.receive().await.unwrap().unwrap().into_delivery() }
+    });
+    fake.until(|state| state.consumers == 1).await;
+    gone.store(true, Relaxed);
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    gone.store(false, Relaxed);
+    fake.put(Message::new(queue(), "at last"));
+    assert_eq!(waiting.await.unwrap().message.payload().to_bytes(), "at last");
+
+    gone.store(true, Relaxed);
+    let started = tokio::time::Instant::now();
+    assert_eq!(receiver.receive().await.unwrap_err().kind(), ErrorKind::Disconnected);
+    assert!((120..200).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+}
+
 /// Lets alice in until she is thrown out.
 struct Alice(Arc<std::sync::atomic::AtomicBool>);
 

@@ -38,6 +38,8 @@ settings! {
         backoff_ms_max: u64 = 10_000,
         /// Where the chance in these waits begins, so that a run can be repeated; 0: somewhere else each time.
         seed: u64 = 0,
+        /// How long a consumer goes on trying while its server cannot be reached, in milliseconds: 2 min. Then its link is dead.
+        outage_ms_max: u64 = 120_000,
         /// The longest response, in bytes: 64 MiB.
         response_bytes_max: usize = 64 << 20,
         /// How many lock tokens are kept for settling by id: 65,536.

@@ -108,10 +108,15 @@ impl Http {
 
     /// The waits between one request and its repetitions.
     pub(super) fn backoff(&self) -> impl Iterator<Item = Duration> + Send + use<> {
+        self.waits().take(self.config.attempts_max.saturating_sub(1))
+    }
+
+    /// Waits that grow, without an end.
+    pub(super) fn waits(&self) -> impl Iterator<Item = Duration> + Send + use<> {
         let waits = ExponentialBuilder::default()
             .with_min_delay(ms(self.config.backoff_ms_min))
             .with_max_delay(ms(self.config.backoff_ms_max))
-            .with_max_times(self.config.attempts_max.saturating_sub(1))
+            .without_max_times()
             .with_jitter();
         let waits = if self.config.seed == 0 { waits } else { waits.with_jitter_seed(self.config.seed) };
         waits.build()

@@ -12,7 +12,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use roadbed_core::{
     Address, ConsumerTerms, Delivery, Detach, Done, Error, ErrorKind, Handle, Hold, Outcome, Result, Settled, Step,
 };
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::consumer::{Shared, State, Todo};
 use super::http::{Answered, Call, Lost};
@@ -64,7 +64,7 @@ impl Plan {
 /// Runs until the consumer is dropped or detached, and everything that it said is said.
 pub(super) async fn run(link: Link, shared: Arc<Shared>, plan: Plan) {
     let mut poll = std::pin::pin!(Fuse::terminated());
-    let (mut settling, mut waits) = (FuturesUnordered::new(), link.http.backoff());
+    let (mut settling, mut outage) = (FuturesUnordered::new(), Outage::new(&link));
     let (mut rest, mut poll_drains, mut lapsed) = (Duration::ZERO, false, false);
     let mut renewals = interval(renewal(&link));
     renewals.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -102,12 +102,12 @@ pub(super) async fn run(link: Link, shared: Arc<Shared>, plan: Plan) {
             Some((token, done)) = settling.next() => finished(&shared, &token, done),
             polled = poll.as_mut(), if !poll.is_terminated() => {
                 match polled {
-                    Polled::Lost(lost) => match waits.next() {
+                    Polled::Lost(lost) => match outage.wait() {
                         Some(wait) => rest = wait,
                         None => fail(&shared, &lost.into_error("receive")),
                     },
                     polled => {
-                        waits = link.http.backoff();
+                        outage = Outage::new(&link);
                         rest = take(&shared, polled, poll_drains, &link);
                     }
                 }
@@ -117,6 +117,26 @@ pub(super) async fn run(link: Link, shared: Arc<Shared>, plan: Plan) {
             // What waits in the buffer for room in the window.
             () = link.budget.freed.notified() => wake(&mut shared.lock()),
         }
+    }
+}
+
+/// The time in which the server was not reached.
+struct Outage {
+    waits: Box<dyn Iterator<Item = Duration> + Send>,
+    since: Option<Instant>,
+    max: Duration,
+}
+
+impl Outage {
+    fn new(link: &Link) -> Self {
+        let max = Duration::from_millis(link.http.config.outage_ms_max);
+        Self { waits: Box::new(link.http.waits()), since: None, max }
+    }
+
+    /// How long to wait before the next attempt; `None` if it has lasted too long.
+    fn wait(&mut self) -> Option<Duration> {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        self.waits.next().filter(|_| since.elapsed() < self.max)
     }
 }
 
