@@ -40,9 +40,9 @@ impl Shared {
                 let seq = grave.take_seq();
                 let copy = NewCopy { copy: grave.copy_id(seq), qos, retained: false, bindings: Vec::new() };
                 effects.ops.push(Op::Enqueue { message: letter.clone(), at: self.now(), copies: vec![copy] });
-                effects.then.push(Box::new(move |shared| grave.put(shared, &letter, qos, Some(seq), true)));
+                effects.then.push(Box::new(move |shared| grave.put(shared, &letter, qos, (Some(seq), true), true)));
             } else {
-                grave.put(self, &letter, qos, None, true);
+                grave.put(self, &letter, qos, (None, false), true);
             }
         }
     }

@@ -166,6 +166,15 @@ impl Plan {
         }
     }
 
+    /// Takes positions for what is not for the store, so that what is sent after it, and stored, stays behind it.
+    pub(crate) fn take_positions(&mut self) {
+        for planned in &mut self.copies {
+            if let To::Queue { queue, .. } = &planned.to {
+                planned.seq = Some(queue.take_seq());
+            }
+        }
+    }
+
     /// What the sender is told when it is done.
     pub(crate) fn verdict(&self) -> Verdict {
         if self.unrouted { Verdict::Unrouted } else { Verdict::Taken }
@@ -177,7 +186,7 @@ impl Plan {
             shared.retained.set(shared, &self.message, qos);
         }
         for planned in std::mem::take(&mut self.copies) {
-            let Planned { to, qos, seq, .. } = planned;
+            let Planned { to, qos, durable, seq } = planned;
             match to {
                 To::Session { session, retained, ids, group } => {
                     let mut entry = Entry::new(self.message.clone(), qos, retained);
@@ -192,7 +201,7 @@ impl Plan {
                         None => drop(session.push_entry(shared, entry, ids)),
                     }
                 }
-                To::Queue { queue, reserved } => queue.put(shared, &self.message, qos, seq, reserved),
+                To::Queue { queue, reserved } => queue.put(shared, &self.message, qos, (seq, durable), reserved),
             }
         }
     }

@@ -116,7 +116,8 @@ impl BrokerProducer {
     }
 
     /// Sends a volatile message behind stored ones, so that it does not overtake them.
-    fn send_behind(&mut self, shared: &Shared, outgoing: &Outgoing, plan: Plan) {
+    fn send_behind(&mut self, shared: &Shared, outgoing: &Outgoing, mut plan: Plan) {
+        plan.take_positions();
         let (late, outgoing, session) = (self.wait(), outgoing.clone(), self.session.clone());
         let then = move |shared: &Shared, _| {
             let verdict = plan.verdict();
@@ -187,9 +188,7 @@ impl Late {
 
 fn finish(shared: &Shared, session: &Arc<SessionCore>, outgoing: &Outgoing, verdict: Verdict, late: &Late) {
     let refused = matches!(verdict, Verdict::Refused(_) | Verdict::Released(_));
-    if refused {
-        shared.count_refusal(verdict);
-    }
+    shared.count_refusal(verdict);
     let (outcome, why) = verdict.outcome();
     if let Some(key) = &outgoing.key {
         shared.decide(session, key, &outcome, refused);

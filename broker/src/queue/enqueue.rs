@@ -15,8 +15,10 @@ use crate::mailbox::Parked;
 struct Incoming {
     message: Message,
     qos: Qos,
-    /// The position that the store knows it by.
-    stored: Option<u64>,
+    /// The position that was taken for it, if any.
+    seq: Option<u64>,
+    /// The store knows it by its position.
+    stored: bool,
 }
 
 impl Queue {
@@ -43,7 +45,7 @@ impl Queue {
                 true => outgoing.message.clone(),
                 false => parked.message(shared, &outgoing.message, n),
             };
-            let incoming = Incoming { message, qos: outgoing.qos.min(qos_max), stored: None };
+            let incoming = Incoming { message, qos: outgoing.qos.min(qos_max), seq: None, stored: false };
             self.put_in(shared, &mut inner, incoming, now);
         }
         self.publish(shared, inner, before);
@@ -63,20 +65,20 @@ impl Queue {
         lock(&self.inner).unreserve(message);
     }
 
-    /// The next position, for a copy that the store is told of first.
+    /// The next position, for a copy that the store is told of first, or that waits behind such a one.
     pub(crate) fn take_seq(&self) -> u64 {
         let mut inner = lock(&self.inner);
         inner.next_seq += 1;
         inner.next_seq
     }
 
-    /// Puts a copy in, into room that was reserved for it or not.
+    /// Puts a copy in, at a position that was taken for it or not, into room that was reserved for it or not.
     pub(crate) fn put(
         self: &Arc<Self>,
         shared: &Shared,
         message: &Message,
         qos: Qos,
-        stored: Option<u64>,
+        (seq, stored): (Option<u64>, bool),
         reserved: bool,
     ) {
         let now = shared.now();
@@ -91,7 +93,7 @@ impl Queue {
         } else {
             message.clone()
         };
-        self.put_in(shared, &mut inner, Incoming { message, qos, stored }, now);
+        self.put_in(shared, &mut inner, Incoming { message, qos, seq, stored }, now);
         self.publish(shared, inner, before);
     }
 
@@ -123,14 +125,14 @@ impl Queue {
     }
 
     fn put_in(self: &Arc<Self>, shared: &Shared, inner: &mut QueueInner, incoming: Incoming, now: Time) {
-        let Incoming { mut message, qos, stored } = incoming;
+        let Incoming { mut message, qos, seq, stored } = incoming;
         if let Some(ttl) = inner.settings.ttl_max {
             let latest = now + ttl;
             if message.expires_at().is_none_or(|at| at > latest) {
                 message = message.to_builder().expires_at(latest).build();
             }
         }
-        let seq = stored.unwrap_or_else(|| {
+        let seq = seq.unwrap_or_else(|| {
             inner.next_seq += 1;
             inner.next_seq
         });
@@ -139,7 +141,7 @@ impl Queue {
         inner.make_due(&message, seq, now);
         let after = if message.has_details() { message.details().deliver_after } else { None };
         let key = inner.key(&message);
-        let copy = Copy { message: Some(message), extra: None, seq, enqueued_at: now, qos, stored: stored.is_some() };
+        let copy = Copy { message: Some(message), extra: None, seq, enqueued_at: now, qos, stored };
         if let Some(key) = key {
             let replaced = inner.by_key.insert(key, seq);
             inner.displace(shared, self, replaced);

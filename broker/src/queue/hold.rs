@@ -42,6 +42,8 @@ pub(crate) struct After {
     /// Producers that may find room now.
     wakers: Vec<Waker>,
     handing: Vec<(Arc<Link>, Handing)>,
+    /// What was taken and is not handed over.
+    pub(crate) returned: Vec<(Arc<Link>, Vec<Pull>)>,
 }
 
 /// Copies that are handed over when the store knows that some of them are gone.
@@ -54,15 +56,20 @@ struct Handing {
 impl Shared {
     /// Does what follows from taking copies. Whether something was granted meanwhile.
     pub(crate) fn after(&self, after: After) -> bool {
-        let After { dead, links, wakers, handing } = after;
+        let After { dead, links, wakers, handing, returned } = after;
+        returned.into_iter().for_each(|(link, pulls)| link.give_back(self, pulls));
         wakers.into_iter().for_each(Waker::wake);
         links.iter().for_each(Link::notify);
         self.bury_all(dead);
         let granted = !handing.is_empty();
         for (link, Handing { retired, pulls }) in handing {
             let ops = retired.into_iter().map(|copy| Op::Retire { copy }).collect();
-            let then = move |_: &Shared, result: std::result::Result<(), _>| {
-                link.grant(if result.is_ok() { pulls } else { Vec::new() });
+            let then = move |shared: &Shared, result: std::result::Result<(), _>| {
+                if result.is_ok() {
+                    return link.grant(shared, pulls);
+                }
+                link.give_back(shared, pulls);
+                link.grant(shared, Vec::new());
             };
             self.commits.submit(self, || (Vec::new(), ops), Box::new(then));
         }
@@ -420,6 +427,8 @@ impl Queue {
         dead: &mut Vec<Dead>,
     ) {
         let Held { mut copy, attempt, owner, .. } = held;
+        // A release may be lost in a crash: the copy is then delivered again all the same. A count or an end may not.
+        effects.waits |= copy.stored && outcome != Outcome::Released;
         copy.extra().attempts = attempt;
         copy.extra().count += u32::from(outcome.counts());
         match outcome {
@@ -428,7 +437,6 @@ impl Queue {
                 inner.forget(&copy);
                 if copy.stored {
                     effects.ops.push(Op::Retire { copy: self.copy_id(copy.seq) });
-                    effects.waits = true;
                 }
                 return;
             }

@@ -14,7 +14,7 @@ use roadbed_core::{
 use super::{After, Queue};
 use crate::broker::Shared;
 use crate::lock;
-use crate::mailbox::SessionCore;
+use crate::mailbox::{Effects, SessionCore};
 
 /// A consumer's link to a queue: shared by the consumer, the queue and the slots of what it holds.
 #[derive(Debug)]
@@ -136,8 +136,11 @@ impl Link {
         if self.pending.load(Ordering::Acquire) > 0 {
             return false;
         }
-        let granted = self.take_granted(want, out);
-        if granted > 0 {
+        let expired = self.take_granted(shared, want, out);
+        if !expired.is_empty() {
+            after.returned.push((self.clone(), expired));
+        }
+        if !out.is_empty() {
             return true;
         }
         match self.terms.mode {
@@ -146,18 +149,43 @@ impl Link {
         }
     }
 
-    fn take_granted(&self, want: usize, out: &mut Vec<Pull>) -> usize {
-        let mut granted = lock(&self.granted);
-        let count = want.min(granted.len());
-        out.extend(granted.drain(..count));
-        count
+    /// Takes what may be handed over; returns what has expired since it was taken.
+    fn take_granted(&self, shared: &Shared, want: usize, out: &mut Vec<Pull>) -> Vec<Pull> {
+        let (mut granted, mut expired) = (lock(&self.granted), Vec::new());
+        if granted.is_empty() {
+            return expired;
+        }
+        let (now, target) = (shared.now(), out.len() + want);
+        while out.len() < target {
+            let Some(pull) = granted.pop_front() else { break };
+            if pull.message.has_expired(now) { expired.push(pull) } else { out.push(pull) }
+        }
+        expired
     }
 
-    /// The store knows: what was taken may be handed over.
-    pub(crate) fn grant(self: &Arc<Self>, pulls: Vec<Pull>) {
+    /// The store knows: what was taken may be handed over, if the link is still there.
+    pub(crate) fn grant(self: &Arc<Self>, shared: &Shared, pulls: Vec<Pull>) {
         lock(&self.granted).extend(pulls);
         self.pending.fetch_sub(1, Ordering::AcqRel);
+        if self.has_ended() {
+            return self.give_back_granted(shared);
+        }
         self.notify();
+    }
+
+    /// The link has ended: what it has not handed over is as if it had never been taken.
+    pub(crate) fn give_back_granted(&self, shared: &Shared) {
+        let pulls = std::mem::take(&mut *lock(&self.granted));
+        self.give_back(shared, pulls);
+    }
+
+    /// What was taken is not handed over. What asks for no answer has come to its end all the same.
+    pub(crate) fn give_back(&self, shared: &Shared, pulls: impl IntoIterator<Item = Pull>) {
+        let (mut effects, mut dead) = (Effects::default(), Vec::new());
+        for pull in pulls.into_iter().filter(|pull| pull.held) {
+            self.queue.lapse(shared, pull.seq, pull.attempt, Outcome::Released, &mut effects, &mut dead);
+        }
+        shared.finish(effects, dead);
     }
 
     /// What is held in the name of an earlier attachment, to be said again.

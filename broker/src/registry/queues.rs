@@ -226,9 +226,11 @@ impl Shared {
         gone.iter().for_each(|link| self.detach_link(link));
     }
 
-    /// Ends a link; what it holds is not touched.
+    /// Ends a link; what it holds is not touched, what it has not handed over goes back.
     pub(crate) fn detach_link(&self, link: &Arc<Link>) {
-        if link.queue().detach(self, link) {
+        let unused = link.queue().detach(self, link);
+        link.give_back_granted(self);
+        if unused {
             self.delete_queue(link.queue());
         }
     }
