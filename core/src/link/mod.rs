@@ -1,5 +1,6 @@
 //! The pleasant layer: links as handles, futures, streams and sinks.
 
+mod failure;
 mod receiver;
 mod sender;
 mod waiters;

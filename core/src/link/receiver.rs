@@ -13,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_core::Stream;
 
+use super::failure::Failure;
 use super::waiters::{STREAM, Waiters};
 use crate::{
     Binding, Condition, Consumer, Delivery, Detach, Disposition, Done, Error, ErrorKind, Grant, Granted, Outcome,
@@ -33,7 +34,7 @@ struct State {
     batch: Vec<Delivery>,
     done: Vec<Done>,
     waiters: Waiters<Result<Settled>>,
-    failed: Option<ErrorKind>,
+    failed: Option<Failure>,
 }
 
 impl Receiver {
@@ -86,7 +87,7 @@ impl Receiver {
     pub async fn detach(self, how: Detach) -> Result<()> {
         let consumer = {
             let mut state = self.lock();
-            state.failed = Some(ErrorKind::Closed);
+            state.failed = Some(Failure::DETACHED);
             state.waiters.wake_all();
             state.consumer.take()
         };
@@ -98,7 +99,7 @@ impl Receiver {
 
     fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Received>>> {
         let mut state = self.lock();
-        if state.failed == Some(ErrorKind::Closed) {
+        if state.failed.as_ref().is_some_and(Failure::is_detached) {
             return Poll::Ready(Ok(None));
         }
         state.waiters.register(STREAM, cx);
@@ -151,9 +152,9 @@ impl Drop for Waiting<'_> {
 
 impl State {
     fn consumer(&mut self) -> Result<&mut Box<dyn Consumer>> {
-        match (self.failed, &mut self.consumer) {
+        match (&self.failed, &mut self.consumer) {
             (None, Some(consumer)) => Ok(consumer),
-            (failed, _) => Err(Error::new(failed.unwrap_or(ErrorKind::Closed), "receive")),
+            (failed, _) => Err(failed.as_ref().unwrap_or(&Failure::DETACHED).error("receive")),
         }
     }
 
@@ -189,15 +190,15 @@ impl State {
         self.batch = batch;
         // A settling task may hold the watch next: it must know how to wake the stream, and the other way round.
         self.drain_done();
-        polled.map(|result| result.map(|_| ()).inspect_err(|error| self.fail(error.kind())))
+        polled.map(|result| result.map(|_| ()).inspect_err(|error| self.fail(error)))
     }
 
     fn poll_answer(&mut self, cookie: u64) -> Poll<Result<Settled>> {
         if let Poll::Ready(answer) = self.waiters.take(cookie) {
             return Poll::Ready(answer);
         }
-        if let Some(kind) = self.failed {
-            return Poll::Ready(Err(Error::new(kind, "settle")));
+        if let Some(failure) = &self.failed {
+            return Poll::Ready(Err(failure.error("settle")));
         }
         self.drain_done();
         if let Poll::Ready(answer) = self.waiters.take(cookie) {
@@ -213,15 +214,15 @@ impl State {
         while let Ok(consumer) = self.consumer() {
             match consumer.poll_settled(&mut Context::from_waker(&waker), &mut done) {
                 Poll::Ready(Ok(_)) => done.drain(..).for_each(|done| self.waiters.answer(done.cookie, done.result)),
-                Poll::Ready(Err(error)) => self.fail(error.kind()),
+                Poll::Ready(Err(error)) => self.fail(&error),
                 Poll::Pending => break,
             }
         }
         self.done = done;
     }
 
-    fn fail(&mut self, kind: ErrorKind) {
-        self.failed = Some(kind);
+    fn fail(&mut self, error: &Error) {
+        self.failed.get_or_insert_with(|| error.into());
         self.waiters.wake_all();
     }
 }

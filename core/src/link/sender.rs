@@ -1,6 +1,7 @@
 //! Sending, as a future that resolves with the real outcome.
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -14,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures_sink::Sink;
 
+use super::failure::Failure;
 use super::waiters::Waiters;
 use crate::{Confirm, Detach, Error, ErrorKind, Key, Message, Outcome, Outgoing, Producer, Qos, Result, TxnId};
 
@@ -37,7 +39,7 @@ struct State {
     waiters: Waiters<Confirm>,
     outgoing: Vec<Outgoing>,
     confirms: Vec<Confirm>,
-    failed: Option<ErrorKind>,
+    failed: Option<Failure>,
 }
 
 impl Sender {
@@ -97,7 +99,7 @@ impl Sender {
 
     /// A [`Sink`] of messages with this assurance. Flushing waits for all outcomes; a refusal is an error.
     pub fn sink(&self, qos: Qos) -> SenderSink {
-        SenderSink { sender: self.clone(), qos, unconfirmed: Vec::new() }
+        SenderSink { sender: self.clone(), qos, unconfirmed: VecDeque::new() }
     }
 
     /// Ends the link for all handles.
@@ -107,7 +109,7 @@ impl Sender {
     pub async fn detach(self, how: Detach) -> Result<()> {
         let producer = {
             let mut state = self.lock();
-            state.fail(ErrorKind::Closed);
+            state.fail(Failure::DETACHED);
             state.producer.take()
         };
         match producer {
@@ -151,9 +153,9 @@ impl Drop for Waiting<'_> {
 
 impl State {
     fn producer(&mut self) -> Result<&mut Box<dyn Producer>> {
-        match (self.failed, &mut self.producer) {
+        match (&self.failed, &mut self.producer) {
             (None, Some(producer)) => Ok(producer),
-            (failed, _) => Err(Error::new(failed.unwrap_or(ErrorKind::Closed), "send")),
+            (failed, _) => Err(failed.as_ref().unwrap_or(&Failure::DETACHED).error("send")),
         }
     }
 
@@ -186,7 +188,7 @@ impl State {
             confirms.drain(..).for_each(|confirm| self.waiters.answer(confirm.cookie, confirm));
             self.confirms = confirms;
             if let Err(error) = ready!(polled) {
-                self.fail(error.kind());
+                self.fail(Failure::from(&error));
                 return Poll::Ready(Err(error));
             }
         }
@@ -198,8 +200,8 @@ impl State {
         }
     }
 
-    fn fail(&mut self, kind: ErrorKind) {
-        self.failed = Some(kind);
+    fn fail(&mut self, failure: Failure) {
+        self.failed.get_or_insert(failure);
         self.waiters.wake_all();
     }
 }
@@ -218,19 +220,48 @@ impl fmt::Debug for Sender {
     }
 }
 
-/// A [`Sink`] over a [`Sender`].
+/// A [`Sink`] over a [`Sender`]. It takes up to [`UNCONFIRMED_MAX`](Self::UNCONFIRMED_MAX) messages ahead of their outcomes; a refusal is an error of
+/// the next call.
 #[derive(Debug)]
 pub struct SenderSink {
     sender: Sender,
     qos: Qos,
-    unconfirmed: Vec<(u64, Option<Key>)>,
+    unconfirmed: VecDeque<(u64, Option<Key>)>,
+}
+
+impl SenderSink {
+    /// How many messages may be without an outcome before the sink takes no more.
+    pub const UNCONFIRMED_MAX: usize = 1024;
+
+    /// Takes the outcomes that have come, the oldest first; ready when at most `left` are missing.
+    fn poll_outcomes(&mut self, cx: &mut Context<'_>, left: usize) -> Poll<Result<()>> {
+        let mut state = self.sender.lock();
+        while let Some(&(cookie, _)) = self.unconfirmed.front() {
+            state.waiters.register(cookie, cx);
+            let confirm = match state.poll_answer(cookie) {
+                Poll::Ready(confirm) => confirm?,
+                Poll::Pending if self.unconfirmed.len() <= left => break,
+                Poll::Pending => return Poll::Pending,
+            };
+            if let Some((_, Some(key))) = self.unconfirmed.pop_front() {
+                state.forget(key);
+            }
+            if confirm.outcome != Outcome::Accepted {
+                let error = Error::new(ErrorKind::Unavailable, "send").detail(confirm.outcome);
+                return Poll::Ready(Err(error));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl Sink<Message> for SenderSink {
     type Error = Error;
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let mut state = self.sender.lock();
+        let this = self.get_mut();
+        ready!(this.poll_outcomes(cx, Self::UNCONFIRMED_MAX - 1))?;
+        let mut state = this.sender.lock();
         state.waiters.register(super::waiters::STREAM, cx);
         state.poll_reserve(0).map_ok(|_| ())
     }
@@ -252,26 +283,13 @@ impl Sink<Message> for SenderSink {
             cookie
         };
         if qos != Qos::AtMostOnce {
-            self.unconfirmed.push((cookie, key));
+            self.unconfirmed.push_back((cookie, key));
         }
         Ok(())
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let this = self.get_mut();
-        let mut state = this.sender.lock();
-        while let Some(&(cookie, _)) = this.unconfirmed.last() {
-            state.waiters.register(cookie, cx);
-            let confirm = ready!(state.poll_answer(cookie))?;
-            if let Some((_, Some(key))) = this.unconfirmed.pop() {
-                state.forget(key);
-            }
-            if confirm.outcome != Outcome::Accepted {
-                let error = Error::new(ErrorKind::Unavailable, "send").detail(confirm.outcome);
-                return Poll::Ready(Err(error));
-            }
-        }
-        Poll::Ready(Ok(()))
+        self.get_mut().poll_outcomes(cx, 0)
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
