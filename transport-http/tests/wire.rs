@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use roadbed_broker::Broker;
-use roadbed_core::{Message, Outcome};
+use roadbed_core::{
+    Address, ConsumerTerms, Endpoint, Manage, Managed, Message, Open, Outcome, ProducerTerms, Qos, Receiver, Sender,
+};
 use roadbed_http::{HttpConfig, HttpError, Server};
 use support::Fake;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -230,6 +232,42 @@ async fn a_message_that_meets_the_end_of_its_client_is_released() {
         state.queue.clear();
         state.held.clear();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_goes_as_a_message_comes_costs_it_nothing() {
+    let broker = Broker::new();
+    let server = Server::new(Arc::new(broker.clone()), HttpConfig::default()).unwrap();
+    let session = broker.open(Open::default()).await.unwrap();
+    let sender = Sender::new(session.producer(ProducerTerms::default()).await.unwrap().0);
+    let queue: Address = "queues/q".parse().unwrap();
+    let (mut there, mut locked) = (0, 0);
+    for n in 0..200 {
+        let (mut io, serving) = pipe(&server, 4096);
+        io.write_all(POLL.as_bytes()).await.unwrap();
+        for _ in 0..n % 7 {
+            tokio::task::yield_now().await;
+        }
+        let gone = tokio::spawn(async move { drop(io) });
+        sender.send(Message::new(queue.clone(), "x"), Qos::AtLeastOnce).await.unwrap();
+        gone.await.unwrap();
+        let _ = timeout(Duration::from_secs(5), serving).await.unwrap();
+        let described = session.manage(Manage::Describe(queue.clone())).await.unwrap();
+        let Managed::Description(node) = described else { panic!("{described:?}") };
+        assert_eq!(node.available + node.held, 1, "never lost, never twice");
+        if node.available == 1 {
+            there += 1;
+            let terms = ConsumerTerms::queue(queue.clone());
+            let receiver = Receiver::new(session.consumer(terms).await.unwrap().0, 1);
+            let received = receiver.receive().await.unwrap().unwrap();
+            assert_eq!(received.info.as_ref().unwrap().count, 0, "nothing was tried");
+            received.accept().await.unwrap();
+        } else {
+            locked += 1;
+        }
+        session.manage(Manage::Delete(queue.clone())).await.unwrap();
+    }
+    assert!(there > 0, "{there} there, {locked} under a lock that will end");
 }
 
 #[tokio::test]
