@@ -15,6 +15,8 @@ pub(crate) use queue::QueueConsumer;
 /// Answers to settlements: those of now, and those that wait for the store.
 #[derive(Debug, Default)]
 struct Answers {
+    /// Who waits, until there is something to wait for.
+    waker: Option<Waker>,
     inner: Option<Arc<Mutex<AnswersInner>>>,
 }
 
@@ -27,21 +29,34 @@ struct AnswersInner {
 impl Answers {
     /// Where the answers of one batch go.
     fn sink(&mut self) -> Arc<Mutex<AnswersInner>> {
-        self.inner.get_or_insert_default().clone()
+        let waker = &mut self.waker;
+        let inner = self.inner.get_or_insert_with(|| {
+            let waker = waker.take();
+            Arc::new(Mutex::new(AnswersInner { dones: Vec::new(), waker }))
+        });
+        inner.clone()
     }
 
     fn poll(&mut self, cx: &mut Context<'_>, into: &mut Vec<Done>) -> Poll<Result<usize>> {
-        let mut inner = lock(self.inner.get_or_insert_default());
+        let Some(inner) = &self.inner else {
+            register(&mut self.waker, cx);
+            return Poll::Pending;
+        };
+        let mut inner = lock(inner);
         let count = inner.dones.len();
         into.append(&mut inner.dones);
         if count > 0 {
             return Poll::Ready(Ok(count));
         }
-        match &mut inner.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+        register(&mut inner.waker, cx);
         Poll::Pending
+    }
+}
+
+fn register(waker: &mut Option<Waker>, cx: &Context<'_>) {
+    match waker {
+        Some(waker) => waker.clone_from(cx.waker()),
+        none => *none = Some(cx.waker().clone()),
     }
 }
 

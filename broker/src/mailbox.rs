@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 use roadbed_core::{
-    Binding, Condition, CopyId, Origin, Outgoing, Qos, QueueId, Scope, SessionEvent, Time, TxnId, Will,
+    Condition, CopyId, Filter, Origin, Outgoing, Qos, QueueId, RetainHandling, Scope, SessionEvent, Time, TxnId, Will,
 };
 
 use crate::broker::Shared;
@@ -76,7 +76,13 @@ pub(crate) struct Inner {
 /// A binding of the session's own queue.
 #[derive(Clone, Debug)]
 pub(crate) struct Bound {
-    pub(crate) binding: Binding,
+    filter: Filter,
+    share: Option<Box<ByteString>>,
+    id: Option<u32>,
+    qos_max: Qos,
+    no_local: bool,
+    retain_handling: RetainHandling,
+    retain_as_published: bool,
     /// For a filter of queues: the session competes for them.
     pub(crate) competes: bool,
 }
@@ -119,7 +125,7 @@ const RING_KEEP: usize = 256;
 
 impl SessionCore {
     pub(crate) fn new(id: u64, name: Option<ByteString>, origin: Arc<Origin>, scope: Scope, window: u16) -> Self {
-        let inner = Inner { window, connected: true, ..Inner::default() };
+        let inner = Inner { window, ..Inner::default() };
         let keys = Mutex::new(None);
         let (queue, epoch) = (AtomicU32::new(0), AtomicU32::new(1));
         Self { id, name, origin, scope, queue, epoch, inner: Mutex::new(inner), keys }

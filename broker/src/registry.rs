@@ -1,24 +1,22 @@
 //! Which sessions and queues there are.
 
 mod life;
+mod named;
 mod queues;
 mod restore;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, Weak};
 
-use bytestring::ByteString;
 use hashbrown::HashMap;
 use roadbed_core::{Address, Filter, Qos, QueueId, SessionEvent};
 
 use crate::lock;
 use crate::mailbox::SessionCore;
 use crate::queue::Queue;
+use named::Named;
 pub(crate) use queues::{assigned_name, is_queue_filter, own};
 pub(crate) use restore::epoch_of;
-
-/// Principal and name: two principals never share a session.
-pub(crate) type SessionName = (ByteString, ByteString);
 
 #[derive(Debug, Default)]
 pub(crate) struct Registry(Mutex<Tables>);
@@ -26,7 +24,7 @@ pub(crate) struct Registry(Mutex<Tables>);
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
     /// Sessions that can be resumed or taken over.
-    pub(crate) named: HashMap<SessionName, Arc<SessionCore>>,
+    pub(crate) named: Named,
     /// All sessions, in the order of opening.
     pub(crate) all: BTreeMap<u64, Arc<SessionCore>>,
     pub(crate) queues: BTreeMap<Address, Arc<Queue>>,
@@ -70,7 +68,7 @@ impl Registry {
 
     /// The kept session for which this is so.
     pub(crate) fn named(&self, is: impl Fn(&SessionCore) -> bool) -> Option<Arc<SessionCore>> {
-        self.lock().named.values().find(|session| is(session)).cloned()
+        self.lock().named.iter().find(|session| is(session)).cloned()
     }
 
     pub(crate) fn drain(&self) {

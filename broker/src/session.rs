@@ -9,7 +9,9 @@ use roadbed_core::{
     Node, Open, Opened, Producer, ProducerTerms, Qos, Result, Session, SessionEvent, Time, Transaction,
 };
 
-use crate::broker::Broker;
+use bytestring::ByteString;
+
+use crate::broker::{Broker, Shared};
 use crate::consumer::{MailConsumer, QueueConsumer};
 use crate::lock;
 use crate::mailbox::SessionCore;
@@ -32,71 +34,31 @@ pub(crate) struct BrokerSession {
 pub(crate) fn open(broker: &Broker, open: Open) -> Result<(BrokerSession, Stored)> {
     let shared = broker.shared();
     let expiry = open.expiry.min(Duration::from_secs(shared.settings.session_expiry_seconds_max));
-    let mut tables = shared.registry.lock();
-    if tables.draining {
-        return Err(Error::new(ErrorKind::Closed, "open").detail("the broker is shutting down"));
-    }
-    let name = match open.name.clone() {
-        Some(name) => Some(roadbed_core::Address::new(name.clone()).map_or(name, |name| name.detach().name().clone())),
-        None if expiry > Duration::ZERO => {
-            tables.assigned += 1;
-            Some(assigned_name(shared.settings.seed, shared.boot_epoch, tables.assigned).into())
-        }
-        None => None,
-    };
-    let key = name.clone().map(|name| (open.origin.principal.clone(), name));
-    let known = key.as_ref().and_then(|key| tables.named.get(key).cloned());
-    let kept = known.as_ref().is_some_and(|known| lock(&known.inner).expiry() > Duration::ZERO);
-    let resumed = open.resume && kept;
-    if known.is_none() && tables.all.len() >= shared.settings.sessions_max {
-        shared.meters.sessions_refused.one();
-        return Err(Error::new(ErrorKind::Exhausted, "open").detail("there are too many sessions"));
-    }
-    drop(tables);
-    if let Some(known) = &known {
-        shared.take_over(known, resumed);
-        if !resumed {
-            shared.end_session(known);
-        }
-    }
+    let name = name(shared, &open, expiry)?;
     let window = match open.window {
         0 => shared.settings.session_window_max,
         window => window.min(shared.settings.session_window_max),
     };
-    let core = match known.filter(|_| resumed) {
-        Some(known) => known,
-        None => {
-            let id = shared.next_session_id();
-            let core = Arc::new(SessionCore::new(id, name.clone(), open.origin, open.scope, window));
-            let mut tables = shared.registry.lock();
-            tables.all.insert(id, core.clone());
-            if let Some(key) = key {
-                tables.named.insert(key, core.clone());
-            }
-            shared.meters.sessions.one();
-            shared.meters.sessions_connected.one();
-            core
+    let (core, epoch, resumed) = loop {
+        if let Some(claimed) = claim(shared, &open, name.as_ref(), window)? {
+            break claimed;
         }
     };
-    let epoch = {
+    {
         let mut inner = lock(&core.inner);
-        if resumed && !inner.connected {
-            shared.meters.sessions_connected.one();
-        }
-        (inner.connected, inner.window) = (true, window);
-        inner.set_expiry(expiry);
-        if open.will.is_some() || !open.linger.is_zero() || inner.cold.is_some() {
-            let cold = inner.cold();
-            cold.linger = open.linger;
-            cold.will = open.will;
-            cold.life = None;
-            if !resumed {
-                cold.events.clear();
+        if core.epoch() == epoch {
+            if !std::mem::replace(&mut inner.connected, true) {
+                shared.meters.sessions_connected.one();
             }
+            inner.window = window;
+            inner.set_expiry(expiry);
+            if open.will.is_some() || !open.linger.is_zero() || inner.cold.is_some() {
+                let cold = inner.cold();
+                (cold.linger, cold.will, cold.life) = (open.linger, open.will, None);
+            }
+            inner.durable = (expiry > Duration::ZERO && name.is_some()).then(|| core.queue_id(shared));
         }
-        inner.durable = (expiry > Duration::ZERO && name.is_some()).then(|| core.queue_id(shared));
-        core.epoch()
-    };
+    }
     shared.meters.sessions_connected_max.raise_to(shared.meters.sessions_connected.load());
     let in_doubt = lock(&core.keys).as_ref().map_or_else(Vec::new, |keys| keys.in_order());
     let opened = Opened {
@@ -111,6 +73,57 @@ pub(crate) fn open(broker: &Broker, open: Open) -> Result<(BrokerSession, Stored
     Ok((BrokerSession { broker: broker.clone(), core, epoch, opened }, stored))
 }
 
+/// The session's name, in memory of its own: the given one, or an assigned one if it needs one.
+fn name(shared: &Shared, open: &Open, expiry: Duration) -> Result<Option<ByteString>> {
+    let mut tables = shared.registry.lock();
+    if tables.draining {
+        return Err(Error::new(ErrorKind::Closed, "open").detail("the broker is shutting down"));
+    }
+    Ok(match &open.name {
+        Some(name) => Some(String::from(&**name).into()),
+        None if expiry > Duration::ZERO => {
+            tables.assigned += 1;
+            Some(assigned_name(shared.settings.seed, shared.boot_epoch, tables.assigned).into())
+        }
+        None => None,
+    })
+}
+
+/// Takes the kept session of this name over, or makes a new one; with its epoch, and whether it was kept. `None` if somebody else
+/// was quicker: try again.
+fn claim(
+    shared: &Shared,
+    open: &Open,
+    name: Option<&ByteString>,
+    window: u16,
+) -> Result<Option<(Arc<SessionCore>, u32, bool)>> {
+    let principal = &open.origin.principal;
+    let known = name.and_then(|name| shared.registry.lock().named.get(principal, name).cloned());
+    if let Some(known) = known {
+        let resumed = open.resume && lock(&known.inner).expiry() > Duration::ZERO;
+        let epoch = shared.take_over(&known, resumed);
+        if resumed {
+            let ended = lock(&known.inner).ended;
+            return Ok((!ended).then_some((known, epoch, true)));
+        }
+        shared.end_session(&known);
+    }
+    let mut tables = shared.registry.lock();
+    if name.is_some_and(|name| tables.named.get(principal, name).is_some()) {
+        return Ok(None);
+    }
+    if tables.all.len() >= shared.settings.sessions_max {
+        shared.meters.sessions_refused.one();
+        return Err(Error::new(ErrorKind::Exhausted, "open").detail("there are too many sessions"));
+    }
+    let id = shared.next_session_id();
+    let core = Arc::new(SessionCore::new(id, name.cloned(), open.origin.clone(), open.scope, window));
+    tables.all.insert(id, core.clone());
+    tables.named.insert(&core);
+    shared.meters.sessions.one();
+    Ok(Some((core.clone(), core.epoch(), false)))
+}
+
 /// A step that is done when the store has it.
 pub(crate) type Stored = std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
@@ -119,7 +132,7 @@ pub(crate) fn stored(broker: &Broker, core: &SessionCore) -> Stored {
     let shared = broker.shared();
     let Some(op) = shared.session_op(core, None) else { return Box::pin(std::future::ready(Ok(()))) };
     let (answer, waiter): (_, Waiter<Result<()>>) = waiter();
-    let then = move |_: &crate::broker::Shared, result: Result<(), crate::StoreError>| answer.give(committed(result));
+    let then = move |_: &Shared, result: Result<(), crate::StoreError>| answer.give(committed(result));
     shared.commits.submit(shared, || (Vec::new(), vec![op]), Box::new(then));
     Box::pin(waiter)
 }

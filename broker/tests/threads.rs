@@ -157,3 +157,27 @@ fn sessions_that_compete_by_a_filter_share_without_loss() {
     assert_eq!(taken.into_inner(), total);
     assert_eq!(broker.counters().accepted, total as u64);
 }
+
+/// Of connections that open one name at the same time, one has the session in the end, and it works.
+#[test]
+fn one_of_many_takes_a_name() {
+    let broker = Broker::new();
+    for round in 0..50_u64 {
+        let resume = round % 2 == 0;
+        let expiry = std::time::Duration::from_secs(round % 3);
+        let open = || Open { resume, expiry, ..kept("device", 0) };
+        let sessions: Vec<Box<dyn Session>> = thread::scope(|scope| {
+            let opening: Vec<_> = (0..4).map(|_| scope.spawn(|| block_on(broker.open(open())).unwrap())).collect();
+            opening.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let current = |session: &&Box<dyn Session>| session.poll_event(&mut cx()).is_pending();
+        assert_eq!(sessions.iter().filter(current).count(), 1, "round {round}");
+        assert_eq!((broker.counters().sessions, broker.counters().sessions_connected), (1, 1));
+        for session in sessions {
+            block_on(session.close(Close::default())).unwrap();
+        }
+        assert_eq!(broker.counters().sessions_connected, 0);
+        block_on(block_on(broker.open(kept("device", 0))).unwrap().close(Close::default())).unwrap();
+        assert_eq!(broker.counters().sessions, 0);
+    }
+}

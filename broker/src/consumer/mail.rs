@@ -11,7 +11,7 @@ use roadbed_core::{
 use super::{Answers, closed, give};
 use crate::broker::Broker;
 use crate::lock;
-use crate::mailbox::{Effects, SessionCore};
+use crate::mailbox::{Bound, Effects, SessionCore};
 use crate::session::stored;
 use crate::settlement::asker;
 
@@ -50,7 +50,7 @@ impl MailConsumer {
             inner.cold().qos_max = Some(terms.qos_max);
         }
         let unsettled = session.unsettled(broker.shared(), &mut inner);
-        let bindings = inner.bindings.iter().map(|bound| bound.binding.clone()).collect();
+        let bindings = inner.bindings.iter().map(Bound::binding).collect();
         drop(inner);
         let attached = Attached { address: None, qos_max: terms.qos_max, unsettled, bindings };
         let consumer = Self {

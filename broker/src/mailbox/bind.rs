@@ -25,7 +25,7 @@ impl Shared {
             if let Some(most) = inner.cold.as_ref().and_then(|cold| cold.qos_max) {
                 binding.qos_max = binding.qos_max.min(most);
             }
-            let bound = Bound { binding: binding.clone(), competes };
+            let bound = Bound::new(&binding, competes);
             let known = inner.bindings.iter().position(|known| known.is(&binding.filter, &binding.share));
             match known {
                 Some(at) => {
@@ -105,7 +105,32 @@ impl Shared {
 }
 
 impl Bound {
+    fn new(binding: &Binding, competes: bool) -> Self {
+        Self {
+            filter: binding.filter.clone(),
+            share: binding.share.clone().map(Box::new),
+            id: binding.id,
+            qos_max: binding.qos_max,
+            no_local: binding.no_local,
+            retain_handling: binding.retain_handling,
+            retain_as_published: binding.retain_as_published,
+            competes,
+        }
+    }
+
+    /// As it was asked for.
+    pub(crate) fn binding(&self) -> Binding {
+        Binding {
+            share: self.share.as_deref().cloned(),
+            no_local: self.no_local,
+            retain_handling: self.retain_handling,
+            retain_as_published: self.retain_as_published,
+            id: self.id,
+            ..Binding::new(self.filter.clone(), self.qos_max)
+        }
+    }
+
     fn is(&self, filter: &roadbed_core::Filter, share: &Option<bytestring::ByteString>) -> bool {
-        self.binding.filter == *filter && self.binding.share == *share
+        self.filter == *filter && self.share.as_deref() == share.as_ref()
     }
 }

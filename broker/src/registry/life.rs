@@ -9,7 +9,7 @@ use crate::broker::Shared;
 use crate::entry::Entry;
 use crate::inflight::Body;
 use crate::lock;
-use crate::mailbox::{Effects, Inner, Life, SessionCore};
+use crate::mailbox::{Bound, Effects, Inner, Life, SessionCore};
 use crate::router::{Group, Target};
 use crate::store::{Op, Row, RowKey, SessionRow};
 use crate::timers::Timer;
@@ -17,9 +17,9 @@ use crate::timers::Timer;
 impl Shared {
     /// Another connection takes the session over: the older one counts no more. What is due for it, its will above all, is
     /// done as if its connection were lost.
-    pub(crate) fn take_over(&self, session: &Arc<SessionCore>, resume: bool) {
+    pub(crate) fn take_over(&self, session: &Arc<SessionCore>, resume: bool) -> u32 {
         let mut inner = lock(&session.inner);
-        session.next_epoch(&mut inner);
+        let epoch = session.next_epoch(&mut inner);
         let was_connected = inner.connected;
         inner.attached = false;
         let wakers = (inner.waker.take(), inner.event_waker.take());
@@ -43,6 +43,7 @@ impl Shared {
         if let Some(will) = due {
             self.send_will(session, &will);
         }
+        epoch
     }
 
     /// The connection of a session is gone, in good order or not.
@@ -135,7 +136,6 @@ impl Shared {
         let mut cold = inner.cold.take().unwrap_or_default();
         inner.report(self);
         let will = cold.will.take().filter(|_| cold.life.is_some_and(|life| life.will_at.is_some()));
-        inner.cold = Some(Box::default());
         let durable = inner.durable.take();
         drop(inner);
         *lock(&session.keys) = None;
@@ -145,12 +145,7 @@ impl Shared {
             let mut tables = self.registry.lock();
             tables.all.remove(&session.id);
             tables.watchers.retain(|watcher| watcher.id != session.id);
-            if let Some(name) = &session.name {
-                let name = (session.origin.principal.clone(), name.clone());
-                if tables.named.get(&name).is_some_and(|known| Arc::ptr_eq(known, session)) {
-                    tables.named.remove(&name);
-                }
-            }
+            tables.named.remove(session);
         }
         self.meters.sessions.sub(1);
         let mut dead = Vec::new();
@@ -177,8 +172,8 @@ impl Shared {
     }
 
     /// Takes one binding of a session out of the router.
-    pub(crate) fn unroute_session(&self, session: &Arc<SessionCore>, bound: &crate::mailbox::Bound) {
-        let binding = &bound.binding;
+    pub(crate) fn unroute_session(&self, session: &Arc<SessionCore>, bound: &Bound) {
+        let binding = bound.binding();
         if bound.competes {
             self.unwatch(session, &binding.filter);
         } else if let Some(share) = &binding.share {
@@ -215,7 +210,7 @@ impl Shared {
         let (queue, name) = (inner.durable?, session.name.clone()?);
         let row = SessionRow {
             queue,
-            bindings: inner.bindings.iter().map(|bound| bound.binding.clone()).collect(),
+            bindings: inner.bindings.iter().map(Bound::binding).collect(),
             expiry: inner.expiry(),
             disconnected_at,
             will: inner.cold.as_ref().and_then(|cold| cold.will.clone()),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use roadbed_core::{Qos, QueueId, Result};
 
 use crate::broker::Shared;
@@ -42,7 +43,7 @@ impl Shared {
             let row = KeyRow { order, stored: true, outcome: Some(outcome) };
             match key {
                 RowKey::SessionKey(principal, name, key) => {
-                    let session = self.registry.lock().named.get(&(principal, name)).cloned();
+                    let session = self.registry.lock().named.get(&principal, &name).cloned();
                     if let Some(session) = session {
                         lock(&session.keys).get_or_insert_default().put(&key, row);
                     }
@@ -51,7 +52,9 @@ impl Shared {
                 _ => {}
             }
         }
-        recovery.copies.into_iter().for_each(|copy| self.restore_copy(copy));
+        let sessions =
+            self.registry.lock().named.iter().map(|session| (session.queue_id(self), session.clone())).collect();
+        recovery.copies.into_iter().for_each(|copy| self.restore_copy(&sessions, copy));
         self.restore_watchers();
         recovery.prepared.into_iter().for_each(|(gid, prepared)| self.restore_prepared(gid, prepared));
         Ok(())
@@ -59,9 +62,9 @@ impl Shared {
 
     fn restore_session(&self, principal: bytestring::ByteString, name: bytestring::ByteString, row: SessionRow) {
         let now = self.now();
-        let origin = Arc::new(roadbed_core::Origin { principal: principal.clone(), protocol: "" });
+        let origin = Arc::new(roadbed_core::Origin { principal, protocol: "" });
         let id = self.next_session_id();
-        let session = Arc::new(SessionCore::new(id, Some(name.clone()), origin, Default::default(), u16::MAX));
+        let session = Arc::new(SessionCore::new(id, Some(name), origin, Default::default(), u16::MAX));
         self.skip_queue_ids(row.queue);
         session.set_queue_id(row.queue);
         let gone_at = row.disconnected_at.unwrap_or(now);
@@ -78,7 +81,7 @@ impl Shared {
         {
             let mut tables = self.registry.lock();
             tables.all.insert(id, session.clone());
-            tables.named.insert((principal, name), session.clone());
+            tables.named.insert(&session);
         }
         self.meters.sessions.one();
         for binding in row.bindings {
@@ -97,7 +100,7 @@ impl Shared {
         }
     }
 
-    fn restore_copy(&self, kept: StoredCopy) {
+    fn restore_copy(&self, sessions: &HashMap<QueueId, Arc<SessionCore>>, kept: StoredCopy) {
         let id = kept.copy.copy.queue;
         if let Some(queue) = self.registry.queue(id) {
             let StoredCopy { copy: NewCopy { copy, qos, .. }, message, at, count, attempt, excluded, .. } = kept;
@@ -106,14 +109,9 @@ impl Shared {
             let copy = Copy { message: Some(message), extra, seq: copy.seq, enqueued_at: at, qos, stored: true };
             return queue.restore(self, copy, self.now());
         }
-        let session = self.session_of(id);
-        if let Some(session) = session {
-            restore_mail(self, &session, kept);
+        if let Some(session) = sessions.get(&id) {
+            restore_mail(self, session, kept);
         }
-    }
-
-    fn session_of(&self, queue: QueueId) -> Option<Arc<SessionCore>> {
-        self.registry.lock().named.values().find(|session| session.has_queue_id(queue)).cloned()
     }
 
     /// Competing consumers find their queues again.
