@@ -1,14 +1,17 @@
 //! The broker and its clients in virtual time. `ROADBED_SEED=n` replays a seed, `ROADBED_SEEDS=n` runs more.
 #![cfg(feature = "simulation")]
 
+mod disk;
 mod faulty;
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use disk::Disk;
 use faulty::{Fault, faulty};
-use roadbed_broker::{Broker, Settings};
-use roadbed_conformance::simulation::{Ground, Plan, Stage, Way, run, seeds, simulate};
+use roadbed_broker::{Broker, MemoryStore, Settings};
+use roadbed_conformance::simulation::{Ground, Plan, Random, Stage, Way, run, seeds, simulate};
 use roadbed_conformance::{Boxed, Faults};
 use roadbed_core::{Clock, Credential, Endpoint};
 use roadbed_http::{ByteStream, HttpClient};
@@ -83,6 +86,70 @@ fn over_mqtt(version: Version, ground: &Ground, faults: &Faults) -> Arc<dyn Endp
     Arc::new(connect_over(config, connector))
 }
 
+/// A broker on a disk, killed from time to time.
+#[derive(Default)]
+struct Killed {
+    /// The disk says that it has written what it has not.
+    lies: bool,
+    now: Mutex<Now>,
+}
+
+#[derive(Default)]
+struct Now {
+    kept: MemoryStore,
+    power: Arc<AtomicBool>,
+    starts: u64,
+}
+
+impl Killed {
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().expect("no holder of the lock panics")
+    }
+
+    fn start(&self, clock: Arc<dyn Clock>, seed: u64) -> Arc<dyn Endpoint> {
+        let mut now = self.now();
+        (now.power, now.starts) = (Arc::new(AtomicBool::new(true)), now.starts + 1);
+        let random = Random::new(seed).part(1000 + now.starts);
+        let disk = Disk::new(now.kept.clone(), now.power.clone(), random, self.lies);
+        let broker = Broker::builder().store(disk).clock(clock).build().expect("what is kept can be read");
+        let _timers = broker.spawn_timers();
+        Arc::new(broker)
+    }
+}
+
+impl Stage for Killed {
+    fn broker(&self, clock: Arc<dyn Clock>, seed: u64) -> Arc<dyn Endpoint> {
+        *self.now() = Now::default();
+        self.start(clock, seed)
+    }
+
+    fn restart(&self, clock: Arc<dyn Clock>, seed: u64) -> Option<Arc<dyn Endpoint>> {
+        self.now().power.store(false, Ordering::Relaxed);
+        Some(self.start(clock, seed))
+    }
+
+    /// What is taken in time is handed over when the disk knows of it.
+    fn rounding(&self) -> Duration {
+        Duration::from_millis(100)
+    }
+}
+
+#[test]
+fn a_disk_that_lies_is_noticed() {
+    let liar = Killed { lies: true, ..Killed::default() };
+    assert!((0..10).any(|seed| simulate(&liar, Plan::default(), seed).is_err()), "nobody notices");
+}
+
+#[test]
+fn invariants_hold_although_the_broker_is_killed() {
+    run(&Killed::default(), Plan::default(), seeds(40));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace_although_the_broker_is_killed() {
+    replays(&Killed::default());
+}
+
 /// Producers and workers over HTTP, followers over MQTT.
 struct Mixed;
 
@@ -155,7 +222,9 @@ fn the_same_seed_gives_the_same_trace() {
 
 fn replays(stage: &dyn Stage) {
     for seed in 0..3 {
-        let trace = || simulate(stage, Plan::default(), seed).expect("the invariants hold").to_string();
+        let trace = || match simulate(stage, Plan::default(), seed) {
+            Ok(trace) | Err((_, trace)) => trace.to_string(),
+        };
         let (once, again) = (trace(), trace());
         assert!(once.lines().count() > 300, "something happens");
         assert_eq!(once, again, "seed {seed} replays byte for byte");

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use roadbed_core::{
-    Binding, Clock, Delivery, Endpoint, Handle, Key, Message, Outcome, Qos, Result, Settled, Step, Time,
+    Binding, Clock, Delivery, Durability, Endpoint, Handle, Key, Message, Outcome, Qos, Result, Settled, Step, Time,
 };
 
 use super::ledger::{Claim, Fate, Ledger, Sent};
@@ -96,13 +96,16 @@ impl Seat {
         let carries = self.endpoint.capabilities().expiry;
         let expires_at = (!transacted && self.random.chance(10) && carries).then(|| now + lives);
         let payload = if self.random.chance(20) { format!("{serial:<200}") } else { serial.to_string() };
-        let message = Message::builder(address(to), payload).expires_at(expires_at).build();
+        let stored = !self.is_carried() && (qos == Qos::ExactlyOnce || self.random.chance(60));
+        let durability = if stored { Durability::Stored } else { Durability::Volatile };
+        let message = Message::builder(address(to), payload).expires_at(expires_at).durability(durability).build();
         let fate = if qos == Qos::AtMostOnce { Fate::Unasked } else { Fate::Unknown };
         let source = self.name.clone();
         let mut ledger = self.shared.ledger();
-        ledger.note(now, &self.name, format_args!("sends {serial} to {to}, {qos:?}"));
+        ledger.note(now, &self.name, format_args!("sends {serial} to {to}, {qos:?}, {durability:?}"));
         let may_repeat = qos == Qos::AtLeastOnce && self.is_carried();
-        ledger.send(serial, Sent { source, to: to.into(), qos, expires_at, fate, transacted, may_repeat });
+        let to = to.into();
+        ledger.send(serial, Sent { source, to, qos, expires_at, fate, transacted, may_repeat, stored, excused: false });
         (serial, message)
     }
 }
@@ -218,7 +221,7 @@ pub(super) async fn follow(mut seat: Seat) {
 
 struct Follow {
     /// Deliveries whose first half was asked, and whose second was not answered.
-    undecided: BTreeMap<Handle, u64>,
+    undecided: BTreeMap<u16, u64>,
     number: u32,
     finished: bool,
 }
@@ -258,16 +261,16 @@ impl Follow {
     /// The second half of what was decided; what was asked and is not among it, and does not come again, was over.
     async fn finish(&mut self, seat: &Seat, receiving: &mut Receiving) -> Result<()> {
         let left: Vec<Handle> = receiving.decided().iter().map(|left| left.handle).collect();
-        for (handle, serial) in std::mem::take(&mut self.undecided) {
-            if left.contains(&handle) {
-                self.undecided.insert(handle, serial);
+        for (slot, serial) in std::mem::take(&mut self.undecided) {
+            if left.iter().any(|handle| handle.slot() == slot) {
+                self.undecided.insert(slot, serial);
             } else {
                 seat.shared.ledger().gone(&seat.name, serial);
             }
         }
         for handle in left {
             receiving.step_ref(handle.into(), Step::Settle).await?;
-            if let Some(serial) = self.undecided.remove(&handle) {
+            if let Some(serial) = self.undecided.remove(&handle.slot()) {
                 let mut ledger = seat.shared.ledger();
                 ledger.decided(&seat.name, serial);
                 ledger.finished(seat.shared.now(), &seat.name, &seat.name, serial);
@@ -298,7 +301,7 @@ impl Follow {
         let claim = Claim { place: &name, owner: &name, serial, attempt: delivery.attempt };
         seat.shared.ledger().settling(seat.shared.now(), &claim, &outcome);
         if !settled {
-            self.undecided.insert(handle, serial);
+            self.undecided.insert(handle.slot(), serial);
         }
         let answer = receiving.step(delivery, Step::Outcome { outcome, settled }).await;
         let told = answer.as_ref().ok().copied();
@@ -306,7 +309,7 @@ impl Follow {
         answer?;
         if !settled {
             receiving.step(delivery, Step::Settle).await?;
-            self.undecided.remove(&handle);
+            self.undecided.remove(&handle.slot());
             seat.shared.ledger().finished(seat.shared.now(), &name, &name, serial);
         }
         Ok(())

@@ -29,10 +29,12 @@ pub(super) struct Copy {
     /// It may have been returned: an answer was lost.
     count_min: u32,
     count_max: u32,
+    /// The count that was answered: what a crash cannot take back.
+    count_kept: u32,
     attempt: u32,
     pub(super) deliveries: u32,
     /// Attempts that were settled while they were the last one, and are not answered yet.
-    unanswered: Vec<u32>,
+    unanswered: Vec<(String, u32)>,
     /// There may be several of it, which nothing tells apart.
     repeats: bool,
 }
@@ -93,11 +95,11 @@ impl Copy {
     }
 
     /// `owner` names an outcome.
-    pub(super) fn settling(&mut self, attempt: u32, outcome: &Outcome) {
-        if self.repeats || attempt != self.attempt {
+    pub(super) fn settling(&mut self, claim: &Claim<'_>, outcome: &Outcome) {
+        if self.repeats || claim.attempt != self.attempt {
             return;
         }
-        self.unanswered.push(attempt);
+        self.unanswered.push((claim.owner.into(), claim.attempt));
         self.asked = Some(outcome.clone());
         self.may_have_ended |= outcome.is_final();
         self.count_max += u32::from(outcome.counts());
@@ -114,8 +116,9 @@ impl Copy {
         if self.repeats {
             return Ok(());
         }
-        let in_time = self.unanswered.contains(&claim.attempt);
-        self.unanswered.retain(|attempt| *attempt != claim.attempt);
+        let before = self.unanswered.len();
+        self.unanswered.retain(|(owner, attempt)| owner != claim.owner || *attempt != claim.attempt);
+        let in_time = self.unanswered.len() < before;
         if claim.attempt != self.attempt {
             let applied = answer == Some(Settled::Applied) && !in_time;
             return if applied { Err(format!("I9: attempt {} is over, and settles", claim.attempt)) } else { Ok(()) };
@@ -176,6 +179,7 @@ impl Copy {
             self.ended = Some(outcome);
         } else {
             self.count_max = self.count_min;
+            self.count_kept = if outcome == Outcome::Released { self.count_kept } else { self.count_min };
         }
     }
 
@@ -198,10 +202,14 @@ impl Copy {
         }
     }
 
-    /// It may have been accepted, and so be nowhere any more.
-    pub(super) fn may_be_gone(&self) -> bool {
-        let accepting = self.asked.as_ref().is_none_or(|asked| *asked == Outcome::Accepted);
-        self.repeats || (self.may_have_ended && accepting)
+    /// The broker has died. What was answered stands, if it is stored; what was not may have happened or not.
+    pub(super) fn crashed(&mut self, stored: bool) {
+        if !stored && !self.repeats {
+            self.ended = Some(Outcome::Accepted);
+        }
+        self.count_max += u32::from(self.holder.take().is_some() && !self.decided);
+        (self.count_min, self.attempt, self.lease_until) = (self.count_kept, 0, None);
+        self.unanswered.clear();
     }
 
     /// It reached its limit of deliveries: it may be a dead letter now.

@@ -60,6 +60,10 @@ pub(super) struct Sent {
     pub(super) transacted: bool,
     /// Its transport may send it again when an acknowledgement is lost, and nothing tells the two apart.
     pub(super) may_repeat: bool,
+    /// It asked to be stored.
+    pub(super) stored: bool,
+    /// It was volatile, and the broker has died since.
+    pub(super) excused: bool,
 }
 
 /// What a sender knows of a message.
@@ -162,7 +166,9 @@ impl Ledger {
         if sent.fate == Fate::Refused {
             return Err("I9: it was refused, and is delivered".into());
         }
-        if sent.expires_at.is_some_and(|at| (at + self.slack).has_passed(now)) {
+        // Once it is sent exactly once, it is sent until its end [MQTT-4.3.3-7].
+        let under_way = delivery.qos == Qos::ExactlyOnce && delivery.attempt > 1 && self.places[place].filter.is_some();
+        if !under_way && sent.expires_at.is_some_and(|at| (at + self.slack).has_passed(now)) {
             return Err("I9: it has expired, and is delivered".into());
         }
         let here = &self.places[place];
@@ -195,7 +201,7 @@ impl Ledger {
     pub(super) fn settling(&mut self, now: Time, claim: &Claim<'_>, outcome: &Outcome) {
         self.note(now, claim.owner, format_args!("settles {}: {outcome}", claim.serial));
         if let Some(copy) = self.copies.get_mut(&(claim.place.to_owned(), claim.serial)) {
-            copy.settling(claim.attempt, outcome);
+            copy.settling(claim, outcome);
         }
     }
 
@@ -246,6 +252,15 @@ impl Ledger {
         self.copies.values_mut().for_each(|copy| copy.lapsed(owner));
     }
 
+    /// The broker has died: what is volatile is lost with it, and nobody holds anything any more.
+    pub(super) fn crashed(&mut self, now: Time) {
+        self.note(now, "broker", format_args!("dies, and starts again"));
+        self.sent.values_mut().for_each(|sent| sent.excused |= !sent.stored);
+        for ((_, serial), copy) in &mut self.copies {
+            copy.crashed(self.sent.get(serial).is_some_and(|sent| sent.stored));
+        }
+    }
+
     /// How many copies of a queue are surely in it or among its dead letters (I1, I8, I10), and how many may be: by what
     /// senders and receivers know.
     pub(super) fn bounds(&mut self, now: Time, place: &str) -> (u64, u64) {
@@ -259,7 +274,11 @@ impl Ledger {
             }
             may += if sent.may_repeat { 100 } else { 1 };
             let taken = sent.fate == Fate::Accepted || copy.is_some();
-            let may_be_gone = copy.is_some_and(Copy::may_be_gone) || sent.expires_at.is_some();
+            // On its way to the dead letters it may be nowhere for a moment.
+            let limit = self.limit(place);
+            let moves =
+                copy.is_some_and(|copy| copy.may_have_ended || (copy.ended.is_none() && copy.may_be_dead(limit)));
+            let may_be_gone = moves || sent.expires_at.is_some() || sent.excused;
             sure += u64::from(taken && !may_be_gone);
         }
         (sure, may)
@@ -292,7 +311,7 @@ impl Ledger {
 
     fn is_over(&self, name: &str, sent: &Sent, copy: Option<&Copy>, dead: bool) -> Result<(), String> {
         let queue = self.places[name].filter.is_none();
-        if sent.may_repeat && (copy.is_some() || dead) {
+        if sent.excused || (sent.may_repeat && (copy.is_some() || dead)) {
             return Ok(());
         }
         let ended = copy.and_then(|copy| copy.ended.as_ref());

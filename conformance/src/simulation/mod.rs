@@ -22,6 +22,7 @@
 mod actors;
 mod copy;
 mod ledger;
+mod mortal;
 mod random;
 mod trace;
 mod worker;

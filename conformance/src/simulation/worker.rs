@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use roadbed_core::{
-    Condition, ConsumerTerms, Delivery, Hold, Manage, Managed, Outcome, Qos, Result, Step, Transaction,
+    Condition, ConsumerTerms, Delivery, ErrorKind, Hold, Manage, Managed, NodeDescription, Outcome, Qos, Result, Step,
+    Transaction,
 };
 
 use super::actors::{Seat, applied};
@@ -206,35 +207,48 @@ pub(super) fn dead_letters_of(queue: &str) -> String {
 
 /// Looks at the queues from time to time: what senders and receivers know must be there is there, and no more.
 pub(super) async fn watch(mut seat: Seat, queues: Vec<String>) {
-    let client = seat.open(open(&seat.name)).await;
     while !seat.shared.stopping.load(Ordering::Relaxed) {
-        for queue in &queues {
+        let client = seat.open(open(&seat.name)).await;
+        let ended = look(&mut seat, &client, &queues).await;
+        seat.note(format_args!("is cut: {}", ended.as_ref().err().map_or("by itself", |error| error.kind().as_str())));
+    }
+}
+
+async fn look(seat: &mut Seat, client: &Client, queues: &[String]) -> Result<()> {
+    while !seat.shared.stopping.load(Ordering::Relaxed) {
+        for queue in queues {
             let before = seat.shared.ledger().bounds(seat.shared.now(), queue);
-            let Ok(Managed::Description(there)) = client.manage(Manage::Describe(address(queue))).await else {
-                panic!("{queue} cannot be described");
-            };
-            let dead = match client.manage(Manage::Describe(address(&dead_letters_of(queue)))).await {
-                Ok(Managed::Description(dead)) => dead.available + dead.held + dead.scheduled,
-                _ => 0,
-            };
+            let there = describe(client, queue).await?;
+            let dead = describe(client, &dead_letters_of(queue)).await;
+            if dead.as_ref().is_err_and(|error| error.kind() != ErrorKind::NotFound) {
+                return dead.map(drop);
+            }
+            let dead = dead.map_or(0, |dead| copies(&dead));
+            let (now, live, name) = (seat.shared.now(), copies(&there), &seat.name);
             let mut ledger = seat.shared.ledger();
-            let after = ledger.bounds(seat.shared.now(), queue);
-            let (sure, may) = (before.0.min(after.0), before.1.max(after.1));
-            let live = there.available + there.held + there.scheduled;
-            let count = live + dead;
-            let (now, name) = (seat.shared.now(), &seat.name);
-            ledger.note(
-                now,
-                name,
-                format_args!("sees {live} in {queue}, {} B, {dead} dead; {sure} to {may} expected", there.bytes),
-            );
+            let after = ledger.bounds(now, queue);
+            let (sure, may, count) = (before.0.min(after.0), before.1.max(after.1), live + dead);
+            let seen = format!("{live} copies in {queue}, {} B, {dead} dead; {sure} to {may} expected", there.bytes);
+            ledger.note(now, name, format_args!("sees {seen}"));
             if count < sure || count > may {
-                ledger.violated(now, name, format_args!("I1: {queue} has {count} copies, not {sure} to {may}"));
+                ledger.violated(now, name, format_args!("I1: {seen}"));
             }
             if (there.bytes == 0) != (live == 0) {
-                ledger.violated(now, name, format_args!("I7: {queue} has {live} copies and {} bytes", there.bytes));
+                ledger.violated(now, name, format_args!("I7: {seen}"));
             }
         }
         seat.pause(200).await;
     }
+    Ok(())
+}
+
+async fn describe(client: &Client, queue: &str) -> Result<NodeDescription> {
+    match client.manage(Manage::Describe(address(queue))).await? {
+        Managed::Description(description) => Ok(*description),
+        other => panic!("{queue} is described as {other:?}"),
+    }
+}
+
+fn copies(node: &NodeDescription) -> u64 {
+    node.available + node.held + node.scheduled
 }

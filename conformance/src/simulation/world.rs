@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use roadbed_core::{Clock, Endpoint, Manage, Managed, Qos, QueueSettings, Time};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::actors::{Seat, Shared, bind, follow, produce};
 use super::ledger::{Claim, Ledger, Place};
+use super::mortal::Mortal;
 use super::random::Random;
 use super::trace::Trace;
 use super::worker::{dead_letters_of, transact, watch, work};
@@ -29,6 +31,13 @@ pub trait Stage: Send + Sync {
     fn client(&self, name: &str, ground: &Ground, faults: &Faults) -> Way {
         let _ = (name, faults);
         Way::Direct(Arc::clone(&ground.broker))
+    }
+
+    /// Kills the broker: whatever is not committed is lost. Another one starts with what is kept. `None`: it keeps nothing, and
+    /// is not killed.
+    fn restart(&self, clock: Arc<dyn Clock>, seed: u64) -> Option<Arc<dyn Endpoint>> {
+        let _ = (clock, seed);
+        None
     }
 
     /// By how much the transports may round up a time to live.
@@ -133,8 +142,8 @@ pub fn run(stage: &dyn Stage, plan: Plan, seeds: impl IntoIterator<Item = u64>) 
 
 /// The seed, how to replay it, what is wrong, what led to it, and the life of the first message that it happened to.
 fn tell(seed: u64, violations: &[String], trace: &Trace) -> String {
-    let first = violations.first().map_or("", String::as_str);
-    let serial = first.rsplit_once('(').and_then(|(_, place)| place.split(' ').next()).unwrap_or("nothing");
+    let serial = violations.iter().find_map(|violation| violation.rsplit_once('(')?.1.split(' ').next());
+    let serial = serial.unwrap_or("nothing");
     let is_serial = |word: &str| word.trim_matches(|c: char| !c.is_ascii_digit()) == serial;
     let life: Vec<_> = trace.about(serial).filter(|line| line.split(' ').any(is_serial)).collect();
     format!(
@@ -163,7 +172,8 @@ const DELIVERIES_MAX: u32 = 4;
 
 async fn play(stage: &dyn Stage, plan: Plan, seed: u64) -> Ledger {
     let clock = Arc::new(VirtualClock::start());
-    let broker = stage.broker(clock.clone(), seed);
+    let mortal = Arc::new(Mortal::new(stage.broker(clock.clone(), seed)));
+    let broker: Arc<dyn Endpoint> = mortal.clone();
     let mut cast = Cast {
         stage,
         random: Random::new(seed),
@@ -200,8 +210,14 @@ async fn play(stage: &dyn Stage, plan: Plan, seed: u64) -> Ledger {
     }
     receiving.spawn(watch(cast.inner_seat("watcher"), targets[..QUEUES.len()].to_vec()));
 
-    let shared = cast.shared;
-    all(&shared, sending).await;
+    let Cast { shared, mut random, ground, .. } = cast;
+    let mut sent = pin!(all(&shared, sending));
+    while timeout(Duration::from_millis(100 + random.below(2000)), sent.as_mut()).await.is_err() {
+        if let Some(next) = stage.restart(ground.clock.clone(), seed) {
+            mortal.die(next);
+            shared.ledger().crashed(shared.now());
+        }
+    }
     shared.stopping.store(true, Ordering::Relaxed);
     all(&shared, receiving).await;
     watched(&shared, rest(&shared)).await;
@@ -259,7 +275,7 @@ const STUCK: Duration = Duration::from_secs(3600);
 
 /// Waits for all actors; one that is stuck or gives up violates the order of things.
 async fn all(shared: &Arc<Shared>, mut actors: JoinSet<()>) {
-    let done = tokio::time::timeout(STUCK, async {
+    let done = timeout(STUCK, async {
         while let Some(ended) = actors.join_next().await {
             if let Err(error) = ended {
                 fail(shared, &panicked(error));
@@ -324,9 +340,11 @@ async fn empty(shared: &Arc<Shared>, queue: &str) {
     let Ok(Managed::Description(left)) = client.manage(Manage::Describe(address(queue))).await else {
         panic!("{queue} cannot be described");
     };
-    let count = left.available + left.held + left.scheduled;
-    if (count, left.bytes) != (0, 0) {
-        fail(shared, &format!("I10: {queue} still has {count} copies and {} bytes at rest", left.bytes));
+    let there = (left.available, left.held, left.scheduled, left.bytes);
+    if there != (0, 0, 0, 0) {
+        let (available, held, scheduled, bytes) = there;
+        let what = format!("{available} available, {held} held and {scheduled} scheduled copies, {bytes} bytes");
+        fail(shared, &format!("I10: at rest, {queue} still has {what}"));
     }
 }
 
