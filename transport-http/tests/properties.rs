@@ -194,6 +194,18 @@ fn what_contradicts_itself_is_refused() {
 }
 
 #[test]
+fn properties_are_bounded_in_number() {
+    let list = |count: usize| HeaderValue::try_from(vec!["a="; count].join("&")).unwrap();
+    let read = |count: usize| {
+        let headers = HeaderMap::from_iter([(HeaderName::from_static("roadbed-properties"), list(count))]);
+        let frame = HttpMessage { address: "a".parse().unwrap(), headers, payload: Payload::EMPTY };
+        frame.read(&ReadContext { origin: &Arc::default(), now: NOW })
+    };
+    assert_eq!(read(256).unwrap().details().properties.len(), 256);
+    assert!(read(257).is_err());
+}
+
+#[test]
 fn nobody_forges_what_the_hub_says() {
     let message = read(&[("roadbed-sender", "admin"), ("roadbed-annotation-reason", "x")]).unwrap();
     assert_eq!(message.origin().unwrap().principal, "");

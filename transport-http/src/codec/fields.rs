@@ -17,6 +17,8 @@ use crate::dialect::{HttpDurability, HttpQos};
 pub(crate) const COUNT_MAX: usize = 80;
 /// How many bytes of properties one message may have in its headers; in a page there may be more.
 pub(crate) const PROPERTY_BYTES_MAX: usize = 16 << 10;
+/// How many properties a message that is sent may have: each takes more memory than it has bytes.
+const PROPERTIES_MAX: usize = 256;
 /// The longest idempotency key, in bytes.
 pub(crate) const KEY_BYTES_MAX: usize = 255;
 
@@ -66,6 +68,10 @@ impl Fields {
             read.map_err(|rule| HeaderError { name: name.clone(), rule })?;
         }
         check_cloud_event(headers)?;
+        if side == Side::Request && fields.details.properties.len() > PROPERTIES_MAX {
+            const RULE: &str = "has too many properties: a message has at most 256";
+            return Err(HeaderError { name: names::PROPERTIES, rule: RULE });
+        }
         if side == Side::Request {
             fields.adopt_cloud_event();
         }

@@ -31,7 +31,6 @@ impl Answer {
             100..=199 => return None,
             200..=299 => (Outcome::Accepted, None),
             404 => (Outcome::Released, Some(Condition::NoRoute)),
-            400 => rejected(Condition::InvalidAddress),
             401 | 403 => rejected(Condition::Unauthorized),
             409 => rejected(Condition::PreconditionFailed),
             410 => rejected(Condition::Expired),

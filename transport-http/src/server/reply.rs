@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use roadbed_core::{Confirm, Error, Outcome};
+use roadbed_core::{Condition, Confirm, Error, Outcome};
 use serde::Serialize;
 
 use super::body::{BodyError, ResponseBody};
@@ -34,6 +34,14 @@ impl Failure {
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self::from(Problem::new(status, kind, title, detail))
+    }
+
+    /// A message that is refused before the endpoint sees it, in the words for `condition`.
+    pub(super) fn refused(status: StatusCode, condition: Condition, detail: impl Into<Cow<'static, str>>) -> Self {
+        let mut problem = Problem::new(status, condition.as_str(), refusal(Some(condition)).0, detail);
+        problem.outcome = Some("rejected".into());
+        problem.condition = Some(condition.as_str().into());
+        Self::from(problem)
     }
 
     /// 400.

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version, request};
 use http_body::Body;
 use matchit::Router;
-use roadbed_core::Address;
+use roadbed_core::{Address, Condition};
 
 use super::body::ResponseBody;
 use super::connection::Connection;
@@ -60,7 +60,7 @@ pub(super) fn router() -> Router<Route> {
 pub(super) fn address(path: &str) -> Result<Address, Failure> {
     Address::from_path(path).map_err(|error| {
         let detail = format!("{path:?} is no address: {error}. All but its slashes is percent-encoded.");
-        Failure::new(StatusCode::BAD_REQUEST, "invalid-address", "the address is not legal", detail)
+        Failure::refused(StatusCode::BAD_REQUEST, Condition::InvalidAddress, detail)
     })
 }
 
