@@ -1,7 +1,7 @@
 //! A seeded world in virtual time: one process, one thread, no clock and no network but its own.
 //!
 //! Clients of all kinds send, receive, settle, transact, are cut off and come back, as a seed says; a ledger watches
-//! what they see and checks, at every step, the invariants that hold whatever happens:
+//! what they see and checks, at every step, the invariants that hold whatever happens, also if the broker itself is killed:
 //!
 //! | | |
 //! |---|---|
