@@ -1,5 +1,8 @@
 //! A queue: copies that wait, copies that are held, and the links that take them.
 
+mod acquire;
+mod due;
+mod end;
 mod enqueue;
 mod hold;
 mod lanes;
@@ -21,7 +24,8 @@ use roadbed_core::{
 use crate::broker::Shared;
 use crate::lock;
 use crate::timers::Timer;
-pub(crate) use hold::{After, Asker, QueueStep, StepTarget};
+pub(crate) use acquire::After;
+pub(crate) use hold::{Asker, QueueStep, StepTarget};
 pub(crate) use lanes::Copy;
 use lanes::Lanes;
 pub(crate) use link::{Again, Link, Owner, Pull};

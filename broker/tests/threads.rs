@@ -170,8 +170,11 @@ fn one_of_many_takes_a_name() {
             let opening: Vec<_> = (0..4).map(|_| scope.spawn(|| block_on(broker.open(open())).unwrap())).collect();
             opening.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        let current = |session: &&Box<dyn Session>| session.poll_event(&mut cx()).is_pending();
-        assert_eq!(sessions.iter().filter(current).count(), 1, "round {round}");
+        assert_eq!(
+            sessions.iter().filter(|session| session.poll_event(&mut cx()).is_pending()).count(),
+            1,
+            "round {round}"
+        );
         assert_eq!((broker.counters().sessions, broker.counters().sessions_connected), (1, 1));
         for session in sessions {
             block_on(session.close(Close::default())).unwrap();

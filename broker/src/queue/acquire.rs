@@ -1,0 +1,199 @@
+//! Taking copies out of a queue, and looking at them.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use roadbed_core::{Condition, CopyId, DeliveryInfo, Qos, Time, TxnId};
+
+use super::timeline::Due;
+use super::{Copy, Dead, Held, Link, Pull, Queue, QueueInner, reason};
+use crate::broker::Shared;
+use crate::copy::{CopyEvent, CopyState};
+use crate::lock;
+use crate::store::Op;
+
+/// What follows from taking copies, to be done when the locks of session and queue are free again.
+#[derive(Debug, Default)]
+pub(crate) struct After {
+    pub(crate) dead: Vec<Dead>,
+    /// Links that may find something now.
+    pub(crate) links: Vec<Arc<Link>>,
+    /// Producers that may find room now.
+    wakers: Vec<Waker>,
+    handing: Vec<(Arc<Link>, Handing)>,
+    /// What was taken and is not handed over.
+    pub(crate) returned: Vec<(Arc<Link>, Vec<Pull>)>,
+}
+
+/// Copies that are handed over when the store knows that some of them are gone.
+#[derive(Debug, Default)]
+struct Handing {
+    retired: Vec<CopyId>,
+    pulls: Vec<Pull>,
+}
+
+impl Shared {
+    /// Does what follows from taking copies. Whether something was granted meanwhile.
+    pub(crate) fn after(&self, after: After) -> bool {
+        let After { dead, links, wakers, handing, returned } = after;
+        returned.into_iter().for_each(|(link, pulls)| link.give_back(self, pulls));
+        wakers.into_iter().for_each(Waker::wake);
+        links.iter().for_each(Link::notify);
+        self.bury_all(dead);
+        let granted = !handing.is_empty();
+        for (link, Handing { retired, pulls }) in handing {
+            let ops = retired.into_iter().map(|copy| Op::Retire { copy }).collect();
+            let then = move |shared: &Shared, result: std::result::Result<(), _>| {
+                if result.is_ok() {
+                    return link.grant(shared, pulls);
+                }
+                link.give_back(shared, pulls);
+                link.grant(shared, Vec::new());
+            };
+            self.commits.submit(self, || (Vec::new(), ops), Box::new(then));
+        }
+        granted
+    }
+}
+
+impl Queue {
+    /// Takes at most `want` copies for `link`; whether more are available to it.
+    pub(crate) fn acquire(
+        self: &Arc<Self>,
+        shared: &Shared,
+        link: &Arc<Link>,
+        want: usize,
+        txn: Option<TxnId>,
+        out: &mut Vec<Pull>,
+        after: &mut After,
+    ) -> bool {
+        let now = shared.now();
+        let mut inner = lock(&self.inner);
+        let (mut taken, mut handing) = (0, Handing::default());
+        let mut dry = false;
+        while taken < want {
+            let Some(copy) = inner.next_for(shared, link) else {
+                dry = true;
+                break;
+            };
+            if copy.message.as_ref().is_some_and(|message| message.has_expired(now)) {
+                self.retire_dead(shared, &mut inner, copy, reason(Condition::Expired), &mut after.dead);
+                continue;
+            }
+            let stored = copy.stored.then(|| self.copy_id(copy.seq));
+            let Some(pull) = self.take(shared, &mut inner, link, copy, txn, now) else { continue };
+            taken += 1;
+            // What is stored and asks for no answer is gone for the store before it is handed over; nothing overtakes it.
+            handing.retired.extend(stored.filter(|_| !pull.held));
+            if handing.retired.is_empty() { out.push(pull) } else { handing.pulls.push(pull) }
+        }
+        let left = inner.available();
+        after.links.extend(inner.wakes(left).into_iter().filter(|other| !Arc::ptr_eq(other, link)));
+        if dry && !inner.deleted {
+            inner.wait(link);
+        }
+        after.wakers.extend(inner.freed());
+        inner.report(shared);
+        inner.arm(shared, self.id);
+        drop(inner);
+        if !handing.pulls.is_empty() {
+            link.pending.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+            after.handing.push((link.clone(), handing));
+        }
+        left > 0 && !dry
+    }
+
+    /// Makes a copy the link's.
+    fn take(
+        &self,
+        shared: &Shared,
+        inner: &mut QueueInner,
+        link: &Arc<Link>,
+        mut copy: Copy,
+        txn: Option<TxnId>,
+        now: Time,
+    ) -> Option<Pull> {
+        let message = copy.message.clone()?;
+        let (seq, attempt, qos) = (copy.seq, copy.attempts() + 1, copy.qos.min(link.qos_max));
+        let settled = qos == Qos::AtMostOnce;
+        let until = link.lease().filter(|_| !settled).map(|lease| now + lease);
+        let info = self.info(shared, link, &copy, attempt, until, txn);
+        let state = CopyState::Available.on(CopyEvent::Acquire { txn, settled: settled && txn.is_none() });
+        let (state, _) = state.expect("an available copy can be acquired");
+        let held = match state {
+            CopyState::Held(state) => {
+                if let Some(until) = until {
+                    inner.timeline.add(until, seq, Due::Lease);
+                }
+                copy.message = Some(message.clone());
+                let (owner, lease) = (link.owner.clone(), link.lease());
+                inner.held.insert(seq, Held { copy, state, attempt, owner, lease, until });
+                true
+            }
+            _ => {
+                shared.meters.hot().accepted.one();
+                inner.forget(&copy);
+                false
+            }
+        };
+        Some(Pull { message, qos, seq, attempt, held, txn, info })
+    }
+
+    pub(super) fn info(
+        &self,
+        shared: &Shared,
+        link: &Link,
+        copy: &Copy,
+        attempt: u32,
+        lease_until: Option<Time>,
+        txn: Option<TxnId>,
+    ) -> Option<Box<DeliveryInfo>> {
+        if !link.terms.info && link.binding.is_none() {
+            return None;
+        }
+        let mut info = DeliveryInfo::new(self.delivery_id(shared, copy.seq, attempt), copy.enqueued_at);
+        info.bindings.extend(link.binding);
+        info.count = copy.count();
+        (info.lease_until, info.txn) = (lease_until, txn);
+        Some(Box::new(info))
+    }
+
+    /// Looks at copies after the link's cursor; whether there are more.
+    pub(crate) fn browse(&self, shared: &Shared, link: &Arc<Link>, want: usize, out: &mut Vec<Pull>) -> bool {
+        use std::sync::atomic::Ordering;
+        let now = shared.now();
+        let mut inner = lock(&self.inner);
+        for _ in 0..want {
+            let cursor = link.cursor.load(Ordering::Relaxed);
+            let aside = inner.aside.iter().find(|copy| copy.seq > cursor);
+            let next = inner.lanes.after(cursor).into_iter().chain(aside).min_by_key(|copy| copy.seq);
+            let Some((copy, message)) = next.and_then(|copy| Some((copy, copy.message.clone()?))) else {
+                inner.wait(link);
+                return false;
+            };
+            link.cursor.store(copy.seq, Ordering::Relaxed);
+            if message.has_expired(now) {
+                continue;
+            }
+            let (attempt, seq, qos) = (copy.attempts() + 1, copy.seq, copy.qos.min(link.qos_max));
+            let info = self.info(shared, link, copy, attempt, None, None);
+            out.push(Pull { message, qos, seq, attempt, held: false, txn: None, info });
+        }
+        true
+    }
+}
+
+impl QueueInner {
+    /// The next copy that `link` may have.
+    fn next_for(&mut self, shared: &Shared, link: &Link) -> Option<Copy> {
+        if !self.aside.is_empty() {
+            let name = link.owner.name();
+            let scan = shared.settings.queue_excluded_scan_max;
+            let at = self.aside.iter().take(scan).position(|copy| !copy.excluded().contains(&name));
+            if let Some(at) = at {
+                return self.aside.remove(at);
+            }
+        }
+        self.lanes.pop()
+    }
+}

@@ -1,0 +1,198 @@
+//! How a delivery ends, and what becomes of its copy.
+
+use std::sync::{Arc, MutexGuard};
+use std::task::Waker;
+
+use roadbed_core::{Condition, DeliveryState, Outcome, Reason, Time};
+
+use super::timeline::Due;
+use super::{Copy, Dead, Held, Link, Queue, QueueInner};
+use crate::broker::Shared;
+use crate::copy::{CopyEvent, CopyState, settled_or_held};
+use crate::mailbox::Effects;
+use crate::store::Op;
+
+impl Queue {
+    /// Makes a delivery's new state true for its copy.
+    #[expect(clippy::too_many_arguments, reason = "what one transition touches")]
+    pub(super) fn put_state(
+        self: &Arc<Self>,
+        shared: &Shared,
+        inner: &mut QueueInner,
+        seq: u64,
+        state: DeliveryState,
+        now: Time,
+        effects: &mut Effects,
+        dead: &mut Vec<Dead>,
+    ) {
+        let Some(held) = inner.held.get_mut(&seq) else { return };
+        let next = settled_or_held(state.clone());
+        let outcome = match state {
+            DeliveryState::Settled(outcome) => outcome,
+            state => {
+                if let (DeliveryState::Decided(outcome), true) = (&state, held.copy.stored) {
+                    let copy = self.copy_id(seq);
+                    effects.ops.push(Op::Own { copy, slot: 0, outcome: outcome.clone() });
+                    effects.waits = true;
+                }
+                held.state = state;
+                return;
+            }
+        };
+        let Some(held) = inner.held.remove(&seq) else { return };
+        if let Some(until) = held.until {
+            inner.timeline.remove(until, seq, Due::Lease);
+        }
+        debug_assert_eq!(next == CopyState::Available, !outcome.is_final(), "the copy table says what ends");
+        self.end(shared, inner, held, outcome, now, effects, dead);
+    }
+
+    /// A delivery has ended in `outcome`.
+    #[expect(clippy::too_many_arguments, reason = "what one outcome touches")]
+    fn end(
+        self: &Arc<Self>,
+        shared: &Shared,
+        inner: &mut QueueInner,
+        held: Held,
+        outcome: Outcome,
+        now: Time,
+        effects: &mut Effects,
+        dead: &mut Vec<Dead>,
+    ) {
+        let Held { mut copy, attempt, owner, .. } = held;
+        // A release may be lost in a crash: the copy is then delivered again all the same. A count or an end may not.
+        effects.waits |= copy.stored && outcome != Outcome::Released;
+        copy.extra().attempts = attempt;
+        copy.extra().count += u32::from(outcome.counts());
+        match outcome {
+            Outcome::Accepted => {
+                effects.accepted += 1;
+                inner.forget(&copy);
+                if copy.stored {
+                    effects.ops.push(Op::Retire { copy: self.copy_id(copy.seq) });
+                }
+                return;
+            }
+            Outcome::Rejected(reason) => {
+                shared.meters.rejected.one();
+                return self.retire_dead(shared, inner, copy, reason, dead);
+            }
+            Outcome::Modified { undeliverable_here, .. } => {
+                shared.meters.modified.one();
+                if undeliverable_here {
+                    copy.extra().excluded.push(owner.name());
+                }
+            }
+            _ => shared.meters.released.one(),
+        }
+        self.give_back(shared, inner, copy, now, effects, dead);
+    }
+
+    /// Back to its place, unless it is expired, spent, or nobody may have it.
+    fn give_back(
+        self: &Arc<Self>,
+        shared: &Shared,
+        inner: &mut QueueInner,
+        copy: Copy,
+        now: Time,
+        effects: &mut Effects,
+        dead: &mut Vec<Dead>,
+    ) {
+        let expired = copy.message.as_ref().is_some_and(|message| message.has_expired(now));
+        let spent = inner.settings.deliveries_max > 0 && copy.count() >= inner.settings.deliveries_max;
+        let event = if expired {
+            Some(CopyEvent::Expire)
+        } else if spent {
+            Some(CopyEvent::CountReached)
+        } else if inner.nobody_left(&copy) {
+            Some(CopyEvent::NobodyLeft)
+        } else if inner.is_displaced(&copy) {
+            Some(CopyEvent::Displace)
+        } else {
+            None
+        };
+        if let Some(event) = event {
+            let (state, _) = CopyState::Available.on(event).expect("an available copy can end");
+            let CopyState::Retired { outcome: Outcome::Rejected(reason), .. } = state else { return };
+            return self.retire_dead(shared, inner, copy, reason, dead);
+        }
+        if copy.stored {
+            let (count, attempt, excluded) = (copy.count(), copy.attempts(), copy.excluded().to_vec());
+            effects.ops.push(Op::Return { copy: self.copy_id(copy.seq), count, attempt, excluded });
+        }
+        inner.insert_available(copy);
+    }
+
+    /// The copy has come to a bad end: a dead letter, or nothing.
+    pub(super) fn retire_dead(
+        self: &Arc<Self>,
+        shared: &Shared,
+        inner: &mut QueueInner,
+        copy: Copy,
+        reason: Reason,
+        dead: &mut Vec<Dead>,
+    ) {
+        inner.forget(&copy);
+        let kept = inner.settings.dead_letters && reason.condition != Condition::Displaced;
+        if kept {
+            dead.push(Dead { queue: self.clone(), copy, reason });
+            return;
+        }
+        match reason.condition {
+            Condition::Expired => shared.meters.dropped_expired.one(),
+            Condition::Displaced => shared.meters.dropped_displaced.one(),
+            _ => shared.meters.dropped_attempts.one(),
+        }
+        if copy.stored {
+            shared.retire_later(self.copy_id(copy.seq));
+        }
+    }
+
+    /// Lets go of the queue, then wakes whom that concerns.
+    pub(super) fn release(&self, shared: &Shared, mut inner: MutexGuard<'_, QueueInner>) {
+        let left = inner.available();
+        let wake = inner.wakes(left);
+        let producers = inner.freed();
+        inner.report(shared);
+        inner.arm(shared, self.id);
+        drop(inner);
+        producers.into_iter().for_each(Waker::wake);
+        wake.into_iter().for_each(|link| link.notify());
+    }
+}
+
+impl QueueInner {
+    /// The copy is not in the queue any more.
+    pub(super) fn forget(&mut self, copy: &Copy) {
+        let Some(message) = &copy.message else { return };
+        self.bytes -= message.cost();
+        if let Some(at) = message.expires_at() {
+            self.timeline.remove(at, copy.seq, Due::Expire);
+        }
+        if let Some(at) = message.details().deadline {
+            self.timeline.remove(at, copy.seq, Due::Deadline);
+        }
+        if let Some(key) = self.key(message).filter(|key| self.by_key.get(key) == Some(&copy.seq)) {
+            self.by_key.remove(&key);
+        }
+    }
+
+    /// Whether a newer copy of the same key has come while this one was held.
+    fn is_displaced(&self, copy: &Copy) -> bool {
+        let key = copy.message.as_ref().and_then(|message| self.key(message));
+        key.is_some_and(|key| self.by_key.get(&key).is_some_and(|newest| *newest != copy.seq))
+    }
+
+    /// Whether consumers are attached, and none of them may have this copy.
+    fn nobody_left(&self, copy: &Copy) -> bool {
+        let excluded = copy.excluded();
+        let takes = |link: &&Arc<Link>| link.terms.mode == roadbed_core::Mode::Move && !link.has_ended();
+        !excluded.is_empty() && self.links.iter().filter(takes).all(|link| excluded.contains(&link.owner.name()))
+    }
+
+    /// Producers that wait for room, if there is some.
+    pub(super) fn freed(&mut self) -> Vec<Waker> {
+        let room = self.total() + self.reserved.0 < self.settings.messages_max && self.bytes < self.settings.bytes_max;
+        if room { std::mem::take(&mut self.producers) } else { Vec::new() }
+    }
+}
