@@ -6,9 +6,12 @@ extern crate alloc;
 pub mod codec;
 mod config;
 pub mod dialect;
+mod driver;
 mod error;
 mod machine;
+mod server;
 
 pub use config::MachineConfig;
 pub use error::{DecodeError, Error, SendError};
 pub use machine::{Credit, Detached, Disposed, Event, Incoming, LinkId, Machine, Sasl, SessionId};
+pub use server::{Connection, Listener, Server, ServerConfig, serve};

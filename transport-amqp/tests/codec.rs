@@ -319,6 +319,6 @@ fn sections_are_found_by_size_alone() {
     let twice = [&message[..7], &message[..7]].concat();
     assert_eq!(sections(&twice, twice.len(), &limits), Err(DecodeError::Section));
     let begun = sections(&message[..22], 24, &limits).expect("the data ends in the next frame");
-    assert!(matches!(begun.body, Body::Data(pieces) if pieces[..] == [21..24]));
+    assert!(matches!(begun.body, Body::Data(pieces) if pieces == std::slice::from_ref(&(21..24))));
     assert_eq!(sections(&message[..22], 36, &limits), Err(DecodeError::Truncated), "more sections follow");
 }

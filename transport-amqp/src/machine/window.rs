@@ -61,6 +61,10 @@ impl Machine {
         link.delivery_count = link.delivery_count.wrapping_add(link.credit);
         link.credit = 0;
         self.say_flow(id.session, Some(id.handle), None, false, out);
+        // Said once for each time that it is asked.
+        if let Some(link) = self.sessions.get_mut(&id.session.0).and_then(|session| session.link(id.handle)) {
+            link.drain = false;
+        }
         Ok(())
     }
 

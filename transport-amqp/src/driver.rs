@@ -1,0 +1,4 @@
+//! What a driver needs beside its socket.
+
+pub(crate) mod close;
+pub(crate) mod timer;

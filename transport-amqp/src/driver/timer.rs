@@ -1,0 +1,44 @@
+use alloc::boxed::Box;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use roadbed_core::Time;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// One timer for a deadline that mostly moves away: it is set anew when it fires, not when the deadline moves.
+#[derive(Default)]
+pub(crate) struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+    set_for: Option<Time>,
+}
+
+impl Timer {
+    /// Ready when `deadline` has passed; wakes the task when it does.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, now: Time, deadline: Option<Time>) -> Poll<()> {
+        let Some(deadline) = deadline else { return Poll::Pending };
+        if deadline.has_passed(now) {
+            return Poll::Ready(());
+        }
+        if self.set_for.is_none_or(|set_for| deadline < set_for) {
+            self.set(now, deadline);
+        }
+        while let Some(sleep) = &mut self.sleep {
+            if sleep.as_mut().poll(cx).is_pending() {
+                break;
+            }
+            self.set(now, deadline);
+        }
+        Poll::Pending
+    }
+
+    fn set(&mut self, now: Time, deadline: Time) {
+        // A millisecond more than is left, so that the deadline has passed when the timer fires.
+        let at = Instant::now() + deadline.remaining(now) + core::time::Duration::from_millis(1);
+        self.set_for = Some(deadline);
+        match &mut self.sleep {
+            Some(sleep) => sleep.as_mut().reset(at),
+            None => self.sleep = Some(Box::pin(sleep_until(at))),
+        }
+    }
+}

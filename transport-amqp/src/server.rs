@@ -1,0 +1,79 @@
+//! AMQP over byte streams, with an endpoint behind.
+
+mod attach;
+mod batch;
+mod config;
+mod connection;
+mod coordinator;
+mod links;
+mod listener;
+mod open;
+mod settle;
+mod turn;
+
+use alloc::sync::Arc;
+
+use bytes::Bytes;
+use roadbed_core::{Endpoint, Result, Socket};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub use config::ServerConfig;
+pub use connection::Connection;
+pub use listener::Listener;
+
+/// Serves AMQP over byte streams, with one endpoint behind all of them.
+#[derive(Clone)]
+pub struct Server {
+    shared: Arc<Shared>,
+}
+
+/// What all connections of a server share.
+struct Shared {
+    endpoint: Arc<dyn Endpoint>,
+    config: ServerConfig,
+    machine: Arc<crate::MachineConfig>,
+    scopes: core::sync::atomic::AtomicU64,
+}
+
+impl Server {
+    /// A server for `endpoint`.
+    pub fn new(endpoint: Arc<dyn Endpoint>, config: ServerConfig) -> Self {
+        let machine = Arc::new(config.machine.clone());
+        let scopes = config.seed.into();
+        Self { shared: Arc::new(Shared { endpoint, config, machine, scopes }) }
+    }
+
+    /// Serves one connection until it ends. Resolves to an error if the peer broke the protocol or was lost; dropping the future
+    /// drops the connection, which then counts as lost.
+    pub fn serve<S>(&self, stream: S) -> Connection<S>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        self.serve_after(stream, Bytes::new())
+    }
+
+    /// As [`serve`](Self::serve), of a stream of which the first bytes have been read.
+    pub fn serve_after<S>(&self, stream: S, already: Bytes) -> Connection<S>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        Connection::new(Arc::clone(&self.shared), Socket::with_read(stream, already))
+    }
+}
+
+impl core::fmt::Debug for Server {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Server").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+/// Serves one connection; see [`Server::serve`].
+///
+/// # Errors
+/// If the peer broke the protocol, was not let in, or was lost.
+pub async fn serve<S>(stream: S, endpoint: Arc<dyn Endpoint>, config: ServerConfig) -> Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    Server::new(endpoint, config).serve(stream).await
+}

@@ -1,0 +1,188 @@
+//! Transactions of a connection: declare and discharge.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::task::{Context, Poll};
+
+use bytes::Bytes;
+use roadbed_core::{Error, ErrorKind, Fut, Handle, Output, Session, Transaction, TxnId};
+
+use crate::codec::{Body, Fault, GuardLimits, Reader, State, sections, walk};
+use crate::dialect::{txn_bytes, txn_id};
+use crate::{DecodeError, Incoming, LinkId, Machine, dialect};
+
+/// The transactions that were declared on a connection, and what waits for the endpoint.
+#[derive(Default)]
+pub(super) struct Transactions {
+    open: BTreeMap<TxnId, Open>,
+    asked: Vec<Asked>,
+}
+
+struct Open {
+    control: LinkId,
+    transaction: Box<dyn Transaction>,
+    retired: Vec<Retired>,
+}
+
+/// A delivery whose outcome waits for the commit, and whose receiver has not settled it.
+pub(super) struct Retired {
+    pub(super) link: LinkId,
+    pub(super) delivery: u64,
+    pub(super) handle: Handle,
+    pub(super) state: State,
+}
+
+struct Asked {
+    control: LinkId,
+    delivery: u64,
+    work: Work,
+}
+
+enum Work {
+    Declare(Fut<Box<dyn Transaction>>),
+    Discharge {
+        done: Fut<()>,
+        commit: bool,
+        retired: Vec<Retired>,
+    },
+    /// Known to fail already; answered in its turn.
+    Refuse(Fault),
+}
+
+/// What a controller says.
+enum Said {
+    Declare { global: bool },
+    Discharge { txn: Bytes, fail: bool },
+}
+
+impl Transactions {
+    pub(super) fn knows(&self, txn: TxnId) -> bool {
+        self.open.contains_key(&txn)
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.asked.len()
+    }
+
+    pub(super) fn retire(&mut self, txn: TxnId, retired: Retired) {
+        if let Some(open) = self.open.get_mut(&txn) {
+            open.retired.push(retired);
+        }
+    }
+
+    /// Takes a message of a controller.
+    pub(super) fn hear(&mut self, session: &dyn Session, transactions_max: usize, incoming: &Incoming) {
+        let work = match read(incoming) {
+            Err(error) => Work::Refuse(Fault::new("amqp:decode-error", alloc::format!("{error}"))),
+            Ok(Said::Declare { global: true }) => {
+                Work::Refuse(Fault::new("amqp:not-implemented", "transactions have no global names here"))
+            }
+            Ok(Said::Declare { .. }) if self.open.len() + self.asked.len() >= transactions_max => {
+                Work::Refuse(Fault::new("amqp:resource-limit-exceeded", "too many transactions are open"))
+            }
+            Ok(Said::Declare { .. }) => Work::Declare(session.transaction()),
+            Ok(Said::Discharge { txn, fail }) => match txn_id(&txn).and_then(|txn| self.open.remove(&txn)) {
+                None => Work::Refuse(unknown()),
+                Some(Open { transaction, .. }) if fail => {
+                    Work::Discharge { done: transaction.rollback(), commit: false, retired: Vec::new() }
+                }
+                Some(Open { transaction, retired, .. }) => {
+                    Work::Discharge { done: transaction.commit(), commit: true, retired }
+                }
+            },
+        };
+        self.asked.push(Asked { control: incoming.link, delivery: incoming.delivery, work });
+    }
+
+    /// Answers what the endpoint has done; says whether anything was. What was retired by a commit is appended to `retired`.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        machine: &mut Machine,
+        retired: &mut Vec<Retired>,
+        out: &mut Output,
+    ) -> bool {
+        let (mut moved, mut waiting) = (false, Vec::new());
+        for mut asked in core::mem::take(&mut self.asked) {
+            let state = match asked.poll(cx, &mut self.open, retired) {
+                Poll::Pending => {
+                    waiting.push(asked);
+                    continue;
+                }
+                Poll::Ready(state) => state,
+            };
+            machine.answer(asked.control.session, asked.delivery, state, out);
+            moved = true;
+        }
+        self.asked = waiting;
+        moved
+    }
+
+    /// The control link has ended: what was declared on it rolls back (Part 4, section 4.2).
+    pub(super) fn end(&mut self, control: LinkId) {
+        self.open.retain(|_, open| open.control != control);
+        self.asked.retain(|asked| asked.control != control || matches!(asked.work, Work::Discharge { .. }));
+    }
+}
+
+impl Asked {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        open: &mut BTreeMap<TxnId, Open>,
+        retired: &mut Vec<Retired>,
+    ) -> Poll<State> {
+        match &mut self.work {
+            Work::Refuse(fault) => Poll::Ready(State::Rejected(Some(fault.clone()))),
+            Work::Declare(declared) => declared.as_mut().poll(cx).map(|declared| match declared {
+                Err(error) => State::Rejected(Some(dialect::error_fault(&error))),
+                Ok(transaction) => {
+                    let id = transaction.id();
+                    open.insert(id, Open { control: self.control, transaction, retired: Vec::new() });
+                    State::Declared(txn_bytes(id))
+                }
+            }),
+            Work::Discharge { done, commit, retired: due } => done.as_mut().poll(cx).map(|done| match done {
+                Ok(()) => {
+                    retired.append(due);
+                    State::Accepted
+                }
+                // Giving up always succeeds: what is not there any more has been rolled back.
+                Err(_) if !*commit => State::Accepted,
+                Err(error) => State::Rejected(Some(rolled_back(&error))),
+            }),
+        }
+    }
+}
+
+pub(super) fn unknown() -> Fault {
+    Fault::new("amqp:transaction:unknown-id", "there is no such transaction")
+}
+
+fn rolled_back(error: &Error) -> Fault {
+    let condition = match error.kind() {
+        ErrorKind::TimedOut => "amqp:transaction:timeout",
+        _ => "amqp:transaction:rollback",
+    };
+    Fault::new(condition, alloc::format!("{error}"))
+}
+
+/// A declare or a discharge, as the value of a message (Part 4, sections 4.5.2 and 4.5.3).
+fn read(incoming: &Incoming) -> Result<Said, DecodeError> {
+    let bytes = dialect::Encoded::new(incoming.pieces.clone()).to_bytes();
+    let found = sections(&bytes, bytes.len(), &GuardLimits::default())?;
+    let Body::Value(value) = found.body else { return Err(DecodeError::Section) };
+    walk(&bytes[value.clone()], 0, &GuardLimits::default())?;
+    let mut reader = Reader::new(&bytes[value]);
+    let descriptor = reader.descriptor()?;
+    let mut fields = reader.list()?;
+    match descriptor {
+        Some(0x31) => Ok(Said::Declare { global: fields.encoded()?.is_some() }),
+        Some(0x32) => {
+            let txn = fields.binary()?.ok_or(DecodeError::Missing("txn-id"))?;
+            Ok(Said::Discharge { txn: bytes.slice_ref(txn), fail: fields.bool()? })
+        }
+        _ => Err(DecodeError::Section),
+    }
+}

@@ -1,0 +1,180 @@
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::future::poll_fn;
+use core::sync::atomic::Ordering;
+use core::task::{Context, Poll};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use roadbed_core::{
+    Credential, Error, ErrorKind, Identity, Open, Origin, Output, Protocol, Result, Scope, Session, Socket, Time,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Shared;
+use super::turn::Running;
+use crate::driver::close;
+use crate::driver::timer::Timer;
+use crate::{Event, Machine, dialect};
+
+/// A connection that is being opened.
+pub(super) struct Opening<S> {
+    shared: Arc<Shared>,
+    socket: Socket<S>,
+    machine: Machine,
+    timer: Timer,
+    /// What has been read and not looked at.
+    held: Bytes,
+}
+
+/// What a client that was let in holds.
+pub(super) struct Admitted {
+    pub(super) origin: Arc<Origin>,
+    pub(super) session: Box<dyn Session>,
+    pub(super) valid_until: Option<Time>,
+    /// The client's name for itself.
+    pub(super) container: ByteString,
+}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
+    pub(super) fn new(shared: Arc<Shared>, socket: Socket<S>) -> Self {
+        let machine = Machine::server(Arc::clone(&shared.machine), shared.config.clock.now());
+        Self { shared, socket, machine, timer: Timer::default(), held: Bytes::new() }
+    }
+
+    /// From the first byte to open.
+    pub(super) async fn open(mut self) -> Result<Box<Running<S>>> {
+        let mut identity = None;
+        loop {
+            match self.next().await? {
+                Event::Sasl { mechanism, response } => {
+                    let known = authenticate(&self.shared, &mechanism, response).await;
+                    let mut out = self.socket.output();
+                    self.machine.admit(known.is_ok(), &mut out)?;
+                    match known {
+                        Ok(known) => identity = Some(known),
+                        Err(error) => {
+                            close::farewell(&mut self.socket, out, self.shared.config.close_timeout).await;
+                            return Err(error);
+                        }
+                    }
+                    self.flush(out).await?;
+                }
+                Event::Open(open) => return self.opened(identity, open.container_id.into()).await,
+                _ => return Err(Error::new(ErrorKind::Protocol, "open").detail("open was expected")),
+            }
+        }
+    }
+
+    async fn opened(mut self, identity: Option<Identity>, container: ByteString) -> Result<Box<Running<S>>> {
+        match attach(&self.shared, identity, container).await {
+            Ok(admitted) => {
+                let mut out = self.socket.output();
+                self.machine.open(&mut out)?;
+                self.flush(out).await?;
+                let Self { shared, socket, machine, timer, held } = self;
+                Ok(Box::new(Running::new(shared, socket, machine, timer, held, admitted)))
+            }
+            Err(error) => {
+                let mut out = self.socket.output();
+                self.machine.close(Some(dialect::error_fault(&error)), &mut out)?;
+                close::farewell(&mut self.socket, out, self.shared.config.close_timeout).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<Event> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event>> {
+        loop {
+            let now = self.shared.config.clock.now();
+            let mut out = self.socket.output();
+            let event = self.read(now, &mut out);
+            let flushed = self.socket.poll_flush(cx, out);
+            match event {
+                Ok(Some(event)) => return Poll::Ready(Ok(event)),
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(None) => flushed.map_err(lost)?,
+            };
+            if self.timer.poll(cx, now, self.machine.poll_timeout()).is_ready() {
+                let mut out = self.socket.output();
+                let expired = self.machine.handle_timeout(now, &mut out);
+                self.socket.poll_flush(cx, out).map_err(lost)?;
+                expired.map_err(Error::from)?;
+            }
+            match self.socket.poll_chunk(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(Some(chunk))) => self.held = chunk,
+                Poll::Ready(Ok(None)) => return Poll::Ready(Err(Error::new(ErrorKind::Disconnected, "open"))),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(lost(error))),
+            }
+        }
+    }
+
+    fn read(&mut self, now: Time, out: &mut Output) -> Result<Option<Event>> {
+        let (chunk, mut at) = (core::mem::take(&mut self.held), 0);
+        let event = self.machine.next(now, &chunk, &mut at, out)?;
+        match event {
+            Some(_) => self.held = chunk.slice(at..),
+            None => {
+                let rest = &chunk[at..];
+                self.socket.unread(rest, self.machine.frame_bytes(rest).ok().flatten().unwrap_or(0));
+            }
+        }
+        Ok(event)
+    }
+
+    async fn flush(&mut self, out: Output) -> Result<()> {
+        let mut out = Some(out);
+        poll_fn(|cx| {
+            let pending = out.take().unwrap_or_else(|| self.socket.output());
+            match self.socket.poll_flush(cx, pending) {
+                Ok(flushed) if flushed.done => Poll::Ready(Ok(())),
+                Ok(_) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(lost(error))),
+            }
+        })
+        .await
+    }
+}
+
+async fn authenticate(shared: &Shared, mechanism: &str, response: Option<Bytes>) -> Result<Identity> {
+    let malformed = || Error::new(ErrorKind::Unauthenticated, "authenticate").detail("malformed credentials");
+    let (name, credential) = match mechanism {
+        "ANONYMOUS" => (ByteString::new(), Credential::Anonymous),
+        "PLAIN" => plain(&response.unwrap_or_default()).ok_or_else(malformed)?,
+        _ => return Err(malformed()),
+    };
+    shared.config.authenticator.authenticate(&name, &credential).await
+}
+
+/// Opens the client's session. Without SASL, the client is nobody in particular.
+async fn attach(shared: &Shared, identity: Option<Identity>, container: ByteString) -> Result<Admitted> {
+    let identity = match identity {
+        Some(identity) => identity,
+        None => shared.config.authenticator.authenticate("", &Credential::Anonymous).await?,
+    };
+    let origin = Arc::new(Origin { principal: identity.principal, protocol: "amqp" });
+    let scope = Scope(shared.scopes.fetch_add(1, Ordering::Relaxed));
+    let open = Open { origin: Arc::clone(&origin), scope, ..Open::default() };
+    let session = shared.endpoint.open(open).await?;
+    Ok(Admitted { origin, session, valid_until: identity.valid_until, container })
+}
+
+/// PLAIN (RFC 4616): who to act as, who it is, and the password, between NULs. Nobody acts as somebody else.
+fn plain(response: &Bytes) -> Option<(ByteString, Credential)> {
+    let mut parts = response.split(|&byte| byte == 0);
+    let (act_as, user, password) = (parts.next()?, parts.next()?, parts.next()?);
+    if parts.next().is_some() || !(act_as.is_empty() || act_as == user) {
+        return None;
+    }
+    let user = ByteString::try_from(response.slice_ref(user)).ok()?;
+    Some((user.clone(), Credential::Password { user, password: response.slice_ref(password) }))
+}
+
+pub(super) fn lost(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Disconnected, "serve").because(error)
+}

@@ -1,0 +1,599 @@
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::ToString;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+use roadbed_core::{
+    Close, Detach, Disposition, Error, ErrorKind, Fut, Grant, Key, Losses, Origin, Outcome, Outgoing, Output, Protocol,
+    Qos, ReadContext, Result, Session, SessionEvent, Socket, Step, Time, WireMessage,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Shared;
+use super::attach::{Granted, attach};
+use super::batch::Batch;
+use super::coordinator::{Transactions, unknown};
+use super::links::{Kind, Links};
+use super::open::{Admitted, lost};
+use super::settle;
+use crate::codec::{Fault, State};
+use crate::dialect::{self, Encoded};
+use crate::driver::close;
+use crate::driver::timer::Timer;
+use crate::{Credit, Event, Incoming, LinkId, Machine, SendError, SessionId};
+
+/// How many rounds a turn has before other tasks get theirs.
+const ROUNDS_MAX: usize = 32;
+/// How many deliveries are taken from a link before the next has its turn.
+const DELIVERIES_MAX: u32 = 256;
+/// How many messages are handed to the endpoint at once.
+const OUTGOING_MAX: usize = 512;
+/// How many declares and discharges a controller may send ahead.
+const CONTROL_CREDIT: u32 = 16;
+
+/// A connection that is open.
+pub(super) struct Running<S> {
+    shared: Arc<Shared>,
+    socket: Socket<S>,
+    machine: Machine,
+    timer: Timer,
+    /// What has been read and cannot be taken yet.
+    held: Bytes,
+    session: Box<dyn Session>,
+    origin: Arc<Origin>,
+    container: ByteString,
+    links: Links,
+    /// Attaches that the endpoint has not answered: they do not wait for each other.
+    attaching: Vec<(LinkId, Fut<Granted>)>,
+    detaching: Vec<Fut<()>>,
+    transactions: Transactions,
+    /// Outcomes that receivers wait to see settled, once applied.
+    unsaid: BTreeMap<(SessionId, u64), State>,
+    losses: Losses,
+    valid_until: Option<Time>,
+    /// The session's byte budget is used up.
+    paused: bool,
+}
+
+/// How a connection ends.
+pub(super) struct Ending {
+    /// In good order, or lost.
+    orderly: bool,
+    result: Result<()>,
+}
+
+type Turn<T = bool> = Result<T, Ending>;
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        socket: Socket<S>,
+        machine: Machine,
+        timer: Timer,
+        held: Bytes,
+        admitted: Admitted,
+    ) -> Self {
+        let Admitted { origin, session, valid_until, container } = admitted;
+        Self {
+            shared,
+            socket,
+            machine,
+            timer,
+            held,
+            session,
+            origin,
+            container,
+            links: Links::default(),
+            attaching: Vec::new(),
+            detaching: Vec::new(),
+            transactions: Transactions::default(),
+            unsaid: BTreeMap::new(),
+            losses: Losses::default(),
+            valid_until,
+            paused: false,
+        }
+    }
+
+    /// One turn: everything that can be done without waiting.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        let mut batch = Batch::take();
+        let turned = self.turn(cx, &mut batch);
+        batch.give_back();
+        match turned {
+            Ok(()) => Poll::Pending,
+            Err(ending) => Poll::Ready(ending),
+        }
+    }
+
+    /// Says the last words, and gives the links back.
+    pub(super) async fn close(self: Box<Self>, ending: Ending) -> Result<()> {
+        let Self { shared, mut socket, session, links, attaching, transactions, .. } = *self;
+        drop((links, attaching, transactions));
+        let closed = match ending.orderly {
+            true => session.close(Close::default()).await,
+            false => {
+                drop(session);
+                Ok(())
+            }
+        };
+        let out = socket.output();
+        close::farewell(&mut socket, out, shared.config.close_timeout).await;
+        ending.result.and(closed)
+    }
+
+    /// Goes round as long as bytes or messages move, and no longer: a loop that spins while a write is blocked would starve the reactor.
+    fn turn(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Turn<()> {
+        let now = self.shared.config.clock.now();
+        let mut out = self.socket.output();
+        let mut round = || -> Turn<()> {
+            self.events(cx, now, &mut out)?;
+            for _ in 0..ROUNDS_MAX {
+                let mut moved = self.read(cx, now, batch, &mut out)?;
+                moved |= self.answer(cx, batch, &mut out);
+                moved |= self.serve_links(cx, now, batch, &mut out);
+                self.machine.flush(&mut out);
+                let flushed = self.socket.poll_flush(cx, core::mem::take(&mut out));
+                moved |= flushed.map_err(lost)?.written > 0;
+                out = self.socket.output();
+                if !moved {
+                    return self.timers(cx, now, &mut out);
+                }
+            }
+            cx.waker().wake_by_ref();
+            Ok(())
+        };
+        let turned = round();
+        // Whatever is in the output is the last word, or what the socket refused before.
+        let flushed = self.socket.poll_flush(cx, out);
+        turned.and(flushed.map(drop).map_err(|error| lost(error).into()))
+    }
+
+    /// What happens to the session from outside.
+    fn events(&mut self, cx: &mut Context<'_>, now: Time, out: &mut Output) -> Turn<()> {
+        while let Poll::Ready(event) = self.session.poll_event(cx) {
+            match event {
+                SessionEvent::TakenOver | SessionEvent::Draining => {
+                    return Err(self.part("amqp:connection:forced", ErrorKind::Closed, out));
+                }
+                SessionEvent::Revoked(_) => {
+                    return Err(self.part("amqp:unauthorized-access", ErrorKind::Unauthorized, out));
+                }
+                SessionEvent::Budget { paused } => self.paused = paused,
+                _ => {}
+            }
+        }
+        match self.valid_until {
+            Some(at) if at.has_passed(now) => Err(self.part("amqp:unauthorized-access", ErrorKind::Unauthorized, out)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads a chunk, and hands over what is in it.
+    fn read(&mut self, cx: &mut Context<'_>, now: Time, batch: &mut Batch, out: &mut Output) -> Turn {
+        let config = &self.shared.config;
+        if self.paused || out.len() >= config.answer_bytes_max || self.is_busy() {
+            return Ok(false);
+        }
+        let chunk = if self.held.is_empty() {
+            match self.socket.poll_chunk(cx) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Ok(Some(chunk))) => chunk,
+                Poll::Ready(Ok(None)) => return Err(Error::new(ErrorKind::Disconnected, "serve").into()),
+                Poll::Ready(Err(error)) => return Err(lost(error).into()),
+            }
+        } else {
+            core::mem::take(&mut self.held)
+        };
+        let mut at = 0;
+        loop {
+            match self.machine.next(now, &chunk, &mut at, out) {
+                Ok(Some(event)) => self.event(event, now, batch, out)?,
+                Ok(None) => break,
+                Err(error) => return Err(error.into()),
+            }
+            if self.is_busy() {
+                self.held = chunk.slice(at..);
+                self.hand_over(batch);
+                return Ok(true);
+            }
+        }
+        let rest = &chunk[at..];
+        self.socket.unread(rest, self.machine.frame_bytes(rest).ok().flatten().unwrap_or(0));
+        self.hand_over(batch);
+        Ok(true)
+    }
+
+    fn is_busy(&self) -> bool {
+        self.attaching.len() + self.transactions.waiting() >= self.shared.config.requests_max
+    }
+
+    fn event(&mut self, event: Event, now: Time, batch: &mut Batch, out: &mut Output) -> Turn<()> {
+        match event {
+            Event::Transfer(incoming) => self.transfer(*incoming, now, batch, out),
+            Event::Disposed(disposed) => self.disposed(&disposed, batch, out),
+            Event::Credit(id, credit) => self.credit(id, credit, out),
+            Event::Forgotten(tags) => self.forgotten(tags, batch),
+            Event::Attach(id, asked) => {
+                let granted = attach(&*self.session, &self.container, *asked);
+                self.attaching.push((id, granted));
+            }
+            Event::Detach(id, _) => {
+                self.hand_over(batch);
+                self.detach(id);
+            }
+            Event::End(session, _) => {
+                self.hand_over(batch);
+                self.attaching.retain(|(id, _)| id.session != session);
+                self.unsaid.retain(|(of, _), _| *of != session);
+                self.links.of_session(session).into_iter().for_each(|id| self.detach(id));
+            }
+            Event::Close(fault) => {
+                self.hand_over(batch);
+                let result = fault
+                    .map_or(Ok(()), |fault| Err(Error::new(ErrorKind::Disconnected, "serve").detail(fault.condition)));
+                return Err(Ending { orderly: true, result });
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A message of a producer or of a controller.
+    fn transfer(&mut self, incoming: Incoming, now: Time, batch: &mut Batch, out: &mut Output) {
+        let Some(place) = self.links.place(incoming.link) else { return };
+        if place != batch.of || batch.outgoing.len() >= OUTGOING_MAX {
+            self.hand_over(batch);
+            batch.of = place;
+        }
+        let Some(link) = self.links.at(place) else { return };
+        let Kind::Producer { to, name, .. } = &link.kind else {
+            // What was posted before counts to the transaction that may now be discharged.
+            self.hand_over(batch);
+            self.links.touch(place);
+            return self.transactions.hear(&*self.session, self.shared.config.transactions_max, &incoming);
+        };
+        let Incoming { link: id, delivery, tag, settled, second, state, pieces } = incoming;
+        let txn = match &state {
+            Some(State::Transactional { txn, .. }) => {
+                match dialect::txn_id(txn).filter(|&txn| self.transactions.knows(txn)) {
+                    Some(txn) => Some(txn),
+                    None => return self.break_link(id, unknown(), out),
+                }
+            }
+            _ => None,
+        };
+        let key = second.then(|| Key::Name(key(name, &tag)));
+        let encoded = Encoded { address: to.clone(), pieces, limits: self.shared.machine.guard };
+        let context = ReadContext { origin: &self.origin, now };
+        match encoded.read(&context) {
+            Ok(message) => {
+                let qos = match (settled, second) {
+                    (true, _) => Qos::AtMostOnce,
+                    (false, false) => Qos::AtLeastOnce,
+                    (false, true) => Qos::ExactlyOnce,
+                };
+                batch.outgoing.push(Outgoing { cookie: delivery, message, qos, key, txn });
+            }
+            Err(error) => {
+                let fault = Fault::new("amqp:decode-error", error.to_string());
+                self.machine.answer(id.session, delivery, State::Rejected(Some(fault)), out);
+            }
+        }
+        self.links.touch(place);
+    }
+
+    fn disposed(&mut self, disposed: &crate::Disposed, batch: &mut Batch, out: &mut Output) {
+        let txn = settle::transaction(disposed);
+        let txn = match txn {
+            Ok(Some(txn)) if !self.transactions.knows(txn) => Err(()),
+            txn => txn,
+        };
+        let Ok(txn) = txn else {
+            // Nothing of a session is left in doubt that confuses its transactions.
+            let _ = self.machine.end_session(disposed.session, Some(unknown()), out);
+            return self.links.of_session(disposed.session).into_iter().for_each(|id| self.detach(id));
+        };
+        let mut current = None;
+        for (index, &(handle, number, _)) in disposed.deliveries.iter().enumerate() {
+            if current != Some(handle) {
+                self.settle_batch(disposed.session, current, batch);
+                current = Some(handle);
+            }
+            let id = LinkId { session: disposed.session, handle };
+            let Some(Kind::Consumer { on_lapse, .. }) = self.links.get(id).map(|link| &link.kind) else { continue };
+            let Some(disposal) = settle::disposal(disposed, txn, index, on_lapse) else { continue };
+            if disposal.disposition.cookie.is_some()
+                && let Some(state) = &disposed.state
+            {
+                self.unsaid.insert((disposed.session, number), state.clone());
+            }
+            if let Some((txn, retired)) = disposal.retired {
+                self.transactions.retire(txn, retired);
+            }
+            batch.dispositions.push(disposal.disposition);
+        }
+        self.settle_batch(disposed.session, current, batch);
+    }
+
+    fn settle_batch(&mut self, session: SessionId, handle: Option<u32>, batch: &mut Batch) {
+        let place = handle.and_then(|handle| self.links.place(LinkId { session, handle }));
+        match place.and_then(|place| self.links.at(place)).map(|link| &mut link.kind) {
+            Some(Kind::Consumer { consumer, .. }) => consumer.settle(&mut batch.dispositions),
+            _ => batch.dispositions.clear(),
+        }
+        if let Some(place) = place {
+            self.links.touch(place);
+        }
+    }
+
+    fn credit(&mut self, id: LinkId, credit: Credit, out: &mut Output) {
+        let txn = match credit.txn {
+            None => None,
+            Some(txn) => match txn.filter(|&txn| self.transactions.knows(txn)) {
+                Some(txn) => Some(txn),
+                None => return self.break_link(id, unknown(), out),
+            },
+        };
+        let Some(place) = self.links.place(id) else { return };
+        if let Some(Kind::Consumer { consumer, .. }) = self.links.at(place).map(|link| &mut link.kind) {
+            consumer.grant(Grant { credit: credit.credit, drain: credit.drain, txn });
+            self.machine.available(id, consumer.backlog());
+        }
+        self.links.touch(place);
+    }
+
+    fn forgotten(&mut self, tags: Vec<(LinkId, Bytes)>, batch: &mut Batch) {
+        for (id, tag) in tags {
+            if let Some(Kind::Producer { producer, name, .. }) = self.links.get(id).map(|link| &mut link.kind) {
+                batch.keys.push(Key::Name(key(name, &tag)));
+                producer.forget(&mut batch.keys);
+            }
+        }
+    }
+
+    fn hand_over(&mut self, batch: &mut Batch) {
+        if batch.outgoing.is_empty() {
+            return;
+        }
+        if let Some(Kind::Producer { producer, .. }) = self.links.at(batch.of).map(|link| &mut link.kind) {
+            producer.send(&mut batch.outgoing);
+        }
+        batch.outgoing.clear();
+        self.links.touch(batch.of);
+    }
+
+    /// Gives a link back to the endpoint.
+    fn detach(&mut self, id: LinkId) {
+        self.attaching.retain(|(of, _)| *of != id);
+        let Some(link) = self.links.remove(id) else { return };
+        match link.kind {
+            Kind::Producer { producer, .. } => self.detaching.push(producer.detach(Detach::Close)),
+            Kind::Consumer { consumer, .. } => self.detaching.push(consumer.detach(Detach::Close)),
+            Kind::Coordinator => self.transactions.end(id),
+        }
+    }
+
+    fn break_link(&mut self, id: LinkId, fault: Fault, out: &mut Output) {
+        // The peer may have detached meanwhile.
+        let _ = self.machine.detach(id, true, Some(fault), out);
+        self.detach(id);
+    }
+
+    /// Answers what the endpoint has decided about links and transactions.
+    fn answer(&mut self, cx: &mut Context<'_>, batch: &mut Batch, out: &mut Output) -> bool {
+        self.detaching.retain_mut(|detaching| detaching.as_mut().poll(cx).is_pending());
+        let mut moved = false;
+        let mut at = 0;
+        while at < self.attaching.len() {
+            match self.attaching[at].1.as_mut().poll(cx) {
+                Poll::Pending => at += 1,
+                Poll::Ready(granted) => {
+                    let (id, _) = self.attaching.swap_remove(at);
+                    self.attached(id, granted, out);
+                    moved = true;
+                }
+            }
+        }
+        let mut retired = Vec::new();
+        moved |= self.transactions.poll(cx, &mut self.machine, &mut retired, out);
+        for retired in retired {
+            self.machine.forget(retired.link.session, retired.delivery, Some(retired.state), out);
+            if let Some(Kind::Consumer { consumer, .. }) = self.links.get(retired.link).map(|link| &mut link.kind) {
+                let (delivery, step) = (retired.handle.into(), Step::Settle);
+                batch.dispositions.push(Disposition { delivery, cookie: None, step });
+                consumer.settle(&mut batch.dispositions);
+            }
+        }
+        moved
+    }
+
+    fn attached(&mut self, id: LinkId, granted: Result<Granted>, out: &mut Output) {
+        let Granted { kind, source, target } = match granted {
+            Ok(granted) => granted,
+            Err(error) => {
+                // The peer may have detached meanwhile.
+                let _ = self.machine.refuse(id, dialect::error_fault(&error), out);
+                return;
+            }
+        };
+        if self.machine.accept(id, source, target, out).is_err() {
+            return;
+        }
+        let is_coordinator = matches!(kind, Kind::Coordinator);
+        let place = self.links.insert(id, kind);
+        if is_coordinator {
+            let _ = self.machine.grant(id, CONTROL_CREDIT, false, None, out);
+        }
+        // Credit may have come with the attach.
+        let credit = self.machine.credit(id);
+        if credit.credit > 0 || credit.drain {
+            self.credit(id, credit, out);
+        }
+        self.links.touch(place);
+    }
+
+    /// Looks at the links that something happened to; the others cost nothing.
+    fn serve_links(&mut self, cx: &mut Context<'_>, now: Time, batch: &mut Batch, out: &mut Output) -> bool {
+        let mut moved = false;
+        self.links.unstall();
+        while let Poll::Ready(place) = self.links.ready.poll_ready(cx) {
+            self.links.touch(place);
+        }
+        while let Some(place) = self.links.next_touched() {
+            let waker = self.links.ready.waker(place);
+            let mut cx = Context::from_waker(&waker);
+            let Some(link) = self.links.at(place) else { continue };
+            let id = link.id;
+            let served = match &link.kind {
+                Kind::Producer { .. } => self.serve_producer(&mut cx, place, id, batch, out),
+                Kind::Consumer { .. } => self.serve_consumer(&mut cx, place, id, now, batch, out),
+                Kind::Coordinator => {
+                    if self.machine.credit(id).credit < CONTROL_CREDIT / 2 {
+                        let _ = self.machine.grant(id, CONTROL_CREDIT, false, None, out);
+                    }
+                    Ok(false)
+                }
+            };
+            match served {
+                Ok(served) => moved |= served,
+                Err(error) => self.break_link(id, dialect::error_fault(&error), out),
+            }
+        }
+        moved
+    }
+
+    /// Answers what was decided, and gives credit again for it.
+    fn serve_producer(
+        &mut self,
+        cx: &mut Context<'_>,
+        place: usize,
+        id: LinkId,
+        batch: &mut Batch,
+        out: &mut Output,
+    ) -> Result<bool> {
+        let Some(Kind::Producer { producer, .. }) = self.links.at(place).map(|link| &mut link.kind) else {
+            return Ok(false);
+        };
+        let mut moved = false;
+        while let Poll::Ready(polled) = producer.poll_confirms(cx, &mut batch.confirms) {
+            moved |= polled? > 0;
+            for confirm in batch.confirms.drain(..) {
+                self.machine.answer(id.session, confirm.cookie, dialect::confirm_state(&confirm), out);
+            }
+        }
+        let max = self.shared.config.credit_max;
+        let (credit, wanted) = (self.machine.credit(id).credit, max.saturating_sub(self.machine.unanswered(id)));
+        if credit <= max / 2
+            && wanted > credit
+            && let Poll::Ready(room) = producer.poll_reserve(cx, wanted, 0)
+        {
+            let room = room?.min(wanted);
+            if room > credit {
+                let _ = self.machine.grant(id, room, false, None, out);
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Takes deliveries as long as there is credit, and room to write them.
+    fn serve_consumer(
+        &mut self,
+        cx: &mut Context<'_>,
+        place: usize,
+        id: LinkId,
+        now: Time,
+        batch: &mut Batch,
+        out: &mut Output,
+    ) -> Result<bool> {
+        let Some(Kind::Consumer { consumer, .. }) = self.links.at(place).map(|link| &mut link.kind) else {
+            return Ok(false);
+        };
+        let mut moved = false;
+        while let Poll::Ready(polled) = consumer.poll_settled(cx, &mut batch.done) {
+            moved |= polled? > 0;
+            for done in batch.done.drain(..) {
+                let state = self.unsaid.remove(&(id.session, done.cookie));
+                self.machine.forget(id.session, done.cookie, state, out);
+            }
+        }
+        let write_bytes_max = self.shared.config.write_bytes_max;
+        loop {
+            let credit = self.machine.credit(id);
+            let room = self.machine.room(id);
+            if (room == 0 && credit.credit > 0) || out.len() >= write_bytes_max {
+                self.links.stall(place);
+                break;
+            }
+            if room == 0 && !credit.drain {
+                break;
+            }
+            match consumer.poll_receive(cx, &mut batch.deliveries, room.min(DELIVERIES_MAX) as usize) {
+                Poll::Pending => break,
+                Poll::Ready(received) => {
+                    if received? == 0 {
+                        let _ = self.machine.drained(id, out);
+                        break;
+                    }
+                    moved = true;
+                }
+            }
+            for delivery in batch.deliveries.drain(..) {
+                let sent = self.machine.deliver(id, &delivery, now, &mut self.losses, out);
+                batch.dispositions.extend(unsendable(sent, delivery.handle)?);
+            }
+            if !batch.dispositions.is_empty() {
+                consumer.settle(&mut batch.dispositions);
+            }
+        }
+        Ok(moved)
+    }
+
+    fn timers(&mut self, cx: &mut Context<'_>, now: Time, out: &mut Output) -> Turn<()> {
+        let deadlines = [self.machine.poll_timeout(), self.valid_until];
+        if self.timer.poll(cx, now, deadlines.into_iter().flatten().min()).is_pending() {
+            return Ok(());
+        }
+        cx.waker().wake_by_ref();
+        Ok(self.machine.handle_timeout(now, out)?)
+    }
+
+    /// Says goodbye with `condition`.
+    fn part(&mut self, condition: &str, kind: ErrorKind, out: &mut Output) -> Ending {
+        let error = Error::new(kind, "serve");
+        // A client that is going already needs no goodbye.
+        let _ = self.machine.close(Some(Fault::new(condition, error.to_string())), out);
+        Ending { orderly: false, result: Err(error) }
+    }
+}
+
+impl<E: Into<Error>> From<E> for Ending {
+    /// The connection is lost, or breaks the protocol.
+    fn from(error: E) -> Self {
+        Self { orderly: false, result: Err(error.into()) }
+    }
+}
+
+/// The name under which the endpoint recognises a delivery that comes again: tags belong to their link.
+fn key(link: &ByteString, tag: &Bytes) -> Bytes {
+    let mut key = BytesMut::with_capacity(link.len() + 1 + tag.len());
+    key.extend_from_slice(link.as_bytes());
+    key.extend_from_slice(&[0]);
+    key.extend_from_slice(tag);
+    key.freeze()
+}
+
+/// A message that is too large for its receiver is at fault.
+fn unsendable(sent: Result<(), SendError>, handle: Option<roadbed_core::Handle>) -> Result<Option<Disposition>> {
+    match sent {
+        Ok(()) => Ok(None),
+        Err(SendError::MessageTooLarge { .. }) => {
+            let step = Step::Outcome { outcome: Outcome::rejected(roadbed_core::Condition::TooLarge), settled: true };
+            Ok(handle.map(|handle| Disposition { delivery: handle.into(), cookie: None, step }))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
