@@ -478,3 +478,15 @@ fn a_competitor_that_cannot_take_leaves_it_to_the_others() {
     let mut back = bench.named("away", 60);
     assert_eq!(payloads(&back.listen().take()).len(), 2, "and the session competes again when it is back");
 }
+
+#[test]
+fn a_queue_refuses_a_binding_that_is_for_sessions() {
+    let client = Bench::new().anonymous();
+    declare(&client, QueueSettings::default());
+    for change in [|binding: &mut Binding| binding.share = Some("group".into()), |binding: &mut Binding| binding.no_local = true] {
+        let mut binding = Binding::new("orders/#".parse().unwrap(), ONE);
+        change(&mut binding);
+        let refused = block_on(client.session.manage(Manage::Bind("queues/q".parse().unwrap(), binding))).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Invalid);
+    }
+}

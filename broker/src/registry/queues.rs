@@ -123,6 +123,10 @@ impl Shared {
             let words = "a queue follows topics, not queues";
             return Err(Error::new(ErrorKind::Invalid, "bind").detail(words));
         }
+        if binding.share.is_some() || binding.no_local {
+            let words = "a queue is shared by its consumers, and takes from every sender: share and no_local are for sessions";
+            return Err(Error::new(ErrorKind::Invalid, "bind").detail(words));
+        }
         let binding = Binding { filter: own(&binding.filter), ..binding.clone() };
         let replaced = {
             let mut inner = lock(&queue.inner);
