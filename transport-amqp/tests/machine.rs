@@ -58,7 +58,7 @@ impl Pair {
         assert!(matches!(one(self.at_client()), Event::Credit(_, c) if c.credit == credit));
     }
 
-    fn send(&mut self, link: LinkId, delivery: &Delivery) -> Result<(), SendError> {
+    fn send(&mut self, link: LinkId, delivery: &Delivery) -> Result<u64, SendError> {
         self.client.deliver(link, delivery, self.now, &mut Losses::default(), &mut self.to_server)
     }
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fe2o3_amqp::connection::ConnectionHandle;
+use fe2o3_amqp::link::receiver::CreditMode;
 use fe2o3_amqp::sasl_profile::SaslProfile;
 use fe2o3_amqp::session::SessionHandle;
 use fe2o3_amqp::transaction::{
-    Controller, Transaction, TransactionDischarge, TransactionPosting, TransactionRetirement,
+    Controller, Transaction, TransactionAcquisition, TransactionDischarge, TransactionPosting, TransactionRetirement,
 };
 use fe2o3_amqp::types::definitions::{self, AmqpError, ReceiverSettleMode, SenderSettleMode};
 use fe2o3_amqp::types::messaging::{
@@ -23,7 +24,7 @@ type Client = (ConnectionHandle<()>, SessionHandle<()>);
 
 struct Hub {
     url: String,
-    _broker: Broker,
+    broker: Broker,
     task: tokio::task::JoinHandle<std::io::Result<()>>,
 }
 
@@ -40,7 +41,7 @@ impl Hub {
         let url = format!("amqp://{}", socket.local_addr().expect("bound"));
         let server = Server::new(Arc::new(broker.clone()), config);
         let task = tokio::spawn(Listener::new(socket, server).run(std::future::pending()));
-        Self { url, _broker: broker, task }
+        Self { url, broker, task }
     }
 
     async fn new() -> Self {
@@ -391,4 +392,122 @@ async fn a_lost_controller_rolls_back() {
         connection.close().await.expect("closed");
     }
     nothing(&mut receiver).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deliveries_are_acquired_within_a_transaction() {
+    let hub = Hub::new().await;
+    let (mut connection, mut session) = hub.client().await;
+    let mut sender = Sender::attach(&mut session, "s", "queues/q").await.expect("attached");
+    sender.send(data("a")).await.expect("sent");
+    sender.send(data("b")).await.expect("sent");
+    let mut receiver = Receiver::builder()
+        .name("r")
+        .source("queues/q")
+        .credit_mode(CreditMode::Manual)
+        .attach(&mut session)
+        .await
+        .expect("attached");
+    let controller = Controller::attach(&mut session, "c").await.expect("a coordinator");
+    let txn = Transaction::declare(&controller, None).await.expect("declared");
+    let mut acquisition = txn.acquire(&mut receiver, 2).await.expect("credit within the transaction");
+    for payload in [b"a", b"b"] {
+        let delivery: Delivery<Body<Value>> = acquisition.recv().await.expect("a delivery");
+        assert_eq!(bytes(&delivery), payload);
+        acquisition.accept(&delivery).await.expect("accepted");
+    }
+    acquisition.commit().await.expect("committed");
+    receiver.close().await.expect("closed");
+    let mut other = Receiver::attach(&mut session, "other", "queues/q").await.expect("attached");
+    nothing(&mut other).await;
+    connection.close().await.expect("closed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_transaction_spans_sessions_and_unknown_ones_are_refused() {
+    let hub = Hub::new().await;
+    let (mut connection, mut session) = hub.client().await;
+    let mut second = Session::begin(&mut connection).await.expect("a session");
+    let mut receiver = Receiver::attach(&mut session, "r", "queues/q").await.expect("attached");
+    let mut here = Sender::attach(&mut session, "here", "queues/q").await.expect("attached");
+    let mut there = Sender::attach(&mut second, "there", "queues/q").await.expect("attached");
+    let controller = Controller::attach(&mut session, "c").await.expect("a coordinator");
+    let txn = Transaction::declare(&controller, None).await.expect("declared");
+    txn.post(&mut here, data("a")).await.expect("posted");
+    txn.post(&mut there, data("b")).await.expect("posted");
+    nothing(&mut receiver).await;
+    txn.commit().await.expect("committed");
+    let mut came = vec![bytes(&recv(&mut receiver).await), bytes(&recv(&mut receiver).await)];
+    came.sort();
+    assert_eq!(came, [b"a", b"b"]);
+
+    // A transaction belongs to its connection.
+    let (_other, mut session) = hub.client().await;
+    let mut stranger = Sender::attach(&mut session, "stranger", "queues/q").await.expect("attached");
+    let txn = Transaction::declare(&controller, None).await.expect("declared");
+    let refused = txn.post(&mut stranger, data("c")).await.expect_err("not its own");
+    assert!(format!("{refused:?}").contains("UnknownId"), "{refused:?}");
+    txn.rollback().await.expect("rolled back");
+    connection.close().await.expect("closed");
+}
+
+// ---- with others on the same broker -----------------------------------------------------------------------------------
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_lost_connection_held_is_delivered_again() {
+    let hub = Hub::new().await;
+    let (mut connection, mut session) = hub.client().await;
+    let mut sender = Sender::attach(&mut session, "s", "queues/q").await.expect("attached");
+    sender.send(data("x")).await.expect("sent");
+    let (lost, mut its_session) = hub.client().await;
+    let mut holder = Receiver::attach(&mut its_session, "holder", "queues/q").await.expect("attached");
+    assert_eq!(bytes(&recv(&mut holder).await), b"x");
+    let mut next = Receiver::attach(&mut session, "next", "queues/q").await.expect("attached");
+    nothing(&mut next).await;
+    drop((holder, its_session, lost));
+    let delivery = recv(&mut next).await;
+    assert_eq!(bytes(&delivery), b"x");
+    next.accept(&delivery).await.expect("accepted");
+    connection.close().await.expect("closed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_of_another_protocol_says_where_it_was_sent() {
+    use roadbed_core::{ConsumerTerms, Endpoint, Open, ProducerTerms, Qos};
+    let hub = Hub::new().await;
+    let (mut connection, mut session) = hub.client().await;
+    let mut receiver = Receiver::attach(&mut session, "r", "plant/+").await.expect("attached");
+    let inside = hub.broker.open(Open::default()).await.expect("a session");
+    let (producer, _) = inside.producer(ProducerTerms::default()).await.expect("a producer");
+    let sender = roadbed_core::Sender::new(producer);
+    let address = "plant/7".parse().expect("an address");
+    let message = roadbed_core::Message::builder(address, "too hot").property("unit", "celsius").build();
+    sender.send(message, Qos::AtLeastOnce).await.expect("sent");
+    let delivery = recv(&mut receiver).await;
+    assert_eq!(bytes(&delivery), b"too hot");
+    let to = delivery.message().properties.as_ref().and_then(|properties| properties.to.clone());
+    assert_eq!(to.as_deref(), Some("plant/7"));
+    let properties = delivery.message().application_properties.as_ref().expect("properties");
+    assert_eq!(properties.0.get("unit"), Some(&SimpleValue::String("celsius".into())));
+    receiver.accept(&delivery).await.expect("accepted");
+
+    let terms = ConsumerTerms::queue("queues/q".parse().expect("an address"));
+    let (consumer, _) = inside.consumer(terms).await.expect("a consumer");
+    let inside = roadbed_core::Receiver::new(consumer, 10);
+    let mut sender = Sender::attach(&mut session, "s", "queues/q").await.expect("attached");
+    let message = Message::builder()
+        .properties(Properties::builder().message_id("id".to_owned()).content_type("text/plain").build())
+        .application_properties(ApplicationProperties::builder().insert("n", 7i32).build())
+        .data(b"from AMQP".to_vec())
+        .build();
+    sender.send(message).await.expect("sent");
+    let received = inside.receive().await.expect("alive").expect("a delivery");
+    let message = received.message.clone();
+    assert_eq!(message.payload().to_bytes(), "from AMQP");
+    assert_eq!(message.details().message_id, Some("id".into()));
+    assert_eq!(message.details().content_type.as_deref(), Some("text/plain"));
+    assert_eq!(message.details().properties.first("n"), Some(&roadbed_core::Value::Int(7)));
+    assert_eq!(message.origin().map(|origin| origin.protocol), Some("amqp"));
+    received.accept().await.expect("accepted");
+    connection.close().await.expect("closed");
 }

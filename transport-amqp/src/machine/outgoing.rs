@@ -24,7 +24,7 @@ impl Machine {
         }
     }
 
-    /// Sends a delivery. It is settled as it is sent if it has no handle. Of one that is larger than the session's window the rest follows when the window opens.
+    /// Sends a delivery, and tells its number. It is settled as it is sent if it has no handle. Of one that is larger than the session's window the rest follows when the window opens.
     ///
     /// # Errors
     /// [`SendError`] if the link is not attached, has no credit, or its peer takes no message as large.
@@ -35,7 +35,7 @@ impl Machine {
         now: Time,
         losses: &mut Losses,
         out: &mut Output,
-    ) -> Result<(), SendError> {
+    ) -> Result<u64, SendError> {
         let mut head = core::mem::take(&mut self.scratch);
         head.clear();
         write_head(delivery, now, losses, &mut head);
@@ -64,7 +64,7 @@ impl Machine {
         payload: Option<&roadbed_core::Payload>,
         tail: &Bytes,
         out: &mut Output,
-    ) -> Result<(), SendError> {
+    ) -> Result<u64, SendError> {
         let bytes = head.len() + payload.map_or(0, roadbed_core::Payload::len) + tail.len();
         let frame_max = self.peer_frame_max as usize;
         let session = self.sessions.get_mut(&id.session.0).ok_or(SendError::NotAttached)?;
@@ -98,7 +98,7 @@ impl Machine {
             }
             out.put(tail);
             self.clock.send();
-            return Ok(());
+            return Ok(number);
         }
         let mut pieces = alloc::vec![Bytes::copy_from_slice(head)];
         match payload.and_then(roadbed_core::Payload::shared) {
@@ -108,7 +108,7 @@ impl Machine {
         pieces.push(tail.clone());
         split(transfer, pieces, frame_max - PERFORMATIVE_MAX, &mut session.backlog);
         self.send_backlog(id.session, out);
-        Ok(())
+        Ok(number)
     }
 
     /// Sends what the window now has room for.

@@ -23,9 +23,10 @@ struct Open {
     control: LinkId,
     transaction: Box<dyn Transaction>,
     retired: Vec<Retired>,
+    acquired: Vec<Retired>,
 }
 
-/// A delivery whose outcome waits for the commit, and whose receiver has not settled it.
+/// A delivery whose outcome waits for the discharge, and whose receiver has not settled it.
 pub(super) struct Retired {
     pub(super) link: LinkId,
     pub(super) delivery: u64,
@@ -41,10 +42,12 @@ struct Asked {
 
 enum Work {
     Declare(Fut<Box<dyn Transaction>>),
+    /// Retired deliveries are settled after a commit, acquired ones released after a rollback.
     Discharge {
         done: Fut<()>,
         commit: bool,
         retired: Vec<Retired>,
+        acquired: Vec<Retired>,
     },
     /// Known to fail already; answered in its turn.
     Refuse(Fault),
@@ -71,6 +74,13 @@ impl Transactions {
         }
     }
 
+    /// A delivery belongs to a transaction since it was sent.
+    pub(super) fn acquire(&mut self, txn: TxnId, acquired: Retired) {
+        if let Some(open) = self.open.get_mut(&txn) {
+            open.acquired.push(acquired);
+        }
+    }
+
     /// Takes a message of a controller.
     pub(super) fn hear(&mut self, session: &dyn Session, transactions_max: usize, incoming: &Incoming) {
         let work = match read(incoming) {
@@ -84,11 +94,9 @@ impl Transactions {
             Ok(Said::Declare { .. }) => Work::Declare(session.transaction()),
             Ok(Said::Discharge { txn, fail }) => match txn_id(&txn).and_then(|txn| self.open.remove(&txn)) {
                 None => Work::Refuse(unknown()),
-                Some(Open { transaction, .. }) if fail => {
-                    Work::Discharge { done: transaction.rollback(), commit: false, retired: Vec::new() }
-                }
-                Some(Open { transaction, retired, .. }) => {
-                    Work::Discharge { done: transaction.commit(), commit: true, retired }
+                Some(Open { transaction, retired, acquired, .. }) => {
+                    let done = if fail { transaction.rollback() } else { transaction.commit() };
+                    Work::Discharge { done, commit: !fail, retired, acquired }
                 }
             },
         };
@@ -139,18 +147,24 @@ impl Asked {
                 Err(error) => State::Rejected(Some(dialect::error_fault(&error))),
                 Ok(transaction) => {
                     let id = transaction.id();
-                    open.insert(id, Open { control: self.control, transaction, retired: Vec::new() });
+                    let (retired, acquired) = (Vec::new(), Vec::new());
+                    open.insert(id, Open { control: self.control, transaction, retired, acquired });
                     State::Declared(txn_bytes(id))
                 }
             }),
-            Work::Discharge { done, commit, retired: due } => done.as_mut().poll(cx).map(|done| match done {
-                Ok(()) => {
+            Work::Discharge { done, commit, retired: due, acquired } => done.as_mut().poll(cx).map(|done| match done {
+                Ok(()) if *commit => {
                     retired.append(due);
                     State::Accepted
                 }
                 // Giving up always succeeds: what is not there any more has been rolled back.
-                Err(_) if !*commit => State::Accepted,
-                Err(error) => State::Rejected(Some(rolled_back(&error))),
+                done => {
+                    retired.append(acquired);
+                    match done {
+                        Err(error) if *commit => State::Rejected(Some(rolled_back(&error))),
+                        _ => State::Accepted,
+                    }
+                }
             }),
         }
     }

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::Shared;
 use super::attach::{Granted, attach};
 use super::batch::Batch;
-use super::coordinator::{Transactions, unknown};
+use super::coordinator::{Retired, Transactions, unknown};
 use super::links::{Kind, Links};
 use super::open::{Admitted, lost};
 use super::settle;
@@ -543,6 +543,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             }
             for delivery in batch.deliveries.drain(..) {
                 let sent = self.machine.deliver(id, &delivery, now, &mut self.losses, out);
+                let txn = delivery.info.as_ref().and_then(|info| info.txn);
+                if let (Ok(number), Some(handle), Some(txn)) = (sent, delivery.handle, txn) {
+                    let acquired = Retired { link: id, delivery: number, handle, state: State::Released };
+                    self.transactions.acquire(txn, acquired);
+                }
                 batch.dispositions.extend(unsendable(sent, delivery.handle)?);
             }
             if !batch.dispositions.is_empty() {
@@ -587,9 +592,9 @@ fn key(link: &ByteString, tag: &Bytes) -> Bytes {
 }
 
 /// A message that is too large for its receiver is at fault.
-fn unsendable(sent: Result<(), SendError>, handle: Option<roadbed_core::Handle>) -> Result<Option<Disposition>> {
+fn unsendable(sent: Result<u64, SendError>, handle: Option<roadbed_core::Handle>) -> Result<Option<Disposition>> {
     match sent {
-        Ok(()) => Ok(None),
+        Ok(_) => Ok(None),
         Err(SendError::MessageTooLarge { .. }) => {
             let step = Step::Outcome { outcome: Outcome::rejected(roadbed_core::Condition::TooLarge), settled: true };
             Ok(handle.map(|handle| Disposition { delivery: handle.into(), cookie: None, step }))
