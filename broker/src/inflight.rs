@@ -144,6 +144,12 @@ impl Slab {
         self.tail = index;
     }
 
+    /// The slot whose body this is. Looks at every slot: not for the plain path.
+    pub(crate) fn find_body(&self, is: impl Fn(&Body) -> bool) -> Option<Handle> {
+        let at = self.slots.iter().position(|slot| is(&slot.body))?;
+        Handle::new(at as u16 + 1, self.slots[at].order)
+    }
+
     /// Every used slot with its handle, in the order of sending.
     pub(crate) fn in_order(&self) -> Vec<Handle> {
         let mut found: Vec<(u64, u16)> = self

@@ -11,14 +11,15 @@ mod timeline;
 mod tombstones;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
 use bytestring::ByteString;
 use hashbrown::HashMap;
 use roadbed_core::{
-    Address, Binding, Condition, CopyId, DeliveryId, DeliveryState, Error, ErrorKind, Fence, NodeDescription, QueueId,
-    QueueSettings, Reason, Result, Time,
+    Address, Binding, Condition, CopyId, DeliveryId, DeliveryState, Error, ErrorKind, Fence, Mode, NodeDescription,
+    QueueId, QueueSettings, Reason, Result, Time,
 };
 
 use crate::broker::Shared;
@@ -53,7 +54,10 @@ pub(crate) struct QueueInner {
     bytes: usize,
     reported: usize,
     reserved: (usize, usize),
+    /// Links that would take something if it came, longest first.
     waiting: VecDeque<Arc<Link>>,
+    /// Links that would look at it.
+    looking: Vec<Arc<Link>>,
     links: Vec<Arc<Link>>,
     pub(crate) bindings: Vec<Binding>,
     timeline: Timeline,
@@ -97,6 +101,7 @@ impl Queue {
             reported: 0,
             reserved: (0, 0),
             waiting: VecDeque::new(),
+            looking: Vec::new(),
             links: Vec::new(),
             bindings: Vec::new(),
             timeline: Timeline::default(),
@@ -132,7 +137,7 @@ impl Queue {
         }
         let alone = link.terms.exclusive || inner.settings.exclusive;
         let others = inner.links.iter().any(|other| alone || other.terms.exclusive);
-        if others && link.terms.mode == roadbed_core::Mode::Move {
+        if others && link.terms.mode == Mode::Move {
             let words = format!("{} is held exclusively", self.address);
             return Err(Error::new(ErrorKind::Conflict, "attach").detail(words));
         }
@@ -142,10 +147,10 @@ impl Queue {
 
     /// Detaches a link; what it holds stays. Whether the queue is to be deleted now.
     pub(crate) fn detach(&self, shared: &Shared, link: &Arc<Link>) -> bool {
-        link.ended.store(true, std::sync::atomic::Ordering::Release);
+        link.ended.store(true, Ordering::Release);
         let mut inner = lock(&self.inner);
         inner.links.retain(|other| !Arc::ptr_eq(other, link));
-        inner.waiting.retain(|other| !Arc::ptr_eq(other, link));
+        inner.unwait(link);
         let left = usize::from(inner.available() > 0);
         let wake = inner.wakes(left);
         let idle = if inner.links.is_empty() { inner.settings.expires } else { None };
@@ -162,8 +167,7 @@ impl Queue {
     /// A link that was notified cannot take now: somebody else may.
     pub(crate) fn pass_on(&self, link: &Arc<Link>) {
         let mut inner = lock(&self.inner);
-        link.waiting.store(false, std::sync::atomic::Ordering::Release);
-        inner.waiting.retain(|other| !Arc::ptr_eq(other, link));
+        inner.unwait(link);
         let left = inner.available();
         let wake = inner.wakes(left);
         drop(inner);
@@ -220,6 +224,7 @@ impl Queue {
         inner.report(shared);
         let links = std::mem::take(&mut inner.links);
         inner.waiting.clear();
+        inner.looking.clear();
         drop(inner);
         shared.retire_all(held.iter().filter(|held| held.copy.stored).map(|held| self.copy_id(held.copy.seq)));
         shared.meters.dropped_ended.add(held.len() as u64);
@@ -253,21 +258,21 @@ impl QueueInner {
 
     /// Links to be notified of `count` new copies: that many of those that take, and all that look.
     fn wakes(&mut self, count: usize) -> Vec<Arc<Link>> {
-        if count == 0 || self.waiting.is_empty() {
+        if count == 0 || (self.waiting.is_empty() && self.looking.is_empty()) {
             return Vec::new();
         }
-        let (mut wake, mut taken) = (Vec::new(), 0);
-        self.waiting.retain(|link| {
-            let looks = link.terms.mode == roadbed_core::Mode::Browse;
-            let notify = looks || taken < count;
-            taken += usize::from(notify && !looks);
-            if notify {
-                link.waiting.store(false, std::sync::atomic::Ordering::Release);
-                wake.push(link.clone());
-            }
-            !notify
-        });
+        let mut wake = std::mem::take(&mut self.looking);
+        wake.extend(self.waiting.drain(..count.min(self.waiting.len())));
+        wake.iter().for_each(|link| link.waiting.store(false, Ordering::Release));
         wake
+    }
+
+    /// Forgets that a link waits.
+    fn unwait(&mut self, link: &Arc<Link>) {
+        if link.waiting.swap(false, Ordering::AcqRel) {
+            self.waiting.retain(|other| !Arc::ptr_eq(other, link));
+            self.looking.retain(|other| !Arc::ptr_eq(other, link));
+        }
     }
 
     /// Sets the broker's timer, if it is set for later or not at all.
@@ -279,8 +284,12 @@ impl QueueInner {
     }
 
     fn wait(&mut self, link: &Arc<Link>) {
-        if !link.waiting.swap(true, std::sync::atomic::Ordering::AcqRel) {
-            self.waiting.push_back(link.clone());
+        if link.waiting.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        match link.terms.mode {
+            Mode::Move => self.waiting.push_back(link.clone()),
+            Mode::Browse => self.looking.push(link.clone()),
         }
     }
 

@@ -37,8 +37,8 @@ impl Retained {
         values.insert(message.address().detach().name().clone(), (message.detach(), qos));
     }
 
-    /// The values that match, in order of their addresses. Looks only at addresses that begin as the filter does.
-    pub(crate) fn matching(&self, filter: &Filter, now: Time) -> Vec<(Message, Qos)> {
+    /// At most `max` values that match, in order of their addresses. Looks only at addresses that begin as the filter does.
+    pub(crate) fn matching(&self, filter: &Filter, now: Time, max: usize) -> Vec<(Message, Qos)> {
         let values = lock(&self.0);
         if !filter.has_wildcard() {
             let found = values.get(filter.as_str()).filter(|(message, _)| !message.has_expired(now));
@@ -47,15 +47,14 @@ impl Retained {
         let prefix = literal_prefix(filter.as_str());
         let from = (Bound::Included(prefix), Bound::Unbounded);
         let begins = |address: &str| address.starts_with(prefix) || address == prefix.trim_end_matches('/');
-        let mut found: Vec<(Message, Qos)> = Vec::new();
-        if let Some(parent) = prefix.strip_suffix('/').and_then(|parent| values.get(parent)) {
-            found.push(parent.clone());
-        }
+        let wanted = |message: &Message| {
+            let hidden = prefix.is_empty() && is_reserved(message.address().as_str());
+            !hidden && filter.matches(message.address()) && !message.has_expired(now)
+        };
+        let parent = prefix.strip_suffix('/').and_then(|parent| values.get(parent));
         let range = values.range::<str, _>(from).take_while(|(address, _)| begins(address));
-        found.extend(range.map(|(_, value)| value.clone()));
-        let hidden = |message: &Message| prefix.is_empty() && is_reserved(message.address().as_str());
-        found.retain(|(message, _)| !hidden(message) && filter.matches(message.address()) && !message.has_expired(now));
-        found
+        let all = parent.into_iter().chain(range.map(|(_, value)| value));
+        all.filter(|(message, _)| wanted(message)).take(max).cloned().collect()
     }
 }
 

@@ -83,7 +83,9 @@ impl Shared {
         if self.meters.retained.load() == 0 {
             return;
         }
-        for (message, qos) in self.retained.matching(&binding.filter, self.now()) {
+        // More than there is room for would only push each other out.
+        let room = self.settings.session_messages_max.saturating_sub(lock(&session.inner).ring.len());
+        for (message, qos) in self.retained.matching(&binding.filter, self.now(), room) {
             let qos: Qos = qos.min(binding.qos_max);
             let entry = Entry::new(message, qos, true);
             // A full queue has counted what it dropped.

@@ -335,13 +335,12 @@ impl Inner {
         self.ring.insert(at, entry);
     }
 
-    fn find_copy(&mut self, seq: u64) -> Option<Handle> {
-        let handles = self.slab.in_order();
-        handles.into_iter().find(|handle| match self.slab.find(*handle).map(|slot| &slot.body) {
-            Some(Body::Mail(entry)) => entry.seq == seq as u32,
-            Some(Body::Rare(rare)) => rare.entry.seq == seq as u32,
-            Some(Body::Decided { seq: decided, .. }) => *decided == seq as u32,
-            _ => false,
+    fn find_copy(&self, seq: u64) -> Option<Handle> {
+        self.slab.find_body(|body| match body {
+            Body::Mail(entry) => entry.seq == seq as u32,
+            Body::Rare(rare) => rare.entry.seq == seq as u32,
+            Body::Decided { seq: decided, .. } => *decided == seq as u32,
+            Body::Free(_) | Body::Pulled { .. } => false,
         })
     }
 
