@@ -37,8 +37,8 @@ pub enum AddressError {
     /// It is not UTF-8.
     #[error("an address is UTF-8")]
     NotUtf8,
-    /// It has an escape that says nothing.
-    #[error("the escape at byte {0} is incomplete or not the one form of its character")]
+    /// It has an escape without its two hexadecimal digits.
+    #[error("the escape at byte {0} lacks its two hexadecimal digits")]
     BadEscape(usize),
 }
 

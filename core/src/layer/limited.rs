@@ -45,11 +45,13 @@ impl LimitedLayer {
     }
 }
 
-impl<E> Layer<E> for LimitedLayer {
+impl<E: Endpoint> Layer<E> for LimitedLayer {
     type Service = Limited<E>;
 
     fn layer(&self, inner: E) -> Limited<E> {
-        Limited { inner, limits: self.limits, sessions: Arc::default() }
+        let mut capabilities = inner.capabilities().clone();
+        capabilities.qos_in = capabilities.qos_in.min(self.limits.qos_max);
+        Limited { inner, capabilities, limits: self.limits, sessions: Arc::default() }
     }
 }
 
@@ -57,13 +59,14 @@ impl<E> Layer<E> for LimitedLayer {
 #[derive(Clone, Debug)]
 pub struct Limited<E> {
     inner: E,
+    capabilities: Capabilities,
     limits: Limits,
     sessions: Arc<AtomicUsize>,
 }
 
 impl<E: Endpoint> Endpoint for Limited<E> {
     fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
+        &self.capabilities
     }
 
     fn open(&self, open: Open) -> Fut<Box<dyn Session>> {
