@@ -18,7 +18,7 @@ pub struct MachineConfig {
     pub message_bytes_max: u64,
     /// How many sessions a connection may have. Default 64.
     pub sessions_max: u16,
-    /// How many links a session may have. Default 4,096.
+    /// How many links a connection may have, over all its sessions. Default 4,096.
     pub links_max: u32,
     /// How many transfers we take before the session's window is opened again. Default 4,096.
     pub incoming_window: u32,

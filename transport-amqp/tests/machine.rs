@@ -414,6 +414,37 @@ fn a_disposition_of_all_numbers_costs_nothing() {
 }
 
 #[test]
+fn a_sender_that_never_settles_gets_no_more_credit() {
+    let mut pair = Pair::open(64);
+    let (session, _) = pair.session();
+    let (ours, theirs) = pair.link(session, second(sender("s", "queues/q")));
+    pair.grant(theirs, 1);
+    pair.send(ours, &delivery("x", Some(1))).expect("credit");
+    let came = transfer(pair.at_server());
+    pair.server.answer(theirs.session, came.delivery, State::Accepted, &mut pair.to_client);
+    assert_eq!(pair.server.unanswered(theirs), 1, "kept until the sender has settled");
+    pair.server.flush(&mut pair.to_client);
+    pair.at_client();
+    pair.client.forget(session, 0, None, &mut pair.to_server);
+    pair.client.flush(&mut pair.to_server);
+    pair.at_server();
+    assert_eq!(pair.server.unanswered(theirs), 0);
+}
+
+#[test]
+fn links_of_all_sessions_are_bounded_together() {
+    let config = MachineConfig::default().links_max(2);
+    let mut pair = Pair::open_with(config, MachineConfig::default(), 1 << 20);
+    let (first, _) = pair.session();
+    let (second, theirs) = pair.session();
+    pair.link(first, sender("a", "queues/q"));
+    pair.link(second, sender("b", "queues/q"));
+    pair.client.attach(second, sender("c", "queues/q"), &mut pair.to_server).expect("our client counts by session");
+    let Event::End(ended, Some(fault)) = one(pair.at_server()) else { panic!("the session ends") };
+    assert_eq!((ended, &*fault.condition), (theirs, "amqp:resource-limit-exceeded"));
+}
+
+#[test]
 fn links_and_sessions_are_bounded() {
     let mut pair =
         Pair::open_with(MachineConfig::default().links_max(2).sessions_max(2), MachineConfig::default(), 1 << 20);

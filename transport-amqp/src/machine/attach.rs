@@ -174,6 +174,10 @@ impl Machine {
         if let Some(stolen) = known {
             return Ok(Some(self.steal(stolen, id, attach, out)?));
         }
+        if self.names.len() as u64 >= u64::from(self.config.links_max) {
+            let words = "the connection has as many links as it may";
+            return Ok(Some(self.break_session(id, "amqp:resource-limit-exceeded", words, out)));
+        }
         self.new_link(id, attach).map(Some)
     }
 

@@ -152,9 +152,7 @@ impl Machine {
         let mut tags = Vec::new();
         for number in numbers {
             let Some(got) = session.got.remove(&number) else { continue };
-            if !got.answered
-                && let Some(link) = session.link(got.link)
-            {
+            if let Some(link) = session.link(got.link) {
                 link.unanswered = link.unanswered.saturating_sub(1);
             }
             tags.extend(got.tag.map(|tag| (LinkId { session: id, handle: got.link }, tag)));

@@ -24,7 +24,7 @@ pub(super) struct Link {
     pub(super) drain: bool,
     /// How many deliveries wait behind the credit; told in flows.
     pub(super) available: u32,
-    /// How many deliveries have come and are not answered.
+    /// How many deliveries have come and are not settled.
     pub(super) unanswered: u32,
     /// The largest message that the peer takes, in bytes.
     pub(super) message_bytes_max: u64,

@@ -135,9 +135,9 @@ impl Machine {
         let link = got.link;
         if settled {
             session.got.remove(&delivery);
-        }
-        if let Some(link) = session.link(link) {
-            link.unanswered = link.unanswered.saturating_sub(1);
+            if let Some(link) = session.link(link) {
+                link.unanswered = link.unanswered.saturating_sub(1);
+            }
         }
         self.say(id, Role::Receiver, delivery, settled, Some(state), out);
     }

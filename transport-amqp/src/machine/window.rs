@@ -20,7 +20,7 @@ impl Machine {
         })
     }
 
-    /// How many deliveries of a link have come and are not answered.
+    /// How many deliveries of a link have come and are not settled: answered, and if the sender settles first, also forgotten.
     pub fn unanswered(&self, id: LinkId) -> u32 {
         let link = self.sessions.get(&id.session.0).and_then(|session| session.links.get(id.handle as usize));
         link.and_then(Option::as_deref).map_or(0, |link| link.unanswered)

@@ -22,7 +22,8 @@ pub(super) struct Transactions {
 struct Open {
     control: LinkId,
     transaction: Box<dyn Transaction>,
-    retired: Vec<Retired>,
+    /// By link and number: the last outcome named counts.
+    retired: BTreeMap<(LinkId, u64), Retired>,
     acquired: Vec<Retired>,
 }
 
@@ -70,7 +71,7 @@ impl Transactions {
 
     pub(super) fn retire(&mut self, txn: TxnId, retired: Retired) {
         if let Some(open) = self.open.get_mut(&txn) {
-            open.retired.push(retired);
+            open.retired.insert((retired.link, retired.delivery), retired);
         }
     }
 
@@ -96,6 +97,7 @@ impl Transactions {
                 None => Work::Refuse(unknown()),
                 Some(Open { transaction, retired, acquired, .. }) => {
                     let done = if fail { transaction.rollback() } else { transaction.commit() };
+                    let retired = retired.into_values().collect();
                     Work::Discharge { done, commit: !fail, retired, acquired }
                 }
             },
@@ -147,7 +149,7 @@ impl Asked {
                 Err(error) => State::Rejected(Some(dialect::error_fault(&error))),
                 Ok(transaction) => {
                     let id = transaction.id();
-                    let (retired, acquired) = (Vec::new(), Vec::new());
+                    let (retired, acquired) = (BTreeMap::new(), Vec::new());
                     open.insert(id, Open { control: self.control, transaction, retired, acquired });
                     State::Declared(txn_bytes(id))
                 }

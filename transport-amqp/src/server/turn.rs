@@ -52,7 +52,7 @@ pub(super) struct Running<S> {
     detaching: Vec<Fut<()>>,
     transactions: Transactions,
     /// Outcomes that receivers wait to see settled, once applied.
-    unsaid: BTreeMap<(SessionId, u64), State>,
+    unsaid: BTreeMap<(LinkId, u64), State>,
     losses: Losses,
     valid_until: Option<Time>,
     /// The session's byte budget is used up.
@@ -228,7 +228,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             Event::End(session, _) => {
                 self.hand_over(batch);
                 self.attaching.retain(|(id, _)| id.session != session);
-                self.unsaid.retain(|(of, _), _| *of != session);
+
                 self.links.of_session(session).into_iter().for_each(|id| self.detach(id));
             }
             Event::Close(fault) => {
@@ -261,7 +261,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             Some(State::Transactional { txn, .. }) => {
                 match dialect::txn_id(txn).filter(|&txn| self.transactions.knows(txn)) {
                     Some(txn) => Some(txn),
-                    None => return self.break_link(id, unknown(), out),
+                    None => {
+                        self.hand_over(batch);
+                        return self.break_link(id, unknown(), out);
+                    }
                 }
             }
             _ => None,
@@ -309,7 +312,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             if disposal.disposition.cookie.is_some()
                 && let Some(state) = &disposed.state
             {
-                self.unsaid.insert((disposed.session, number), state.clone());
+                self.unsaid.insert((id, number), state.clone());
             }
             if let Some((txn, retired)) = disposal.retired {
                 self.transactions.retire(txn, retired);
@@ -369,6 +372,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
     /// Gives a link back to the endpoint.
     fn detach(&mut self, id: LinkId) {
         self.attaching.retain(|(of, _)| *of != id);
+        self.unsaid.retain(|(of, _), _| *of != id);
         let Some(link) = self.links.remove(id) else { return };
         match link.kind {
             Kind::Producer { producer, .. } => self.detaching.push(producer.detach(Detach::Close)),
@@ -516,7 +520,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         while let Poll::Ready(polled) = consumer.poll_settled(cx, &mut batch.done) {
             moved |= polled? > 0;
             for done in batch.done.drain(..) {
-                let state = self.unsaid.remove(&(id.session, done.cookie));
+                let state = self.unsaid.remove(&(id, done.cookie));
                 self.machine.forget(id.session, done.cookie, state, out);
             }
         }
