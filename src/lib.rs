@@ -7,6 +7,8 @@ mod connect;
 pub mod remote;
 mod url;
 
+#[cfg(feature = "amqp")]
+pub use roadbed_amqp as amqp;
 #[cfg(feature = "broker")]
 pub use roadbed_broker as broker;
 #[cfg(feature = "http")]

@@ -61,6 +61,9 @@ pub struct Serve {
     /// Listen for HTTP here
     #[arg(long, value_name = "ADDR")]
     pub http: Vec<SocketAddr>,
+    /// Listen for AMQP 1.0 here
+    #[arg(long, value_name = "ADDR")]
+    pub amqp: Vec<SocketAddr>,
     /// Read the configuration from this file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

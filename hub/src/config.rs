@@ -9,6 +9,7 @@ use roadbed::broker::Settings;
 use roadbed::http::HttpConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::amqp::Amqp;
 use crate::mqtt::Mqtt;
 
 /// The configuration file. Every key has a default; a key that is not known is an error.
@@ -28,6 +29,8 @@ pub struct Config {
     pub mqtt: Mqtt,
     /// The HTTP server.
     pub http: HttpConfig,
+    /// The AMQP server.
+    pub amqp: Amqp,
 }
 
 /// Where the hub listens.
@@ -39,22 +42,24 @@ pub struct Listen {
     pub mqtt: Vec<SocketAddr>,
     /// For HTTP.
     pub http: Vec<SocketAddr>,
+    /// For AMQP.
+    pub amqp: Vec<SocketAddr>,
 }
 
 impl Listen {
     /// No listeners.
-    pub const NONE: Self = Self { mqtt: Vec::new(), http: Vec::new() };
+    pub const NONE: Self = Self { mqtt: Vec::new(), http: Vec::new(), amqp: Vec::new() };
 
     /// All addresses.
     pub fn all(&self) -> impl Iterator<Item = &SocketAddr> {
-        self.mqtt.iter().chain(&self.http)
+        self.mqtt.iter().chain(&self.http).chain(&self.amqp)
     }
 }
 
 impl Default for Listen {
     fn default() -> Self {
         let local = |port| vec![SocketAddr::from(([127, 0, 0, 1], port))];
-        Self { mqtt: local(1883), http: local(8080) }
+        Self { mqtt: local(1883), http: local(8080), amqp: Vec::new() }
     }
 }
 

@@ -54,7 +54,7 @@ pub(crate) async fn run(options: &cli::Demo) -> Result {
 /// A hub on free ports, in memory. It publishes no figures of its own, so that all that it counts is the demo's.
 async fn start_hub(fault: Option<&Fault>) -> Result<Running> {
     let any = || vec!["127.0.0.1:0".parse().expect("an address")];
-    let mut config = Config { listen: Listen { mqtt: any(), http: any() }, ..Config::default() };
+    let mut config = Config { listen: Listen { mqtt: any(), http: any(), ..Listen::NONE }, ..Config::default() };
     config.hub.sys_interval_seconds = 0;
     Running::start(&config, fault).await
 }

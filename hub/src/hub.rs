@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use roadbed::{Authenticator, Broker, Client, Endpoint, Open, http, mqtt};
+use roadbed::{Authenticator, Broker, Client, Endpoint, Open, amqp, http, mqtt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -18,6 +18,7 @@ pub(crate) struct Running {
     broker: Broker,
     mqtt: Vec<SocketAddr>,
     http: Vec<SocketAddr>,
+    amqp: Vec<SocketAddr>,
     shutdown: Shutdown,
     drain: Duration,
     listeners: JoinSet<()>,
@@ -39,10 +40,12 @@ impl Running {
         let authenticator = Access::of(config)?.authenticator(config)?;
         let mqtt = bind("MQTT", &config.listen.mqtt, config)?;
         let http = bind("HTTP", &config.listen.http, config)?;
+        let amqp = bind("AMQP", &config.listen.amqp, config)?;
         let broker = Broker::builder().settings(config.broker.clone()).build()?;
         let mut hub = Self {
             mqtt: addresses(&mqtt)?,
             http: addresses(&http)?,
+            amqp: addresses(&amqp)?,
             shutdown: Shutdown::default(),
             drain: Duration::from_secs(config.hub.drain_seconds),
             listeners: JoinSet::new(),
@@ -55,8 +58,10 @@ impl Running {
         };
         let over_mqtt = config.mqtt.server(&serving("mqtt"));
         let over_http = web::server(serving("http"), &config.http, hub.broker.clone(), Instant::now())?;
+        let over_amqp = config.amqp.server(&serving("amqp"));
         mqtt.into_iter().for_each(|listener| hub.serve_mqtt(listener, over_mqtt.clone(), config));
         http.into_iter().for_each(|listener| hub.serve_http(listener, over_http.clone()));
+        amqp.into_iter().for_each(|listener| hub.serve_amqp(listener, over_amqp.clone(), config));
         let timers = hub.broker.clone();
         hub.helpers.spawn(async move { timers.run().await });
         hub.publish_figures(Duration::from_secs(config.hub.sys_interval_seconds)).await?;
@@ -76,6 +81,11 @@ impl Running {
     /// Where it listens for HTTP, with real ports.
     pub(crate) fn http(&self) -> &[SocketAddr] {
         &self.http
+    }
+
+    /// Where it listens for AMQP, with real ports.
+    pub(crate) fn amqp(&self) -> &[SocketAddr] {
+        &self.amqp
     }
 
     /// What ends it.
@@ -115,6 +125,16 @@ impl Running {
         let shutdown = self.shutdown.clone();
         self.listeners.spawn(async move {
             server.serve_listener(listener, async move { shutdown.started().await }).await;
+        });
+    }
+
+    fn serve_amqp(&mut self, listener: TcpListener, server: amqp::Server, config: &Config) {
+        let shutdown = self.shutdown.clone();
+        let listener = amqp::Listener::new(listener, server).connections_max(config.amqp.connections_max.max(1));
+        self.listeners.spawn(async move {
+            if let Err(error) = listener.run(async move { shutdown.started().await }).await {
+                tracing::error!(%error, "an AMQP listener has failed");
+            }
         });
     }
 

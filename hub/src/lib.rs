@@ -6,6 +6,7 @@
 #![allow(clippy::print_stderr)] // a program for a terminal
 
 mod access;
+mod amqp;
 mod auth;
 mod cli;
 mod config;
@@ -26,6 +27,7 @@ mod suggest;
 mod sys;
 mod web;
 
+pub use amqp::Amqp;
 pub use auth::Users;
 pub use cli::Cli;
 pub use config::{Config, Hub, Listen};

@@ -28,8 +28,9 @@ fn config(options: &cli::Serve) -> Result<Config> {
         Some(path) => Config::load(path)?,
         None => Config::default(),
     };
-    if !options.mqtt.is_empty() || !options.http.is_empty() {
-        config.listen = Listen { mqtt: options.mqtt.clone(), http: options.http.clone() };
+    let named = Listen { mqtt: options.mqtt.clone(), http: options.http.clone(), amqp: options.amqp.clone() };
+    if named != Listen::NONE {
+        config.listen = named;
     }
     config.hub.insecure |= options.insecure;
     Ok(config)
@@ -42,6 +43,9 @@ fn banner(hub: &Running, access: Access) -> String {
     }
     for address in hub.http() {
         out += &format!("  HTTP  http://{address}    /metrics /healthz\n");
+    }
+    for address in hub.amqp() {
+        out += &format!("  AMQP  amqp://{address}\n");
     }
     let mqtt = hub.mqtt().first().map(|address| format!("-h {} -p {}", address.ip(), address.port()));
     let http = hub.http().first().map(|address| format!("http://{address}/v1/messages"));
@@ -71,7 +75,7 @@ mod tests {
     fn one_listener_named_means_only_that_one() {
         let mqtt = vec!["127.0.0.1:0".parse().unwrap()];
         let options = cli::Serve { mqtt: mqtt.clone(), ..cli::Serve::default() };
-        assert_eq!(config(&options).unwrap().listen, Listen { mqtt, http: Vec::new() });
+        assert_eq!(config(&options).unwrap().listen, Listen { mqtt, ..Listen::NONE });
         assert_eq!(config(&cli::Serve::default()).unwrap(), Config::default());
     }
 }

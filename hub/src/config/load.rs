@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn lists_the_known_keys_when_none_is_near() {
         let text = error("[listen]\nqqq = 1\n");
-        assert_eq!(text, "unknown key \"qqq\" in roadbed.toml line 2\n  help: known here: mqtt, http");
+        assert_eq!(text, "unknown key \"qqq\" in roadbed.toml line 2\n  help: known here: mqtt, http, amqp");
     }
 
     #[test]
