@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod amqp_decode;
+mod amqp_server;
 mod broker_queue;
 mod delivery;
 mod filter;
@@ -15,6 +17,8 @@ mod mqtt_machine;
 mod output;
 
 pub use address::address;
+pub use amqp_decode::amqp_decode;
+pub use amqp_server::amqp_server;
 pub use broker_queue::broker_queue;
 pub use delivery::delivery;
 pub use filter::filter;
@@ -30,6 +34,8 @@ pub type Target = (&'static str, fn(&[u8]));
 /// Every target, by the name of its program and of its folder in `corpus/`.
 pub const TARGETS: &[Target] = &[
     ("address", address),
+    ("amqp_decode", amqp_decode),
+    ("amqp_server", amqp_server),
     ("broker_queue", broker_queue),
     ("delivery", delivery),
     ("filter", filter),
