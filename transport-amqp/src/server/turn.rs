@@ -1,3 +1,5 @@
+mod serve;
+
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::ToString;
@@ -8,15 +10,15 @@ use core::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use roadbed_core::{
-    Close, Detach, Disposition, Error, ErrorKind, Fut, Grant, Key, Losses, Origin, Outcome, Outgoing, Output, Protocol,
-    Qos, ReadContext, Result, Session, SessionEvent, Socket, Step, Time, WireMessage,
+    Close, Detach, Disposition, Error, ErrorKind, Fut, Grant, Key, Losses, Origin, Outgoing, Output, Protocol, Qos,
+    ReadContext, Result, Session, SessionEvent, Socket, Step, Time, WireMessage,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Shared;
 use super::attach::{Granted, attach};
 use super::batch::Batch;
-use super::coordinator::{Retired, Transactions, unknown};
+use super::coordinator::{Transactions, unknown};
 use super::links::{Kind, Links};
 use super::open::{Admitted, lost};
 use super::settle;
@@ -24,7 +26,7 @@ use crate::codec::{Fault, State};
 use crate::dialect::{self, Encoded};
 use crate::driver::close;
 use crate::driver::timer::Timer;
-use crate::{Credit, Event, Incoming, LinkId, Machine, SendError, SessionId};
+use crate::{Credit, Event, Incoming, LinkId, Machine, SessionId};
 
 /// How many rounds a turn has before other tasks get theirs.
 const ROUNDS_MAX: usize = 32;
@@ -440,127 +442,6 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         self.links.touch(place);
     }
 
-    /// Looks at the links that something happened to; the others cost nothing.
-    fn serve_links(&mut self, cx: &mut Context<'_>, now: Time, batch: &mut Batch, out: &mut Output) -> bool {
-        let mut moved = false;
-        self.links.unstall();
-        while let Poll::Ready(place) = self.links.ready.poll_ready(cx) {
-            self.links.touch(place);
-        }
-        while let Some(place) = self.links.next_touched() {
-            let waker = self.links.ready.waker(place);
-            let mut cx = Context::from_waker(&waker);
-            let Some(link) = self.links.at(place) else { continue };
-            let id = link.id;
-            let served = match &link.kind {
-                Kind::Producer { .. } => self.serve_producer(&mut cx, place, id, batch, out),
-                Kind::Consumer { .. } => self.serve_consumer(&mut cx, place, id, now, batch, out),
-                Kind::Coordinator => {
-                    if self.machine.credit(id).credit < CONTROL_CREDIT / 2 {
-                        let _ = self.machine.grant(id, CONTROL_CREDIT, false, None, out);
-                    }
-                    Ok(false)
-                }
-            };
-            match served {
-                Ok(served) => moved |= served,
-                Err(error) => self.break_link(id, dialect::error_fault(&error), out),
-            }
-        }
-        moved
-    }
-
-    /// Answers what was decided, and gives credit again for it.
-    fn serve_producer(
-        &mut self,
-        cx: &mut Context<'_>,
-        place: usize,
-        id: LinkId,
-        batch: &mut Batch,
-        out: &mut Output,
-    ) -> Result<bool> {
-        let Some(Kind::Producer { producer, .. }) = self.links.at(place).map(|link| &mut link.kind) else {
-            return Ok(false);
-        };
-        let mut moved = false;
-        while let Poll::Ready(polled) = producer.poll_confirms(cx, &mut batch.confirms) {
-            moved |= polled? > 0;
-            for confirm in batch.confirms.drain(..) {
-                self.machine.answer(id.session, confirm.cookie, dialect::confirm_state(&confirm), out);
-            }
-        }
-        let max = self.shared.config.credit_max;
-        let (credit, wanted) = (self.machine.credit(id).credit, max.saturating_sub(self.machine.unanswered(id)));
-        if credit <= max / 2
-            && wanted > credit
-            && let Poll::Ready(room) = producer.poll_reserve(cx, wanted, 0)
-        {
-            let room = room?.min(wanted);
-            if room > credit {
-                let _ = self.machine.grant(id, room, false, None, out);
-            }
-        }
-        Ok(moved)
-    }
-
-    /// Takes deliveries as long as there is credit, and room to write them.
-    fn serve_consumer(
-        &mut self,
-        cx: &mut Context<'_>,
-        place: usize,
-        id: LinkId,
-        now: Time,
-        batch: &mut Batch,
-        out: &mut Output,
-    ) -> Result<bool> {
-        let Some(Kind::Consumer { consumer, .. }) = self.links.at(place).map(|link| &mut link.kind) else {
-            return Ok(false);
-        };
-        let mut moved = false;
-        while let Poll::Ready(polled) = consumer.poll_settled(cx, &mut batch.done) {
-            moved |= polled? > 0;
-            for done in batch.done.drain(..) {
-                let state = self.unsaid.remove(&(id, done.cookie));
-                self.machine.forget(id.session, done.cookie, state, out);
-            }
-        }
-        let write_bytes_max = self.shared.config.write_bytes_max;
-        loop {
-            let credit = self.machine.credit(id);
-            let room = self.machine.room(id);
-            if (room == 0 && credit.credit > 0) || out.len() >= write_bytes_max {
-                self.links.stall(place);
-                break;
-            }
-            if room == 0 && !credit.drain {
-                break;
-            }
-            match consumer.poll_receive(cx, &mut batch.deliveries, room.min(DELIVERIES_MAX) as usize) {
-                Poll::Pending => break,
-                Poll::Ready(received) => {
-                    if received? == 0 {
-                        let _ = self.machine.drained(id, out);
-                        break;
-                    }
-                    moved = true;
-                }
-            }
-            for delivery in batch.deliveries.drain(..) {
-                let sent = self.machine.deliver(id, &delivery, now, &mut self.losses, out);
-                let txn = delivery.info.as_ref().and_then(|info| info.txn);
-                if let (Ok(number), Some(handle), Some(txn)) = (sent, delivery.handle, txn) {
-                    let acquired = Retired { link: id, delivery: number, handle, state: State::Released };
-                    self.transactions.acquire(txn, acquired);
-                }
-                batch.dispositions.extend(unsendable(sent, delivery.handle)?);
-            }
-            if !batch.dispositions.is_empty() {
-                consumer.settle(&mut batch.dispositions);
-            }
-        }
-        Ok(moved)
-    }
-
     fn timers(&mut self, cx: &mut Context<'_>, now: Time, out: &mut Output) -> Turn<()> {
         let deadlines = [self.machine.poll_timeout(), self.valid_until];
         if self.timer.poll(cx, now, deadlines.into_iter().flatten().min()).is_pending() {
@@ -593,16 +474,4 @@ fn key(link: &ByteString, tag: &Bytes) -> Bytes {
     key.extend_from_slice(&[0]);
     key.extend_from_slice(tag);
     key.freeze()
-}
-
-/// A message that is too large for its receiver is at fault.
-fn unsendable(sent: Result<u64, SendError>, handle: Option<roadbed_core::Handle>) -> Result<Option<Disposition>> {
-    match sent {
-        Ok(_) => Ok(None),
-        Err(SendError::MessageTooLarge { .. }) => {
-            let step = Step::Outcome { outcome: Outcome::rejected(roadbed_core::Condition::TooLarge), settled: true };
-            Ok(handle.map(|handle| Disposition { delivery: handle.into(), cookie: None, step }))
-        }
-        Err(error) => Err(error.into()),
-    }
 }
