@@ -483,7 +483,9 @@ fn a_competitor_that_cannot_take_leaves_it_to_the_others() {
 fn a_queue_refuses_a_binding_that_is_for_sessions() {
     let client = Bench::new().anonymous();
     declare(&client, QueueSettings::default());
-    for change in [|binding: &mut Binding| binding.share = Some("group".into()), |binding: &mut Binding| binding.no_local = true] {
+    for change in
+        [|binding: &mut Binding| binding.share = Some("group".into()), |binding: &mut Binding| binding.no_local = true]
+    {
         let mut binding = Binding::new("orders/#".parse().unwrap(), ONE);
         change(&mut binding);
         let refused = block_on(client.session.manage(Manage::Bind("queues/q".parse().unwrap(), binding))).unwrap_err();

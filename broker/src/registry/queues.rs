@@ -124,7 +124,8 @@ impl Shared {
             return Err(Error::new(ErrorKind::Invalid, "bind").detail(words));
         }
         if binding.share.is_some() || binding.no_local {
-            let words = "a queue is shared by its consumers, and takes from every sender: share and no_local are for sessions";
+            let words =
+                "a queue is shared by its consumers, and takes from every sender: share and no_local are for sessions";
             return Err(Error::new(ErrorKind::Invalid, "bind").detail(words));
         }
         let binding = Binding { filter: own(&binding.filter), ..binding.clone() };
