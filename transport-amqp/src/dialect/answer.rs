@@ -78,7 +78,7 @@ pub fn outcome_state(outcome: &Outcome) -> State {
     }
 }
 
-/// The state that tells a sender what became of its message (SETTLEMENT, ingress): nobody there, or nobody who can take it now, is *released*.
+/// The state that tells a sender what became of its message: nobody there, or nobody who can take it now, is *released*.
 pub fn confirm_state(confirm: &Confirm) -> State {
     let nobody = matches!(confirm.why, Some(Condition::NoRoute | Condition::NoConsumer | Condition::Busy));
     let outcome = match &confirm.outcome {
