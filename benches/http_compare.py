@@ -8,7 +8,7 @@ nginx is started here on a scratch configuration and a port of its own, with one
 thread, keep-alive, one request under way per connection. CPU is user and system time of the server and its children, from /proc/PID/stat.
 Exit 1 when an answer of ours was not 2xx, or the ratio is above --goal. `cargo xtask bench --http` builds, installs and starts all it takes.
 """
-import argparse, json, os, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, time
+import argparse, json, os, re, shutil, signal, socket, statistics, subprocess, sys, tempfile, time, urllib.request
 
 PORTS = {"hub": 18840, "nginx": 18841}
 NGINX = """{user}worker_processes 1;
@@ -74,6 +74,15 @@ def wait_port(name, proc, log, seconds=60):
     sys.exit(f"{name} does not listen on {PORTS[name]}")
 
 
+def follow(a):
+    """Makes a queue follow the path, so that a POST to it is routed: one that keeps the last thousand messages."""
+    topic = a.path.removeprefix("/v1/messages/")
+    body = json.dumps({"filters": [topic], "queue": {"messages_max": 1000, "overflow": "drop-oldest"}}).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{PORTS['hub']}/v1/subscriptions/bench", body, {"Content-Type": "application/json"},
+                                     method="PUT")
+    urllib.request.urlopen(request, timeout=10).close()
+
+
 def load(name, pid, a, script):
     """One run of wrk: CPU us per request, requests a second, and how many answers were not 2xx."""
     url = f"http://127.0.0.1:{PORTS[name]}{a.path}"
@@ -118,6 +127,7 @@ def main():
                 procs[name] = subprocess.Popen(cmd, stdout=log, stderr=log, start_new_session=True)
         for name in cmds:
             wait_port(name, procs[name], f"{tmp}/{name}.log")
+        follow(a)
         for r in range(a.rounds):
             for name in (list(cmds) if r % 2 == 0 else list(cmds)[::-1]):
                 us, rate, failed = load(name, procs[name].pid, a, script)
