@@ -10,8 +10,8 @@ use spdx::{Expression, LicenseReq, ParseMode};
 use crate::Result;
 use crate::workspace::{self, Package};
 
-/// The one registry that packages may come from.
-const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
+/// How the source of a package from a registry begins: none may come from a repository or elsewhere.
+const REGISTRY: &str = "registry+";
 
 #[derive(Debug, Deserialize)]
 struct Rules {
@@ -74,7 +74,7 @@ impl Rules {
         if let Err(why) = self.licensed(package) {
             faults.push(format!("licence: {name} {version}: {why}"));
         }
-        if package.source.as_ref().is_some_and(|s| s != REGISTRY) {
+        if package.source.as_ref().is_some_and(|source| !source.starts_with(REGISTRY)) {
             faults.push(format!("source: {name} {version} comes from {:?}", package.source));
         }
         if let Some(ban) = self.bans.deny.iter().find(|ban| ban.name == *name) {
