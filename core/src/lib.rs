@@ -17,6 +17,8 @@ mod auth;
 mod capability;
 mod endpoint;
 mod error;
+#[cfg(feature = "tokio")]
+mod farewell;
 mod filter;
 mod ids;
 #[cfg(feature = "std")]
@@ -38,6 +40,8 @@ mod socket;
 mod state;
 mod terms;
 mod time;
+#[cfg(feature = "tokio")]
+mod timer;
 mod wire;
 
 pub use address::{Address, AddressError};
@@ -71,4 +75,6 @@ pub use terms::{
 pub use time::{Clock, Time};
 #[cfg(feature = "std")]
 pub use time::{ManualClock, SystemClock};
+#[cfg(feature = "tokio")]
+pub use timer::Timer;
 pub use wire::{Dialect, ReadContext, Role, Wire, WireDelivery, WireDurability, WireMessage, WireQos};

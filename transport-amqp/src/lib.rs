@@ -6,7 +6,6 @@ extern crate alloc;
 pub mod codec;
 mod config;
 pub mod dialect;
-mod driver;
 mod error;
 mod machine;
 mod server;

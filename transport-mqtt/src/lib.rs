@@ -13,8 +13,6 @@ pub mod codec;
 mod compat;
 mod config;
 pub mod dialect;
-#[cfg(feature = "std")]
-mod driver;
 mod error;
 mod machine;
 #[cfg(feature = "std")]

@@ -13,9 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Shared;
 use super::turn::Running;
-use crate::driver::close;
-use crate::driver::timer::Timer;
 use crate::{Event, Machine, dialect};
+use roadbed_core::Timer;
 
 /// A connection that is being opened.
 pub(super) struct Opening<S> {
@@ -54,7 +53,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
                     match known {
                         Ok(known) => identity = Some(known),
                         Err(error) => {
-                            close::farewell(&mut self.socket, out, self.shared.config.close_timeout).await;
+                            self.socket.farewell(out, self.shared.config.close_timeout).await;
                             return Err(error);
                         }
                     }
@@ -78,7 +77,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
             Err(error) => {
                 let mut out = self.socket.output();
                 self.machine.close(Some(dialect::error_fault(&error)), &mut out)?;
-                close::farewell(&mut self.socket, out, self.shared.config.close_timeout).await;
+                self.socket.farewell(out, self.shared.config.close_timeout).await;
                 Err(error)
             }
         }

@@ -24,9 +24,8 @@ use super::open::{Admitted, lost};
 use super::settle;
 use crate::codec::{Fault, State};
 use crate::dialect::{self, Encoded};
-use crate::driver::close;
-use crate::driver::timer::Timer;
 use crate::{Credit, Event, Incoming, LinkId, Machine, SessionId};
+use roadbed_core::Timer;
 
 /// How many rounds a turn has before other tasks get theirs.
 const ROUNDS_MAX: usize = 32;
@@ -123,7 +122,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             }
         };
         let out = socket.output();
-        close::farewell(&mut socket, out, shared.config.close_timeout).await;
+        socket.farewell(out, shared.config.close_timeout).await;
         ending.result.and(closed)
     }
 

@@ -15,7 +15,6 @@ use super::connector::{Carrier, tcp};
 use super::{ClientConfig, Connector};
 use crate::codec::{ConnAck, Connect, Disconnect, Publish, QoS, ReasonCode, Will};
 use crate::dialect::seconds;
-use crate::driver::close;
 use crate::{Event, Machine, MachineConfig};
 
 /// How the connections of one session are opened.
@@ -73,7 +72,7 @@ impl Dial {
         let Dialed { mut socket, mut machine, .. } = self.within(self.connect(true, 0, None)).await?;
         let mut out = socket.output();
         machine.disconnect(Disconnect::default(), &mut out)?;
-        close::farewell(&mut socket, out, self.config.close_timeout).await;
+        socket.farewell(out, self.config.close_timeout).await;
         Ok(())
     }
 

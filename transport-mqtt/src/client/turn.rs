@@ -18,9 +18,8 @@ use super::shared::{Shared, State};
 use super::store::Change;
 use crate::codec::{Ack, AckKind, Disconnect, PacketId, ReasonCode, Version};
 use crate::dialect::seconds;
-use crate::driver::close;
-use crate::driver::timer::Timer;
 use crate::{Event, Machine, SendError};
+use roadbed_core::Timer;
 
 /// How many rounds a turn has before other tasks get theirs.
 const ROUNDS_MAX: usize = 32;
@@ -86,7 +85,7 @@ impl Running {
         let session_expiry_secs = close.expiry.map(seconds).filter(|_| self.machine.peer().version.is_v5());
         let mut out = self.socket.output();
         let _ = self.machine.disconnect(Disconnect { session_expiry_secs, ..Disconnect::new(reason) }, &mut out);
-        close::farewell(&mut self.socket, out, self.shared.config.close_timeout).await;
+        self.socket.farewell(out, self.shared.config.close_timeout).await;
     }
 
     /// Goes round as long as bytes or messages move, and no longer.

@@ -19,9 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::turn::Running;
 use super::{AUTH_ROUNDS_MAX, AuthStep, Shared};
 use crate::codec::{Connect, Notes, ReasonCode};
-use crate::driver::close;
-use crate::driver::timer::Timer;
 use crate::{Event, Machine, Welcome, dialect};
+use roadbed_core::Timer;
 
 /// A connection that is being opened.
 pub(super) struct Opening<S> {
@@ -56,7 +55,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
             Err(Refusal(reason, error)) => {
                 let mut out = self.socket.output();
                 let said = self.machine.refuse(reason, Notes::default(), &mut out);
-                close::last_words(&mut self.socket, out, self.shared.config.close_timeout).await;
+                self.socket.last_words(out, self.shared.config.close_timeout).await;
                 said.map_err(Error::from).and(Err(error))
             }
         }

@@ -17,9 +17,8 @@ use super::open::{Links, lost};
 use super::reauth::{Reauth, Reauthenticated};
 use super::subscriptions::Subscriptions;
 use crate::codec::{Ack, AckKind, Auth, Disconnect, PacketId, ReasonCode};
-use crate::driver::close;
-use crate::driver::timer::Timer;
 use crate::{Event, Machine, Said, SendError, dialect};
+use roadbed_core::Timer;
 
 /// How many rounds a turn has before other tasks get theirs.
 const ROUNDS_MAX: usize = 32;
@@ -112,7 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             }
         };
         let out = socket.output();
-        close::last_words(&mut socket, out, shared.config.close_timeout).await;
+        socket.last_words(out, shared.config.close_timeout).await;
         ending.result.and(closed)
     }
 

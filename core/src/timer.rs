@@ -1,21 +1,24 @@
+//! A driver's one timer.
+
 use alloc::boxed::Box;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use roadbed_core::Time;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::Time;
+
 /// One timer for a deadline that mostly moves away: it is set anew when it fires, not when the deadline moves.
-#[derive(Default)]
-pub(crate) struct Timer {
+#[derive(Debug, Default)]
+pub struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
     set_for: Option<Time>,
 }
 
 impl Timer {
     /// Ready when `deadline` has passed; wakes the task when it does.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, now: Time, deadline: Option<Time>) -> Poll<()> {
+    pub fn poll(&mut self, cx: &mut Context<'_>, now: Time, deadline: Option<Time>) -> Poll<()> {
         let Some(deadline) = deadline else { return Poll::Pending };
         if deadline.has_passed(now) {
             return Poll::Ready(());

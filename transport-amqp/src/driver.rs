@@ -1,4 +1,0 @@
-//! What a driver needs beside its socket.
-
-pub(crate) mod close;
-pub(crate) mod timer;

@@ -1,4 +1,0 @@
-//! What the drivers of both roles share.
-
-pub(crate) mod close;
-pub(crate) mod timer;
