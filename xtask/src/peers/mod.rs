@@ -39,8 +39,19 @@ const PEERS: &[Tool] = &[
     Tool::debian("mosquitto_pub", "mosquitto-clients"),
     Tool::debian("mosquitto_sub", "mosquitto-clients"),
     Tool::debian("curl", "curl"),
+    // The one in the usual place is a wrapper that runs as another user, with the packaged configuration.
+    Tool::debian("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server"),
+    Tool::debian("epmd", "erlang-base"),
     Tool::PythonVenv,
+    // Proton is compiled on the spot, with what SCRAM takes.
+    Tool::PythonHeaders,
+    Tool::debian("pkg-config", "pkg-config"),
+    Tool::file("/usr/include/sasl/sasl.h", "libsasl2-dev"),
+    Tool::file("/usr/share/doc/libsasl2-modules", "libsasl2-modules"),
     Tool::Python { requirements: "xtask/peers/requirements.txt" },
+    Tool::debian("node", "nodejs"),
+    Tool::debian("npm", "npm"),
+    Tool::Node { packages: &["rhea@3.0.5", "debug@4.4.3", "ms@2.1.3"] },
 ];
 const CARGO_FUZZ: &[Tool] = &[Tool::Cargo { name: "cargo-fuzz", version: "0.13.2", locked: true }];
 const COMPARE: &[Tool] = &[

@@ -9,12 +9,18 @@ use crate::cmd::Cmd;
 /// A program or a set of libraries from one of the registries.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Tool {
-    /// A program of a Debian package.
+    /// A program of a Debian package; with its path if that is not where programs usually are.
     Debian { program: &'static str, package: &'static str },
+    /// What a Debian package has beside programs.
+    File { file: &'static str, package: &'static str },
     /// Python with what it takes to make an environment.
     PythonVenv,
+    /// What extensions of Python in C are compiled with.
+    PythonHeaders,
     /// Python packages, their versions pinned in a file.
     Python { requirements: &'static str },
+    /// A package of Node.js, and what it needs: names with versions.
+    Node { packages: &'static [&'static str] },
     /// A crate with a program of the same name.
     Cargo { name: &'static str, version: &'static str, locked: bool },
 }
@@ -24,14 +30,23 @@ impl Tool {
         Self::Debian { program, package }
     }
 
+    pub(super) const fn file(file: &'static str, package: &'static str) -> Self {
+        Self::File { file, package }
+    }
+
     pub(super) fn present(&self, prefix: &Path) -> bool {
         match self {
             Self::Debian { program, .. } => find(program).is_some(),
-            Self::PythonVenv => Cmd::new("python3").args(["-c", "import ensurepip, venv"]).succeeds(),
+            Self::File { file, .. } => Path::new(file).exists(),
+            Self::PythonVenv => python("import ensurepip, venv"),
+            Self::PythonHeaders => {
+                python("import os, sysconfig; os.stat(os.path.join(sysconfig.get_path('include'), 'Python.h'))")
+            }
             Self::Python { requirements } => {
                 let installed = std::fs::read(installed(requirements, prefix));
                 installed.is_ok_and(|got| std::fs::read(requirements).is_ok_and(|wanted| got == wanted))
             }
+            Self::Node { packages } => packages.iter().all(|package| node_package(package, prefix)),
             Self::Cargo { name, version, .. } => std::fs::read_to_string(prefix.join(".crates.toml"))
                 .is_ok_and(|crates| crates.contains(&format!("\"{name} {version} "))),
         }
@@ -42,21 +57,27 @@ impl Tool {
         match self {
             Self::Debian { program, package } => {
                 let found = find(program).ok_or_else(|| format!("no `{program}` even with the package {package}"))?;
-                link(&found, &prefix.join("bin").join(program))
+                let name = found.file_name().unwrap_or(program.as_ref());
+                link(&found, &prefix.join("bin").join(name))
             }
             Self::Python { requirements } => {
                 std::fs::copy(requirements, installed(requirements, prefix))?;
                 Ok(())
             }
-            Self::PythonVenv | Self::Cargo { .. } => Ok(()),
+            Self::File { file, package } => match Path::new(file).exists() {
+                true => Ok(()),
+                false => Err(format!("no {file} even with the package {package}").into()),
+            },
+            Self::PythonVenv | Self::PythonHeaders | Self::Node { .. } | Self::Cargo { .. } => Ok(()),
         }
     }
 
     fn debian_package(&self) -> Option<&'static str> {
         match self {
-            Self::Debian { package, .. } => Some(package),
+            Self::Debian { package, .. } | Self::File { package, .. } => Some(package),
             Self::PythonVenv => Some("python3-venv"),
-            Self::Python { .. } | Self::Cargo { .. } => None,
+            Self::PythonHeaders => Some("python3-dev"),
+            Self::Python { .. } | Self::Node { .. } | Self::Cargo { .. } => None,
         }
     }
 
@@ -64,12 +85,20 @@ impl Tool {
     fn commands(&self, prefix: &Path) -> Vec<Cmd> {
         let prefix = prefix.display().to_string();
         match self {
-            Self::Debian { .. } | Self::PythonVenv => Vec::new(),
+            Self::Debian { .. } | Self::File { .. } | Self::PythonVenv | Self::PythonHeaders => Vec::new(),
             Self::Python { requirements } => vec![
                 Cmd::new("python3").words("-m venv").arg(&prefix),
                 Cmd::new(format!("{prefix}/bin/pip"))
                     .words("install --quiet --disable-pip-version-check -r")
-                    .arg(*requirements),
+                    .arg(*requirements)
+                    // What packages are built with is pinned, too.
+                    .env("PIP_CONSTRAINT", *requirements),
+            ],
+            Self::Node { packages } => vec![
+                Cmd::new("npm")
+                    .words("install --no-save --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error")
+                    .args(["--prefix", &prefix])
+                    .args(packages.iter().copied()),
             ],
             Self::Cargo { name, version, locked } => vec![
                 Cmd::cargo("install --quiet")
@@ -96,6 +125,17 @@ fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
     dirs.map(|dir| dir.join(program)).find(|file| file.is_file())
+}
+
+fn python(script: &str) -> bool {
+    Cmd::new("python3").args(["-c", script]).succeeds()
+}
+
+/// Whether a package is there in the version that follows its name.
+fn node_package(package: &str, prefix: &Path) -> bool {
+    let (name, version) = package.split_once('@').unwrap_or((package, ""));
+    let about = prefix.join("node_modules").join(name).join("package.json");
+    std::fs::read_to_string(about).is_ok_and(|about| about.contains(&format!("\"version\": \"{version}\"")))
 }
 
 fn installed(requirements: &str, prefix: &Path) -> PathBuf {
