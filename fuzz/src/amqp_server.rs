@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
 use bytes::{Buf, Bytes, BytesMut};
-use roadbed_amqp::codec::{Disposition, Fault, Flow, ProtocolHeader, State, Transfer};
+use roadbed_amqp::codec::{Disposition, Fault, Flow, ProtocolHeader, State, Tag, Transfer};
 use roadbed_amqp::{Event, LinkId, Machine, MachineConfig, SessionId};
 use roadbed_core::{Delivery, Handle, Losses, Message, Output, Protocol, Qos, Role, Time};
 
@@ -108,7 +108,7 @@ impl Server {
         let transfer = Transfer {
             handle: u.int_in_range(0..=5)?,
             delivery_id: u.arbitrary()?,
-            delivery_tag: u.arbitrary::<bool>()?.then(|| Bytes::from_static(b"t")),
+            delivery_tag: u.arbitrary::<bool>()?.then(|| Tag::new(b"t")).flatten(),
             settled: u.arbitrary()?,
             more: u.arbitrary()?,
             rcv_settle_mode: u.arbitrary::<bool>()?.then_some(1),

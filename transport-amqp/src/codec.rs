@@ -13,6 +13,7 @@ mod reader;
 mod sasl;
 mod section;
 mod state;
+mod tag;
 mod transfer;
 mod value;
 mod writer;
@@ -26,6 +27,7 @@ pub use performative::{Performative, put_performative};
 pub use sasl::{SaslFrame, put_sasl};
 pub use section::{Body, Sections, sections};
 pub use state::{Fault, State};
+pub use tag::Tag;
 pub use transfer::Transfer;
 
 pub(crate) use frame::{put_empty_frame, put_frame, put_frame_head};

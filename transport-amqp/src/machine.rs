@@ -22,6 +22,7 @@ mod link;
 mod opening;
 mod outgoing;
 mod session;
+mod unsettled;
 mod window;
 
 pub use event::{Credit, Detached, Disposed, Event, Incoming, LinkId, SessionId};

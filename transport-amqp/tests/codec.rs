@@ -8,7 +8,7 @@ use fe2o3_amqp_types::transaction::{Declared, TransactionalState};
 use proptest::prelude::*;
 use roadbed_amqp::DecodeError;
 use roadbed_amqp::codec::{
-    Body, Disposition, Fault, Flow, GuardLimits, Performative, ProtocolHeader, SaslFrame, State, Transfer, frame,
+    Body, Disposition, Fault, Flow, GuardLimits, Performative, ProtocolHeader, SaslFrame, State, Tag, Transfer, frame,
     put_sasl, sections, walk,
 };
 use roadbed_core::Role;
@@ -45,13 +45,13 @@ fn states() -> impl Strategy<Value = State> {
 
 prop_compose! {
     fn transfers()(
-        handle: u32, delivery_id: Option<u32>, delivery_tag in proptest::option::of(names()),
+        handle: u32, delivery_id: Option<u32>, tag in proptest::option::of(names()),
         message_format: Option<u32>, settled: Option<bool>, more: bool,
         rcv_settle_mode in proptest::option::of(0u8..=1), state in proptest::option::of(states()),
         resume: bool, aborted: bool, batchable: bool,
     ) -> Transfer {
         Transfer {
-            handle, delivery_id, delivery_tag, message_format, settled, more, rcv_settle_mode, state, resume, aborted,
+            handle, delivery_id, delivery_tag: tag.and_then(|tag| Tag::new(&tag)), message_format, settled, more, rcv_settle_mode, state, resume, aborted,
             batchable,
         }
     }

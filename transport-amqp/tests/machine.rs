@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fe2o3_amqp_types::definitions::ReceiverSettleMode;
 use fe2o3_amqp_types::performatives::Attach;
-use roadbed_amqp::codec::{Fault, GuardLimits, Performative, ProtocolHeader, State, Transfer, frame};
+use roadbed_amqp::codec::{Fault, GuardLimits, Performative, ProtocolHeader, State, Tag, Transfer, frame};
 use roadbed_amqp::dialect::Encoded;
 use roadbed_amqp::{DecodeError, Error, Event, Incoming, LinkId, MachineConfig, Sasl, SendError};
 use roadbed_core::{
@@ -41,7 +41,7 @@ fn one(mut events: Vec<Event>) -> Event {
 #[track_caller]
 fn transfer(events: Vec<Event>) -> Incoming {
     match one(events) {
-        Event::Transfer(incoming) => *incoming,
+        Event::Transfer(incoming) => incoming,
         other => panic!("{other:?}"),
     }
 }
@@ -135,7 +135,7 @@ fn messages_go_with_credit_and_are_answered_in_ranges() {
             assert_eq!((incoming.link, incoming.settled), (theirs, incoming.delivery == 5));
             let state = if incoming.delivery == 3 { State::Released } else { State::Accepted };
             pair.server.answer(theirs.session, incoming.delivery, state, &mut pair.to_client);
-            let read = message(*incoming);
+            let read = message(incoming);
             assert_eq!(read.address().as_str(), "plant/7");
         }
         assert_eq!(pair.server.unanswered(theirs), 0);
@@ -471,7 +471,7 @@ fn endless_messages_end_at_the_limit() {
     let (session, theirs) = pair.session();
     let (_, link) = pair.link(session, sender("s", "queues/q"));
     pair.grant(link, 1);
-    let begin = Transfer { delivery_id: Some(0), delivery_tag: Some("t".into()), more: true, ..Transfer::default() };
+    let begin = Transfer { delivery_id: Some(0), delivery_tag: Tag::new(b"t"), more: true, ..Transfer::default() };
     let mut events = pair.inject(&transfer_frame(theirs.0, begin, &[1; 100])).expect("legal");
     for _ in 0..200 {
         let more = Transfer { more: true, ..Transfer::default() };
@@ -484,7 +484,7 @@ fn endless_messages_end_at_the_limit() {
 
 #[test]
 fn transfers_without_a_link_or_credit_or_tag_are_refused() {
-    let first = Transfer { delivery_id: Some(0), delivery_tag: Some("t".into()), ..Transfer::default() };
+    let first = Transfer { delivery_id: Some(0), delivery_tag: Tag::new(b"t"), ..Transfer::default() };
     for (credit, transfer, condition) in [
         (1, Transfer { handle: 9, ..first.clone() }, "amqp:session:unattached-handle"),
         (0, first.clone(), "amqp:link:transfer-limit-exceeded"),
@@ -512,7 +512,7 @@ fn the_session_window_is_kept() {
     let (ours, link) = pair.link(session, sender("s", "queues/q"));
     assert_eq!(pair.client.room(ours), 0);
     let _ = link;
-    let first = Transfer { delivery_id: Some(0), delivery_tag: Some("t".into()), ..Transfer::default() };
+    let first = Transfer { delivery_id: Some(0), delivery_tag: Tag::new(b"t"), ..Transfer::default() };
     let events = pair.inject(&transfer_frame(theirs.0, first, b"")).expect("the connection stands");
     let Event::End(_, Some(fault)) = one(events) else { panic!("ended") };
     assert_eq!(fault.condition, "amqp:session:window-violation");
@@ -524,9 +524,9 @@ fn aborted_messages_are_forgotten() {
     let (session, theirs) = pair.session();
     let (_, link) = pair.link(session, sender("s", "queues/q"));
     pair.grant(link, 2);
-    let begin = Transfer { delivery_id: Some(0), delivery_tag: Some("t".into()), more: true, ..Transfer::default() };
+    let begin = Transfer { delivery_id: Some(0), delivery_tag: Tag::new(b"t"), more: true, ..Transfer::default() };
     let abort = Transfer { aborted: true, ..Transfer::default() };
-    let next = Transfer { delivery_id: Some(1), delivery_tag: Some("u".into()), ..Transfer::default() };
+    let next = Transfer { delivery_id: Some(1), delivery_tag: Tag::new(b"u"), ..Transfer::default() };
     let frames = [
         transfer_frame(theirs.0, begin, b"void"),
         transfer_frame(theirs.0, abort, b""),

@@ -2,6 +2,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::reader::{Raw, Reader};
 use super::state::State;
+use super::tag::Tag;
 use super::writer::{put_binary, put_bool, put_described_list, put_null, put_u32};
 use crate::DecodeError;
 
@@ -12,8 +13,8 @@ pub struct Transfer {
     pub handle: u32,
     /// The delivery's number; may be left out after the first frame.
     pub delivery_id: Option<u32>,
-    /// The delivery's name, 32 bytes at most; may be left out after the first frame.
-    pub delivery_tag: Option<Bytes>,
+    /// The delivery's name; may be left out after the first frame.
+    pub delivery_tag: Option<Tag>,
     /// How the payload is encoded; 0 is a message of Part 3.
     pub message_format: Option<u32>,
     /// Whether no answer is expected; in the last frame that names it.
@@ -49,10 +50,8 @@ impl Transfer {
         let mut fields = reader.list()?;
         let handle = fields.u32()?.ok_or(DecodeError::Missing("handle"))?;
         let delivery_id = fields.u32()?;
-        let delivery_tag = fields.binary()?.map(|tag| frame.slice_ref(tag));
-        if delivery_tag.as_ref().is_some_and(|tag| tag.len() > 32) {
-            return Err(DecodeError::Field("delivery-tag"));
-        }
+        let delivery_tag =
+            fields.binary()?.map(|tag| Tag::new(tag).ok_or(DecodeError::Field("delivery-tag"))).transpose()?;
         let message_format = fields.u32()?;
         let settled = fields.next()?.map(Raw::bool).transpose()?;
         let more = fields.bool()?;

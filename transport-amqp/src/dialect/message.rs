@@ -7,11 +7,15 @@ use roadbed_core::{
     Address, Bare, Delivery, Details, Error, ErrorKind, Losses, Message, Payload, ReadContext, Result, Time,
     WireDurability, WireMessage,
 };
+use smallvec::{SmallVec, smallvec};
 
 use super::Durable;
 use super::write::{self, PREFIX};
 use crate::DecodeError;
 use crate::codec::{Body, Fields, GuardLimits, Reader, Sections, put_symbol, read_value, sections, text};
+
+/// The payloads of a message's transfers: nearly always one.
+pub type Pieces = SmallVec<[Bytes; 1]>;
 
 /// An encoded message: the payloads of its transfers.
 #[derive(Debug, Clone)]
@@ -19,15 +23,15 @@ pub struct Encoded {
     /// Where its link leads; without it the message's own `to` counts (the anonymous terminus).
     pub address: Option<Address>,
     /// Its bytes, a transfer's payload at a time.
-    pub pieces: Vec<Bytes>,
+    pub pieces: Pieces,
     /// Bounds of what is looked into.
     pub limits: GuardLimits,
 }
 
 impl Encoded {
     /// The message that `pieces` are.
-    pub fn new(pieces: Vec<Bytes>) -> Self {
-        Self { address: None, pieces, limits: GuardLimits::default() }
+    pub fn new(pieces: impl Into<Pieces>) -> Self {
+        Self { address: None, pieces: pieces.into(), limits: GuardLimits::default() }
     }
 
     /// The bytes in one piece.
@@ -50,7 +54,7 @@ impl Encoded {
             // The sections before the payload straddle two frames: only then is anything copied.
             Err(DecodeError::Truncated) if self.pieces.len() > 1 => {
                 let joined = self.to_bytes();
-                self.pieces = alloc::vec![joined];
+                self.pieces = smallvec![joined];
                 sections(&self.pieces[0], total, &self.limits)?
             }
             found => found?,
@@ -71,9 +75,9 @@ impl WireMessage for Encoded {
     fn write(delivery: &Delivery, now: Time, losses: &mut Losses) -> Result<Self> {
         let mut head = BytesMut::new();
         write::write_head(delivery, now, losses, &mut head);
-        let mut pieces = alloc::vec![head.freeze()];
+        let mut pieces: Pieces = smallvec![head.freeze()];
         match delivery.message.payload().shared() {
-            Some(segments) => pieces.extend_from_slice(segments),
+            Some(segments) => pieces.extend(segments.iter().cloned()),
             None => pieces.push(delivery.message.payload().to_bytes()),
         }
         if write::is_whole(&delivery.message) {

@@ -5,8 +5,10 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use fe2o3_amqp_types::performatives::{Attach, Open};
 use roadbed_core::{Handle, TxnId};
+use smallvec::SmallVec;
 
-use crate::codec::{Fault, State};
+use crate::codec::{Fault, State, Tag};
+use crate::dialect::Pieces;
 
 /// A session, by the channel that we send on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,11 +46,11 @@ pub enum Event {
     /// A link on which we receive has used up the credit that was to be drained.
     Drained(LinkId),
     /// A whole message.
-    Transfer(Box<Incoming>),
+    Transfer(Incoming),
     /// The receiver says what became of what we sent.
-    Disposed(Box<Disposed>),
+    Disposed(Disposed),
     /// The sender has forgotten deliveries that it wanted to settle second: their tags may come again.
-    Forgotten(Vec<(LinkId, Bytes)>),
+    Forgotten(Vec<(LinkId, Tag)>),
     /// A link is gone, because of the peer or because of what it did.
     Detach(LinkId, Detached),
     /// A session is gone with all its links.
@@ -76,7 +78,7 @@ pub struct Incoming {
     /// Its number within the session.
     pub delivery: u64,
     /// Its name.
-    pub tag: Bytes,
+    pub tag: Tag,
     /// Whether an answer is expected.
     pub settled: bool,
     /// Whether the sender settles first: the answer is confirmed before it may be forgotten.
@@ -84,7 +86,7 @@ pub struct Incoming {
     /// What the sender says of it: the transaction of a post.
     pub state: Option<State>,
     /// Its payloads, one for each transfer.
-    pub pieces: Vec<Bytes>,
+    pub pieces: Pieces,
 }
 
 /// What became of deliveries that we sent.
@@ -97,7 +99,7 @@ pub struct Disposed {
     /// Whether the receiver has forgotten them. Otherwise tell it with [`Machine::forget`](super::Machine::forget) when the outcome is applied.
     pub settled: bool,
     /// Link, number and handle of each.
-    pub deliveries: Vec<(u32, u64, Handle)>,
+    pub deliveries: SmallVec<[(u32, u64, Handle); 1]>,
 }
 
 /// How a link ended.

@@ -1,11 +1,11 @@
 //! What comes: transfers, and what the peer says of deliveries.
 
-use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
 use roadbed_core::{Output, Role};
+use smallvec::SmallVec;
 
 use super::link::{Partial, Stage};
 use super::session::{Got, widen};
@@ -101,13 +101,12 @@ impl Machine {
         let Partial { delivery, tag, settled, second, state, pieces, .. } = whole;
         let second = second && !settled;
         if !settled && let Some(session) = self.sessions.get_mut(&id.session.0) {
-            let kept = second.then(|| Bytes::copy_from_slice(&tag));
-            session.got.insert(delivery, Got { link: id.handle, tag: kept, answered: false });
+            session.got.push(delivery, Got { link: id.handle, tag: second.then_some(tag), answered: false });
             if let Some(link) = session.link(id.handle) {
                 link.unanswered += 1;
             }
         }
-        Event::Transfer(Box::new(Incoming { link: id, delivery, tag, settled, second, state, pieces }))
+        Event::Transfer(Incoming { link: id, delivery, tag, settled, second, state, pieces })
     }
 
     /// What the peer says of deliveries: of the range, only those that are not settled count, however long it is.
@@ -135,28 +134,26 @@ impl Machine {
         if !told {
             return None;
         }
-        let deliveries: Vec<_> = session.sent.range(range).map(|(&n, sent)| (sent.link, n, sent.handle)).collect();
+        let mut deliveries = SmallVec::new();
         if settled {
-            for (_, number, _) in &deliveries {
-                session.sent.remove(number);
-            }
+            session.sent.remove_range(range, |number, sent| deliveries.push((sent.link, number, sent.handle)));
+        } else {
+            deliveries.extend(session.sent.range(range).map(|(number, sent)| (sent.link, number, sent.handle)));
         }
-        (!deliveries.is_empty())
-            .then(|| Event::Disposed(Box::new(Disposed { session: id, state, settled, deliveries })))
+        (!deliveries.is_empty()).then_some(Event::Disposed(Disposed { session: id, state, settled, deliveries }))
     }
 
     /// The sender has settled.
     fn forgotten(&mut self, id: SessionId, range: core::ops::RangeInclusive<u64>) -> Option<Event> {
         let session = self.sessions.get_mut(&id.0)?;
-        let numbers: Vec<u64> = session.got.range(range).map(|(&number, _)| number).collect();
+        let (got, links) = (&mut session.got, &mut session.links);
         let mut tags = Vec::new();
-        for number in numbers {
-            let Some(got) = session.got.remove(&number) else { continue };
-            if let Some(link) = session.link(got.link) {
+        got.remove_range(range, |_, got| {
+            if let Some(link) = links.get_mut(got.link as usize).and_then(Option::as_deref_mut) {
                 link.unanswered = link.unanswered.saturating_sub(1);
             }
             tags.extend(got.tag.map(|tag| (LinkId { session: id, handle: got.link }, tag)));
-        }
+        });
         (!tags.is_empty()).then_some(Event::Forgotten(tags))
     }
 }

@@ -1,10 +1,10 @@
 use alloc::string::String;
-use alloc::vec::Vec;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use roadbed_core::Role;
 
-use crate::codec::State;
+use crate::codec::{State, Tag};
+use crate::dialect::Pieces;
 
 /// One end of a link.
 #[derive(Debug)]
@@ -46,12 +46,12 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) struct Partial {
     pub(super) delivery: u64,
-    pub(super) tag: Bytes,
+    pub(super) tag: Tag,
     pub(super) settled: bool,
     pub(super) second: bool,
     pub(super) state: Option<State>,
     pub(super) bytes: u64,
-    pub(super) pieces: Vec<Bytes>,
+    pub(super) pieces: Pieces,
     /// How many pieces at the end are small.
     small: usize,
 }
@@ -86,8 +86,8 @@ impl Link {
 }
 
 impl Partial {
-    pub(super) const fn new(delivery: u64, tag: Bytes) -> Self {
-        Self { delivery, tag, settled: false, second: false, state: None, bytes: 0, pieces: Vec::new(), small: 0 }
+    pub(super) fn new(delivery: u64, tag: Tag) -> Self {
+        Self { delivery, tag, settled: false, second: false, state: None, bytes: 0, pieces: Pieces::new(), small: 0 }
     }
 
     pub(super) fn push(&mut self, piece: Bytes) {
@@ -98,9 +98,9 @@ impl Partial {
         self.small = if piece.len() < SMALL { self.small + 1 } else { 0 };
         self.pieces.push(piece);
         if self.small == JOIN {
-            let small = self.pieces.split_off(self.pieces.len() - JOIN);
-            let mut joined = BytesMut::with_capacity(small.iter().map(Bytes::len).sum());
-            small.iter().for_each(|piece| joined.put_slice(piece));
+            let first = self.pieces.len() - JOIN;
+            let mut joined = BytesMut::with_capacity(self.pieces[first..].iter().map(Bytes::len).sum());
+            self.pieces.drain(first..).for_each(|piece| joined.put_slice(&piece));
             self.pieces.push(joined.freeze());
             self.small = 0;
         }

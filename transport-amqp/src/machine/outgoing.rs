@@ -7,7 +7,7 @@ use roadbed_core::{Delivery, Handle, Losses, Output, Role, Time};
 
 use super::session::{Answer, Sent};
 use super::{LinkId, Machine, SessionId};
-use crate::codec::{Disposition, FrameType, Performative, State, Transfer, put_frame_head};
+use crate::codec::{Disposition, FrameType, Performative, State, Tag, Transfer, put_frame_head};
 use crate::dialect::{bare_tail, is_whole, write_head};
 use crate::error::SendError;
 
@@ -40,9 +40,9 @@ impl Machine {
         head.clear();
         write_head(delivery, now, losses, &mut head);
         let tag = match (&delivery.info, delivery.handle) {
-            (Some(info), _) => Bytes::copy_from_slice(&info.id.to_bytes()),
-            (None, Some(handle)) => Bytes::copy_from_slice(&tag_of(handle)),
-            (None, None) => Bytes::from_static(&[0]),
+            (Some(info), _) => Tag::new(&info.id.to_bytes()),
+            (None, Some(handle)) => Tag::new(&tag_of(handle)),
+            (None, None) => Tag::new(&[0]),
         };
         let message = &delivery.message;
         let payload = (!is_whole(message)).then(|| message.payload());
@@ -58,7 +58,7 @@ impl Machine {
         &mut self,
         id: LinkId,
         handle: Option<Handle>,
-        tag: Bytes,
+        tag: Option<Tag>,
         state: Option<State>,
         head: &[u8],
         payload: Option<&roadbed_core::Payload>,
@@ -78,12 +78,12 @@ impl Machine {
         let number = session.next_sent;
         session.next_sent += 1;
         if let Some(handle) = handle {
-            session.sent.insert(number, Sent { link: id.handle, handle });
+            session.sent.push(number, Sent { link: id.handle, handle });
         }
         let transfer = Transfer {
             handle: id.handle,
             delivery_id: Some(number as u32),
-            delivery_tag: Some(tag),
+            delivery_tag: tag,
             message_format: Some(0),
             settled: Some(handle.is_none()),
             state,
@@ -129,12 +129,12 @@ impl Machine {
     /// it is not settled until [`Event::Forgotten`](super::Event::Forgotten).
     pub fn answer(&mut self, id: SessionId, delivery: u64, state: State, out: &mut Output) {
         let Some(session) = self.sessions.get_mut(&id.0) else { return };
-        let Some(got) = session.got.get_mut(&delivery).filter(|got| !got.answered) else { return };
+        let Some(got) = session.got.get_mut(delivery).filter(|got| !got.answered) else { return };
         let settled = got.tag.is_none();
         got.answered = true;
         let link = got.link;
         if settled {
-            session.got.remove(&delivery);
+            session.got.remove(delivery);
             if let Some(link) = session.link(link) {
                 link.unanswered = link.unanswered.saturating_sub(1);
             }
@@ -145,7 +145,7 @@ impl Machine {
     /// Settles a delivery that we sent, after its receiver has said what became of it without settling.
     pub fn forget(&mut self, id: SessionId, delivery: u64, state: Option<State>, out: &mut Output) {
         let Some(session) = self.sessions.get_mut(&id.0) else { return };
-        if session.sent.remove(&delivery).is_some() {
+        if session.sent.remove(delivery).is_some() {
             self.say(id, Role::Sender, delivery, true, state, out);
         }
     }

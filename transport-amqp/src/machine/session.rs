@@ -6,7 +6,8 @@ use bytes::Bytes;
 use roadbed_core::Handle;
 
 use super::link::Link;
-use crate::codec::{State, Transfer};
+use super::unsettled::Unsettled;
+use crate::codec::{State, Tag, Transfer};
 
 /// One session of a connection.
 #[derive(Debug)]
@@ -33,8 +34,8 @@ pub(super) struct Session {
     pub(super) links: Vec<Option<Box<Link>>>,
     /// Our handle for each of the peer's.
     pub(super) handles: BTreeMap<u32, u32>,
-    pub(super) sent: BTreeMap<u64, Sent>,
-    pub(super) got: BTreeMap<u64, Got>,
+    pub(super) sent: Unsettled<Sent>,
+    pub(super) got: Unsettled<Got>,
     /// Transfers for which the window has no room.
     pub(super) backlog: VecDeque<(Transfer, Vec<Bytes>)>,
     /// Answers that are not written yet, since the next may continue them.
@@ -53,7 +54,7 @@ pub(super) struct Sent {
 pub(super) struct Got {
     pub(super) link: u32,
     /// Its name, if the sender settles second.
-    pub(super) tag: Option<Bytes>,
+    pub(super) tag: Option<Tag>,
     pub(super) answered: bool,
 }
 
@@ -81,8 +82,8 @@ impl Session {
             last_got: None,
             links: Vec::new(),
             handles: BTreeMap::new(),
-            sent: BTreeMap::new(),
-            got: BTreeMap::new(),
+            sent: Unsettled::new(),
+            got: Unsettled::new(),
             backlog: VecDeque::new(),
             answer: None,
         }
@@ -105,8 +106,8 @@ impl Session {
 
     /// Takes everything of a link away that cannot be used any more.
     pub(super) fn clear_link(&mut self, handle: u32) {
-        self.sent.retain(|_, sent| sent.link != handle);
-        self.got.retain(|_, got| got.link != handle);
+        self.sent.retain(|sent| sent.link != handle);
+        self.got.retain(|got| got.link != handle);
         self.backlog.retain(|(transfer, _)| transfer.handle != handle);
     }
 

@@ -22,7 +22,7 @@ use super::coordinator::{Transactions, unknown};
 use super::links::{Kind, Links};
 use super::open::{Admitted, lost};
 use super::settle;
-use crate::codec::{Fault, State};
+use crate::codec::{Fault, State, Tag};
 use crate::dialect::{self, Encoded};
 use crate::{Credit, Event, Incoming, LinkId, Machine, SessionId};
 use roadbed_core::Timer;
@@ -214,7 +214,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
 
     fn event(&mut self, event: Event, now: Time, batch: &mut Batch, out: &mut Output) -> Turn<()> {
         match event {
-            Event::Transfer(incoming) => self.transfer(*incoming, now, batch, out),
+            Event::Transfer(incoming) => self.transfer(incoming, now, batch, out),
             Event::Disposed(disposed) => self.disposed(&disposed, batch, out),
             Event::Credit(id, credit) => self.credit(id, credit, out),
             Event::Forgotten(tags) => self.forgotten(tags, batch),
@@ -350,7 +350,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         self.links.touch(place);
     }
 
-    fn forgotten(&mut self, tags: Vec<(LinkId, Bytes)>, batch: &mut Batch) {
+    fn forgotten(&mut self, tags: Vec<(LinkId, Tag)>, batch: &mut Batch) {
         for (id, tag) in tags {
             if let Some(Kind::Producer { producer, name, .. }) = self.links.get(id).map(|link| &mut link.kind) {
                 batch.keys.push(Key::Name(key(name, &tag)));
@@ -467,7 +467,7 @@ impl<E: Into<Error>> From<E> for Ending {
 }
 
 /// The name under which the endpoint recognises a delivery that comes again: tags belong to their link.
-fn key(link: &ByteString, tag: &Bytes) -> Bytes {
+fn key(link: &ByteString, tag: &Tag) -> Bytes {
     let mut key = BytesMut::with_capacity(link.len() + 1 + tag.len());
     key.extend_from_slice(link.as_bytes());
     key.extend_from_slice(&[0]);
