@@ -34,6 +34,8 @@ mod protocol;
 mod qos;
 #[cfg(feature = "std")]
 mod ready;
+#[cfg(feature = "tokio")]
+pub mod serve;
 pub mod settlement;
 #[cfg(feature = "tokio")]
 mod socket;

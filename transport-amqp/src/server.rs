@@ -1,7 +1,6 @@
 //! AMQP over byte streams, with an endpoint behind.
 
 mod attach;
-mod batch;
 mod config;
 mod connection;
 mod coordinator;

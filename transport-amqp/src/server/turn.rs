@@ -9,6 +9,7 @@ use core::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
+use roadbed_core::serve::{Batch, Drive};
 use roadbed_core::{
     Close, Detach, Disposition, Error, ErrorKind, Fut, Grant, Key, Losses, Origin, Outgoing, Output, Protocol, Qos,
     ReadContext, Result, Session, SessionEvent, Socket, Step, Time, WireMessage,
@@ -17,7 +18,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Shared;
 use super::attach::{Granted, attach};
-use super::batch::Batch;
 use super::coordinator::{Transactions, unknown};
 use super::links::{Kind, Links};
 use super::open::{Admitted, lost};
@@ -55,6 +55,8 @@ pub(super) struct Running<S> {
     /// Outcomes that receivers wait to see settled, once applied.
     unsaid: BTreeMap<(LinkId, u64), State>,
     losses: Losses,
+    /// The place of the link whose messages are in the batch.
+    filling: usize,
     valid_until: Option<Time>,
     /// The session's byte budget is used up.
     paused: bool,
@@ -68,6 +70,37 @@ pub(super) struct Ending {
 }
 
 type Turn<T = bool> = Result<T, Ending>;
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Drive for Running<S> {
+    type Ending = Ending;
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        let mut batch = Batch::take();
+        let turned = self.turn(cx, &mut batch);
+        batch.give_back();
+        match turned {
+            Ok(()) => Poll::Pending,
+            Err(ending) => Poll::Ready(ending),
+        }
+    }
+
+    fn close(self: Box<Self>, ending: Ending) -> Fut<()> {
+        Box::pin(async move {
+            let Self { shared, mut socket, session, links, attaching, transactions, .. } = *self;
+            drop((links, attaching, transactions));
+            let closed = match ending.orderly {
+                true => session.close(Close::default()).await,
+                false => {
+                    drop(session);
+                    Ok(())
+                }
+            };
+            let out = socket.output();
+            socket.farewell(out, shared.config.close_timeout).await;
+            ending.result.and(closed)
+        })
+    }
+}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
     pub(super) fn new(
@@ -94,36 +127,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             transactions: Transactions::default(),
             unsaid: BTreeMap::new(),
             losses: Losses::default(),
+            filling: 0,
             valid_until,
             paused: false,
         }
-    }
-
-    /// One turn: everything that can be done without waiting.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
-        let mut batch = Batch::take();
-        let turned = self.turn(cx, &mut batch);
-        batch.give_back();
-        match turned {
-            Ok(()) => Poll::Pending,
-            Err(ending) => Poll::Ready(ending),
-        }
-    }
-
-    /// Says the last words, and gives the links back.
-    pub(super) async fn close(self: Box<Self>, ending: Ending) -> Result<()> {
-        let Self { shared, mut socket, session, links, attaching, transactions, .. } = *self;
-        drop((links, attaching, transactions));
-        let closed = match ending.orderly {
-            true => session.close(Close::default()).await,
-            false => {
-                drop(session);
-                Ok(())
-            }
-        };
-        let out = socket.output();
-        socket.farewell(out, shared.config.close_timeout).await;
-        ending.result.and(closed)
     }
 
     /// Goes round as long as bytes or messages move, and no longer: a loop that spins while a write is blocked would starve the reactor.
@@ -246,9 +253,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
     /// A message of a producer or of a controller.
     fn transfer(&mut self, incoming: Incoming, now: Time, batch: &mut Batch, out: &mut Output) {
         let Some(place) = self.links.place(incoming.link) else { return };
-        if place != batch.of || batch.outgoing.len() >= OUTGOING_MAX {
+        if place != self.filling || batch.outgoing.len() >= OUTGOING_MAX {
             self.hand_over(batch);
-            batch.of = place;
+            self.filling = place;
         }
         let Some(link) = self.links.at(place) else { return };
         let Kind::Producer { to, name, .. } = &link.kind else {
@@ -363,11 +370,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         if batch.outgoing.is_empty() {
             return;
         }
-        if let Some(Kind::Producer { producer, .. }) = self.links.at(batch.of).map(|link| &mut link.kind) {
+        if let Some(Kind::Producer { producer, .. }) = self.links.at(self.filling).map(|link| &mut link.kind) {
             producer.send(&mut batch.outgoing);
         }
         batch.outgoing.clear();
-        self.links.touch(batch.of);
+        self.links.touch(self.filling);
     }
 
     /// Gives a link back to the endpoint.

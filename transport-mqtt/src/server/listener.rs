@@ -1,12 +1,8 @@
-use alloc::sync::Arc;
 use core::future::Future;
-use core::pin::pin;
-use core::time::Duration;
 use std::io;
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use roadbed_core::serve::accept;
+use tokio::net::TcpListener;
 
 use super::Server;
 
@@ -17,9 +13,6 @@ pub struct Listener {
     server: Server,
     connections_max: usize,
 }
-
-/// How long accepting rests after the system has refused a connection, for want of descriptors for instance.
-const REST: Duration = Duration::from_millis(100);
 
 impl Listener {
     /// Serves what `listener` accepts, at most 65,536 connections at a time.
@@ -38,43 +31,19 @@ impl Listener {
     /// ([`SessionEvent::Draining`](roadbed_core::SessionEvent)); dropping the future cuts those that do not.
     ///
     /// # Errors
-    /// If the listener itself fails.
+    /// None so far.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
-        let places = Arc::new(Semaphore::new(self.connections_max.min(Semaphore::MAX_PERMITS)));
-        let (mut shutdown, mut connections) = (pin!(shutdown), JoinSet::new());
-        loop {
-            let place = tokio::select! {
-                () = &mut shutdown => break,
-                place = Arc::clone(&places).acquire_owned() => place,
-            };
-            let accepted = tokio::select! {
-                () = &mut shutdown => break,
-                accepted = self.listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, peer)) => {
-                    let connection = self.server.serve(prepared(stream));
-                    connections.spawn(async move {
-                        if let Err(error) = connection.await {
-                            tracing::debug!(%peer, %error, "MQTT connection ended");
-                        }
-                        drop(place);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept an MQTT connection");
-                    tokio::time::sleep(REST).await;
+        let Self { listener, server, connections_max } = self;
+        let serve = |stream, peer| {
+            let connection = server.serve(stream);
+            async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%peer, %error, "MQTT connection ended");
                 }
             }
-            while connections.try_join_next().is_some() {}
-        }
+        };
+        let mut connections = accept(listener, connections_max, shutdown, serve).await;
         while connections.join_next().await.is_some() {}
         Ok(())
     }
-}
-
-fn prepared(stream: TcpStream) -> TcpStream {
-    // Without it the connection is slower, not wrong.
-    let _ = stream.set_nodelay(true);
-    stream
 }

@@ -1,7 +1,6 @@
 //! The server: puts an endpoint on the wire.
 
 mod auth;
-mod batch;
 mod config;
 mod connection;
 mod listener;

@@ -5,14 +5,14 @@ use core::task::{Context, Poll};
 use core::time::Duration;
 
 use bytes::Bytes;
+use roadbed_core::serve::{Batch, Drive};
 use roadbed_core::{
-    Close, Consumer, DeliveryState, Disposition, Error, ErrorKind, Handle, Key, Origin, Outcome, Output, Producer,
+    Close, Consumer, DeliveryState, Disposition, Error, ErrorKind, Fut, Handle, Key, Origin, Outcome, Output, Producer,
     Protocol, Qos, Result, Session, SessionEvent, Socket, Step, Time, Unsettled, WireDelivery,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Shared;
-use super::batch::Batch;
 use super::open::{Links, lost};
 use super::reauth::{Reauth, Reauthenticated};
 use super::subscriptions::Subscriptions;
@@ -58,6 +58,37 @@ pub(super) struct Ending {
 
 type Turn<T = bool> = Result<T, Ending>;
 
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Drive for Running<S> {
+    type Ending = Ending;
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        let mut batch = Batch::take();
+        let turned = self.turn(cx, &mut batch);
+        batch.give_back();
+        match turned {
+            Ok(()) => Poll::Pending,
+            Err(ending) => Poll::Ready(ending),
+        }
+    }
+
+    fn close(self: Box<Self>, ending: Ending) -> Fut<()> {
+        Box::pin(async move {
+            let Self { shared, mut socket, session, producer, consumer, .. } = *self;
+            drop((producer, consumer));
+            let closed = match ending.close {
+                Some(close) => session.close(close).await,
+                None => {
+                    drop(session);
+                    Ok(())
+                }
+            };
+            let out = socket.output();
+            socket.last_words(out, shared.config.close_timeout).await;
+            ending.result.and(closed)
+        })
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
     pub(super) fn new(
         shared: Arc<Shared>,
@@ -86,33 +117,6 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             ends_at,
             paused: false,
         }
-    }
-
-    /// One turn: everything that can be done without waiting.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
-        let mut batch = Batch::take();
-        let turned = self.turn(cx, &mut batch);
-        batch.give_back();
-        match turned {
-            Ok(()) => Poll::Pending,
-            Err(ending) => Poll::Ready(ending),
-        }
-    }
-
-    /// Says the last words, and gives the links back.
-    pub(super) async fn close(self: Box<Self>, ending: Ending) -> Result<()> {
-        let Self { shared, mut socket, session, producer, consumer, .. } = *self;
-        drop((producer, consumer));
-        let closed = match ending.close {
-            Some(close) => session.close(close).await,
-            None => {
-                drop(session);
-                Ok(())
-            }
-        };
-        let out = socket.output();
-        socket.last_words(out, shared.config.close_timeout).await;
-        ending.result.and(closed)
     }
 
     /// Goes round as long as bytes or messages move, and no longer: a loop that spins while a write is blocked would starve the reactor.

@@ -2,10 +2,10 @@
 
 use core::task::{Context, Poll};
 
+use roadbed_core::serve::Batch;
 use roadbed_core::{Disposition, Outcome, Output, Result, Step, Time};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::super::batch::Batch;
 use super::super::coordinator::Retired;
 use super::super::links::Kind;
 use super::{CONTROL_CREDIT, DELIVERIES_MAX, Running};

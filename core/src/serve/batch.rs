@@ -2,17 +2,23 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::Cell;
 
-use roadbed_core::{Confirm, Delivery, Disposition, Done, Key, Outgoing};
+use crate::{Confirm, Delivery, Disposition, Done, Key, Outgoing};
 
 /// The vectors that one turn of a connection fills and empties: one set per thread, not per connection.
-#[derive(Default)]
-pub(super) struct Batch {
-    pub(super) outgoing: Vec<Outgoing>,
-    pub(super) keys: Vec<Key>,
-    pub(super) confirms: Vec<Confirm>,
-    pub(super) deliveries: Vec<Delivery>,
-    pub(super) dispositions: Vec<Disposition>,
-    pub(super) done: Vec<Done>,
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// What has come and is not handed over.
+    pub outgoing: Vec<Outgoing>,
+    /// What the peer has forgotten.
+    pub keys: Vec<Key>,
+    /// What became of messages that were handed over.
+    pub confirms: Vec<Confirm>,
+    /// What is to be sent.
+    pub deliveries: Vec<Delivery>,
+    /// What the peer says of deliveries.
+    pub dispositions: Vec<Disposition>,
+    /// What became of dispositions.
+    pub done: Vec<Done>,
 }
 
 std::thread_local! {
@@ -21,12 +27,12 @@ std::thread_local! {
 
 impl Batch {
     /// The thread's set, empty.
-    pub(super) fn take() -> Box<Self> {
+    pub fn take() -> Box<Self> {
         BATCH.take().unwrap_or_default()
     }
 
     /// Gives the set back. Whatever is left in it, an ended connection has no more use for.
-    pub(super) fn give_back(mut self: Box<Self>) {
+    pub fn give_back(mut self: Box<Self>) {
         self.outgoing.clear();
         self.keys.clear();
         self.confirms.clear();
