@@ -15,6 +15,8 @@ extern crate std;
 mod address;
 mod auth;
 mod capability;
+#[cfg(feature = "tokio")]
+pub mod client;
 mod endpoint;
 mod error;
 #[cfg(feature = "tokio")]

@@ -5,9 +5,9 @@ use core::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use roadbed_core::client::{MemoryStore, SessionStore};
 use roadbed_core::{Clock, SystemClock};
 
-use super::store::{MemoryStore, SessionStore};
 use crate::MachineConfig;
 use crate::codec::Version;
 

@@ -7,11 +7,11 @@ use core::task::{Context, Poll};
 
 use bytes::Bytes;
 use bytestring::ByteString;
+use roadbed_core::client::{Carrier, tcp};
 use roadbed_core::{
     Delivery, Error, ErrorKind, Losses, Open, Origin, Protocol, Qos, Result, Socket, WireMessage, WireQos,
 };
 
-use super::connector::{Carrier, tcp};
 use super::{ClientConfig, Connector};
 use crate::codec::{ConnAck, Connect, Disconnect, Publish, QoS, ReasonCode, Will};
 use crate::dialect::seconds;

@@ -7,12 +7,12 @@ use core::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use bytestring::ByteString;
+use roadbed_core::client::Change;
 use roadbed_core::{Close, Condition, Error, ErrorKind, SessionEvent};
 
 use super::Registry;
 use super::dial::{Dial, Dialed, may_pass};
 use super::shared::Shared;
-use super::store::Change;
 use super::turn::{Ending, Running};
 
 /// A connection that held this long was a good one: the pauses begin anew.

@@ -7,14 +7,15 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::task::{Context, Poll, Waker};
 
+use roadbed_core::client::StoredSession;
 use roadbed_core::{
     Address, Binding, CopyId, Delivery, DeliveryId, DeliveryInfo, DeliveryState, Done, Fence, Grant, Handle, Message,
     Outcome, Qos, QueueId, RetainHandling, Time, Unbind, Unsettled,
 };
 
 use super::counters::Counters;
+use super::names::packet_id;
 use super::shared::Wakers;
-use super::store::StoredSession;
 use super::{ClientConfig, OnRelease};
 use crate::Incoming;
 use crate::codec::{PacketId, ReasonCode, Version};
@@ -144,7 +145,7 @@ impl Inbound {
         for receipt in &stored.received {
             this.generation += 1;
             let entry = Entry { stage: Stage::Taken, keep: receipt.keep, ..this.entry(Qos::ExactlyOnce) };
-            this.entries.insert(receipt.packet_id, entry);
+            this.entries.extend(packet_id(&receipt.name).map(|id| (id, entry)));
         }
         this
     }

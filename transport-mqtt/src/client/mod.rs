@@ -1,18 +1,17 @@
 //! The client: takes a server off the wire, as an endpoint.
 
 mod config;
-mod connector;
 mod consumer;
 mod counters;
 mod dial;
 mod driver;
 mod inbound;
+mod names;
 mod outbound;
 mod producer;
 mod requests;
 mod session;
 mod shared;
-mod store;
 mod turn;
 mod url;
 
@@ -31,9 +30,10 @@ use roadbed_core::{
 };
 
 pub use config::{ClientConfig, OnRelease};
-pub use connector::{Carrier, Connector};
 pub use counters::ClientCounts;
-pub use store::{Change, MemoryStore, SessionStore, StoredMessage, StoredReceipt, StoredSession};
+pub use roadbed_core::client::{
+    Carrier, Change, Connector, MemoryStore, SessionStore, StoredMessage, StoredReceipt, StoredSession,
+};
 
 use counters::Counters;
 use dial::{Dial, Dialed};

@@ -4,12 +4,13 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::task::{Context, Poll, Waker};
 
+use roadbed_core::client::{Change, StoredMessage, StoredSession};
 use roadbed_core::{Condition, Confirm, Key, Message, Outcome, Outgoing, Qos, Reason, Time};
 use std::collections::HashMap;
 
 use super::ClientConfig;
+use super::names::packet_id;
 use super::shared::Wakers;
-use super::store::{Change, StoredMessage, StoredSession};
 use crate::codec::PacketId;
 
 mod flights;
@@ -121,10 +122,11 @@ impl Outbound {
             let accepted = stored.outcome().is_some();
             self.keys.insert(key.clone(), Keyed { accepted, owners: Vec::new() });
         }
-        let StoredMessage { packet_id, key, qos, message } = stored;
+        let StoredMessage { name, key, qos, message } = stored;
+        let Some(id) = packet_id(&name) else { return };
         let bytes = message.as_ref().map_or(0, |message| message.payload().len());
         self.charged = self.charged.plus(Room { messages: 1, bytes });
-        self.flights.insert(packet_id, Flight { seq: self.next_seq, owner: None, qos, key, message, bytes });
+        self.flights.insert(id, Flight { seq: self.next_seq, owner: None, qos, key, message, bytes });
         self.next_seq += 1;
     }
 

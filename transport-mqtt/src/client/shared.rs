@@ -8,6 +8,7 @@ use core::future::poll_fn;
 use core::task::{Context, Poll, Waker};
 use std::sync::{Mutex, PoisonError};
 
+use roadbed_core::client::Change;
 use roadbed_core::{Close, Error, ErrorKind, Result, SessionEvent};
 
 use super::ClientConfig;
@@ -15,7 +16,6 @@ use super::counters::Counters;
 use super::inbound::Inbound;
 use super::outbound::Outbound;
 use super::requests::Requests;
-use super::store::Change;
 
 /// How many session events wait to be seen; the oldest go first.
 const EVENTS_MAX: usize = 16;

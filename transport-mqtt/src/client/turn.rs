@@ -6,16 +6,15 @@ use alloc::vec::Vec;
 use core::task::{Context, Poll};
 
 use bytes::Bytes;
+use roadbed_core::client::{Carrier, Change};
 use roadbed_core::{
     Close, Condition, Error, ErrorKind, Fut, Output, Protocol, Reason, Result, SessionEvent, Socket, Time,
 };
 
-use super::connector::Carrier;
 use super::dial::Dialed;
 use super::outbound::{Next, Publish};
 use super::requests::Packet;
 use super::shared::{Shared, State};
-use super::store::Change;
 use crate::codec::{Ack, AckKind, Disconnect, PacketId, ReasonCode, Version};
 use crate::dialect::seconds;
 use crate::{Event, Machine, SendError};

@@ -4,14 +4,15 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::task::{Context, Poll};
 
+use roadbed_core::client::{Change, StoredReceipt};
 use roadbed_core::{DeliveryRef, Disposition, Done, Error, ErrorKind, Handle, Outcome, Qos, Settled, Step};
 
 use super::{Entry, Inbound, Stage, Waiting, find};
 use crate::Incoming;
 use crate::client::OnRelease;
+use crate::client::names::name;
 use crate::client::session::no_transactions;
 use crate::client::shared::Wakers;
-use crate::client::store::{Change, StoredReceipt};
 use crate::codec::{Ack, AckKind, Notes, PacketId, ReasonCode};
 use crate::dialect::{failure, is_sayable};
 
@@ -30,7 +31,7 @@ impl Inbound {
         // The server knows none of these any more: what is settled now comes too late.
         for (id, entry) in core::mem::take(&mut self.entries) {
             if matches!(entry.stage, Stage::Taken | Stage::Completed) {
-                changes.push(Change::Completed(id));
+                changes.push(Change::Completed(name(id)));
             }
             self.held -= u32::from(entry.stage == Stage::Held);
             self.answer(entry.consumer, entry.cookie, Settled::Late, wakers);
@@ -207,13 +208,17 @@ impl Inbound {
                     self.entries.remove(&id);
                 } else if let Some(entry) = self.entries.get_mut(&id) {
                     (entry.stage, entry.again) = (Stage::Taken, None);
-                    changes.push(Change::Received(StoredReceipt { packet_id: id, keep: entry.keep }));
+                    changes.push(Change::Received(StoredReceipt {
+                        name: name(id),
+                        outcome: Outcome::Accepted,
+                        keep: entry.keep,
+                    }));
                 }
             }
         }
         for id in self.forgotten.drain(..) {
             if self.entries.remove(&id).is_some() {
-                changes.push(Change::Completed(id));
+                changes.push(Change::Completed(name(id)));
                 into.push(Ack::new(AckKind::PubComp, id));
             }
         }
@@ -237,7 +242,7 @@ impl Inbound {
             return None;
         }
         self.entries.remove(&id);
-        changes.push(Change::Completed(id));
+        changes.push(Change::Completed(name(id)));
         Some(ReasonCode::Success)
     }
 

@@ -2,11 +2,12 @@
 
 use alloc::vec::Vec;
 
+use roadbed_core::client::{Change, StoredMessage};
 use roadbed_core::{Condition, Event, Outcome, Qos, Role, Time, Wire, WireDelivery};
 
 use super::{Flight, Next, Outbound, Publish, Queued, Room};
+use crate::client::names::name;
 use crate::client::shared::Wakers;
-use crate::client::store::{Change, StoredMessage};
 use crate::codec::{Ack, AckKind, PacketId, ReasonCode};
 
 impl Outbound {
@@ -23,7 +24,7 @@ impl Outbound {
         while let Some(id) = self.resend.pop_back() {
             let Some(flight) = self.flights.remove(&id) else { continue };
             let accepted = flight.message.is_none();
-            changes.push(Change::Ended { packet_id: id, accepted });
+            changes.push(Change::Ended { name: name(id), accepted });
             match flight.message {
                 Some(message) => {
                     self.queue.push_front(Queued { owner: flight.owner, message, qos: flight.qos, key: flight.key });
@@ -66,7 +67,7 @@ impl Outbound {
                 return None;
             };
             *quota -= 1;
-            let stored = StoredMessage { packet_id: id, key: key.clone(), qos, message: Some(message.clone()) };
+            let stored = StoredMessage { name: name(id), key: key.clone(), qos, message: Some(message.clone()) };
             changes.push(Change::Sent(stored));
             let packet_id = Some(id);
             self.flights.insert(
@@ -136,7 +137,7 @@ impl Outbound {
             }
             (AckKind::PubComp, Qos::ExactlyOnce) if flight.message.is_none() => {
                 self.flights.remove(&id);
-                changes.push(Change::Ended { packet_id: id, accepted: true });
+                changes.push(Change::Ended { name: name(id), accepted: true });
                 self.uncharge(0, wakers);
             }
             // An answer to something else is the peer's mistake, and changes nothing.
@@ -153,7 +154,7 @@ impl Outbound {
         }
         let (owner, key) = (flight.owner, flight.key.clone());
         self.charged.bytes -= flight.bytes;
-        changes.push(Change::Released(id));
+        changes.push(Change::Released(name(id)));
         self.resend.retain(|other| *other != id);
         self.settle(owner, key, &Outcome::Accepted, why(ack.reason), wakers);
         self.room_is_free(wakers);
@@ -178,7 +179,7 @@ impl Outbound {
     ) {
         let Some(flight) = self.flights.remove(&id) else { return };
         self.resend.retain(|other| *other != id);
-        changes.push(Change::Ended { packet_id: id, accepted: *outcome == Outcome::Accepted });
+        changes.push(Change::Ended { name: name(id), accepted: *outcome == Outcome::Accepted });
         self.uncharge(flight.bytes, wakers);
         self.settle(flight.owner, flight.key, outcome, why, wakers);
     }

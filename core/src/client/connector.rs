@@ -6,14 +6,14 @@ use async_trait::async_trait;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-/// A byte stream that MQTT can run over.
+/// A byte stream that a protocol can run over.
 pub trait Carrier: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Carrier for S {}
 
 /// Opens the byte streams that a client runs over, one for each connection: TCP, TLS, WebSocket, a pipe in memory.
 ///
-/// Any function that returns a future of a stream is one; [`connect_over`](crate::connect_over) shows it.
+/// Any function that returns a future of a stream is one.
 #[async_trait]
 pub trait Connector: Send + Sync {
     /// Opens a stream.
@@ -35,8 +35,11 @@ where
     }
 }
 
-/// Connects over TCP.
-pub(super) async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+/// Connects over TCP, and sends small frames at once.
+///
+/// # Errors
+/// If nobody listens there, or the name is not known.
+pub async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     let stream = TcpStream::connect((host, port)).await?;
     // Without it the connection is slower, not wrong.
     let _ = stream.set_nodelay(true);

@@ -6,22 +6,22 @@ use alloc::vec::Vec;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytestring::ByteString;
-use roadbed_core::{Fut, Key, Message, Outcome, Qos};
 
-use crate::codec::PacketId;
+use crate::{Fut, Key, Message, Outcome, Qos};
 
-/// Keeps the client's half of its sessions' state \[MQTT-4.1.0-1\]: what was sent and is not answered, and which messages of QoS 2 came.
+/// Keeps the client's half of its sessions' state: what was sent and is not answered, and what was received exactly once and is not settled by both ends.
+/// MQTT calls it the session state of the client \[MQTT-4.1.0-1\], AMQP the unsettled maps of its links (Part 2, section 2.6.13).
 ///
 /// The client side of exactly once is worth as much as this store: with [`MemoryStore`] it ends with the process. After a restart without its state a resumed
-/// session can neither know a message again that was sent under a key, nor know which packet identifiers the server still holds.
+/// session can neither know a message again that was sent under a key, nor know which names of deliveries the server still holds.
 ///
-/// *Contract*: one client uses a client identifier at a time. Changes are applied in order, all of a batch or none.
+/// *Contract*: one client uses the name of a session at a time. Changes are applied in order, all of a batch or none.
 pub trait SessionStore: Send + Sync {
-    /// What is kept for a client identifier; empty if nothing is.
-    fn load(&self, client_id: &ByteString) -> Fut<StoredSession>;
+    /// What is kept for a session, by its name (MQTT: the client identifier); empty if nothing is.
+    fn load(&self, session: &ByteString) -> Fut<StoredSession>;
 
     /// Applies changes; resolves when they are as durable as this store makes them. Nothing that depends on them is written to the server before.
-    fn commit(&self, client_id: &ByteString, changes: Vec<Change>) -> Fut<()>;
+    fn commit(&self, session: &ByteString, changes: Vec<Change>) -> Fut<()>;
 }
 
 /// What is kept of a session.
@@ -31,29 +31,31 @@ pub struct StoredSession {
     pub messages: Vec<StoredMessage>,
     /// Keys of messages that were accepted and are not forgotten, oldest first.
     pub accepted: Vec<Key>,
-    /// Messages of QoS 2 that were taken and have not come to their end.
+    /// Messages received exactly once that were taken and have not come to their end.
     pub received: Vec<StoredReceipt>,
 }
 
-/// A message that was sent at QoS 1 or 2.
+/// A message that was sent at least once or exactly once.
 #[derive(Clone, Debug)]
 pub struct StoredMessage {
-    /// The name under which the server knows it.
-    pub packet_id: PacketId,
+    /// The name under which the server knows it: MQTT's packet identifier, AMQP's link and delivery tag.
+    pub name: Key,
     /// The name under which the application knows it.
     pub key: Option<Key>,
     /// How it was sent.
     pub qos: Qos,
-    /// The message; `None` once the server owns it (PUBREC), and PUBREL is to be sent.
+    /// The message; `None` once the server owns it (MQTT's PUBREC, an AMQP outcome), and is to be told to forget it.
     pub message: Option<Message>,
 }
 
-/// A message of QoS 2 that was taken: PUBREC was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A message received exactly once whose outcome was named.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredReceipt {
     /// The name that the server has given to it.
-    pub packet_id: PacketId,
-    /// The application will say when it has forgotten the delivery ([`Step::Settle`](roadbed_core::Step)): no PUBCOMP before.
+    pub name: Key,
+    /// The outcome.
+    pub outcome: Outcome,
+    /// The application will say when it has forgotten the delivery ([`Step::Settle`](crate::Step)): the server is not told to forget it before.
     pub keep: bool,
 }
 
@@ -63,21 +65,21 @@ pub struct StoredReceipt {
 pub enum Change {
     /// A message is about to be sent for the first time.
     Sent(StoredMessage),
-    /// PUBREC: the server owns the message. Its key, if it has one, is accepted.
-    Released(PacketId),
-    /// The message has come to its end, or was refused; its packet identifier is free.
+    /// The server owns the message. Its key, if it has one, is accepted.
+    Released(Key),
+    /// The message has come to its end, or was refused; its name is free.
     Ended {
         /// Which.
-        packet_id: PacketId,
+        name: Key,
         /// Whether its key, if it has one, is to be remembered as accepted.
         accepted: bool,
     },
     /// The application has forgotten a key.
     Forgotten(Key),
-    /// A message of QoS 2 was taken: PUBREC is about to be sent.
+    /// A message received exactly once was taken; the server is about to be told.
     Received(StoredReceipt),
-    /// It has come to its end: PUBCOMP is about to be sent.
-    Completed(PacketId),
+    /// It has come to its end.
+    Completed(Key),
     /// The session has ended: nothing of it is left.
     Cleared,
 }
@@ -92,13 +94,13 @@ impl StoredSession {
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Sent(message) => self.messages.push(message),
-            Change::Released(id) => {
-                if let Some(message) = self.messages.iter_mut().find(|message| message.packet_id == id) {
+            Change::Released(name) => {
+                if let Some(message) = self.messages.iter_mut().find(|message| message.name == name) {
                     message.message = None;
                 }
             }
-            Change::Ended { packet_id, accepted } => {
-                let at = self.messages.iter().position(|message| message.packet_id == packet_id);
+            Change::Ended { name, accepted } => {
+                let at = self.messages.iter().position(|message| message.name == name);
                 let key = at.and_then(|at| self.messages.remove(at).key);
                 self.accepted.extend(key.filter(|_| accepted));
             }
@@ -108,16 +110,16 @@ impl StoredSession {
                 named.for_each(|message| message.key = None);
             }
             Change::Received(receipt) => {
-                self.received.retain(|known| known.packet_id != receipt.packet_id);
+                self.received.retain(|known| known.name != receipt.name);
                 self.received.push(receipt);
             }
-            Change::Completed(id) => self.received.retain(|known| known.packet_id != id),
+            Change::Completed(name) => self.received.retain(|known| known.name != name),
             Change::Cleared => *self = Self::default(),
         }
     }
 
     /// The keys that are not forgotten, in the order of sending.
-    pub(super) fn in_doubt(&self) -> Vec<Key> {
+    pub fn in_doubt(&self) -> Vec<Key> {
         let sent = self.messages.iter().filter_map(|message| message.key.as_ref());
         self.accepted.iter().chain(sent).cloned().collect()
     }
@@ -125,7 +127,7 @@ impl StoredSession {
 
 impl StoredMessage {
     /// What became of it, as far as is known.
-    pub(super) fn outcome(&self) -> Option<Outcome> {
+    pub fn outcome(&self) -> Option<Outcome> {
         self.message.is_none().then_some(Outcome::Accepted)
     }
 }
@@ -141,17 +143,17 @@ impl MemoryStore {
 }
 
 impl SessionStore for MemoryStore {
-    fn load(&self, client_id: &ByteString) -> Fut<StoredSession> {
-        let session = self.lock().get(client_id).cloned().unwrap_or_default();
-        Box::pin(core::future::ready(Ok(session)))
+    fn load(&self, session: &ByteString) -> Fut<StoredSession> {
+        let kept = self.lock().get(session).cloned().unwrap_or_default();
+        Box::pin(core::future::ready(Ok(kept)))
     }
 
-    fn commit(&self, client_id: &ByteString, changes: Vec<Change>) -> Fut<()> {
+    fn commit(&self, session: &ByteString, changes: Vec<Change>) -> Fut<()> {
         let mut sessions = self.lock();
-        let session = sessions.entry(client_id.clone()).or_default();
-        changes.into_iter().for_each(|change| session.apply(change));
-        if session.is_empty() {
-            sessions.remove(client_id);
+        let kept = sessions.entry(session.clone()).or_default();
+        changes.into_iter().for_each(|change| kept.apply(change));
+        if kept.is_empty() {
+            sessions.remove(session);
         }
         drop(sessions);
         Box::pin(core::future::ready(Ok(())))

@@ -1,0 +1,7 @@
+//! What the clients of all transports share: how they reach a server, and where they keep what outlives a connection.
+
+mod connector;
+mod store;
+
+pub use connector::{Carrier, Connector, tcp};
+pub use store::{Change, MemoryStore, SessionStore, StoredMessage, StoredReceipt, StoredSession};
