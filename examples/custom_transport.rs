@@ -335,7 +335,8 @@ impl Fixture for InMemory {
             (can.qos_in, can.qos_out, can.consumers_per_session) =
                 (Qos::AtLeastOnce, Qos::AtLeastOnce, Limit::AtMost(1));
             (can.drain, can.queues, can.browse, can.resume) = (false, false, false, false);
-            (can.settle_by_id, can.renew, can.manage, can.transactions) = (false, false, false, Transactions::None);
+            (can.settle_by_id, can.leases, can.renew, can.manage) = (false, false, false, false);
+            can.transactions = Transactions::None;
             (can.properties, can.expiry, can.priority, can.wills, can.retain) = (false, false, false, false, false);
             let behind = broker.clone();
             let dial = move || {

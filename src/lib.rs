@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-mod client;
 mod connect;
+mod facade;
 pub mod remote;
 mod url;
 
@@ -18,7 +18,7 @@ pub use roadbed_mqtt as mqtt;
 
 #[cfg(feature = "broker")]
 pub use broker::Broker;
-pub use client::Client;
 pub use connect::{connect, endpoint};
+pub use facade::Client;
 pub use roadbed_core::*;
 pub use url::Url;

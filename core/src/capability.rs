@@ -33,6 +33,8 @@ pub struct Capabilities {
     pub resume: bool,
     /// Whether a delivery can be settled by its [`DeliveryId`](crate::DeliveryId) from another connection.
     pub settle_by_id: bool,
+    /// Whether a delivery can belong to its principal for a time ([`Hold::Lease`](crate::Hold)).
+    pub leases: bool,
     /// Whether a lease can be renewed.
     pub renew: bool,
     /// Transactions over sends and settlements.
@@ -111,6 +113,7 @@ impl Capabilities {
             browse: true,
             resume: true,
             settle_by_id: true,
+            leases: true,
             renew: true,
             transactions: Transactions::Prepared,
             refusals: true,

@@ -49,10 +49,10 @@ pub fn laws() -> &'static [Law] {
         outcome::released_keeps_the_count [Released, Queues];
         outcome::failed_counts [Failed, Queues];
 
-        hold::late_ack_is_harmless [Queues];
-        hold::lease_expires_and_counts [Queues];
-        hold::lease_outlives_its_connection [Queues, SettleById];
-        hold::renew_extends_the_lease [Queues, Renew];
+        hold::late_ack_is_harmless [Queues, Leases];
+        hold::lease_expires_and_counts [Queues, Leases];
+        hold::lease_outlives_its_connection [Queues, Leases, SettleById];
+        hold::renew_extends_the_lease [Queues, Leases, Renew];
         hold::competing_consumers_share [Queues];
         hold::exclusive_consumer_is_alone [Queues];
         hold::browse_takes_nothing [Queues, Browse];

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use roadbed_core::{
-    Condition, Confirm, ConsumerTerms, DeliveryId, DeliveryRef, Error, ErrorKind, Limit, Manage, Mode, Outcome, Qos,
-    QueueSettings, Result, Settled, Step, Transactions,
+    Condition, Confirm, ConsumerTerms, DeliveryId, DeliveryRef, Error, ErrorKind, Hold, Limit, Manage, Mode, Outcome,
+    Qos, QueueSettings, Result, Settled, Step, Transactions,
 };
 
 use crate::client::Client;
@@ -53,6 +53,8 @@ pub(super) async fn unsupported_is_an_error(world: World) {
     judge("bind", can.bind, client.try_receive(ConsumerTerms::session()).await);
     judge("queues", can.queues, client.try_receive(terms.clone()).await);
     if can.queues {
+        let leased = ConsumerTerms { hold: Hold::Lease(Duration::from_secs(5)), ..terms.clone() };
+        judge("leases", can.leases, client.try_receive(leased).await);
         judge("browse", can.browse, client.try_receive(ConsumerTerms { mode: Mode::Browse, ..terms }).await);
     }
     judge("transactions", can.transactions > Transactions::None, client.transaction().await);

@@ -245,7 +245,7 @@ fn capabilities(config: &ClientConfig) -> Capabilities {
     can.queues = false;
     can.browse = false;
     can.settle_by_id = false;
-    can.renew = false;
+    (can.leases, can.renew) = (false, false);
     can.transactions = Transactions::None;
     can.refusals = v5;
     can.manage = false;
