@@ -1,59 +1,47 @@
 //! The end of a transaction, and what else is due by itself.
 
-use roadbed_core::{Error, ErrorKind, Gid, Outcome, Result, Time, TxnId};
+use roadbed_core::{Error, ErrorKind, Gid, Key, Outcome, Result, Time, TxnId};
 
 use crate::broker::Shared;
-use crate::dispatch::Plan;
+use crate::dispatch::{Plan, Verdict};
 use crate::lock;
-use crate::mailbox::Effects;
+use crate::mailbox::{Effects, SessionCore};
 use crate::queue::Dead;
 use crate::session::{Stored, committed};
-use crate::store::{Op, Prepared};
+use crate::store::{Op, Prepared, PreparedPost, RowKey};
 use crate::timers::Timer;
-use crate::txn::{Post, Record, Txn, TxnWork};
+use crate::txn::{Post, Txn, TxnWork};
 use crate::waiter::{Waiter, waiter};
 
 impl Shared {
     /// Applies everything of a transaction as one unit. If one message is refused, all is undone.
     pub(crate) fn commit(&self, id: TxnId) -> Result<Stored> {
         let Some(txn) = self.txns.take(self, id) else { return Err(rolled_back("it was rolled back before")) };
-        self.apply(id, txn, Vec::new())
-    }
-
-    fn apply(&self, id: TxnId, txn: Txn, mut ops: Vec<Op>) -> Result<Stored> {
-        let mut plans = Vec::with_capacity(txn.posts.len());
-        let mut recorded = Vec::new();
-        for post in &txn.posts {
-            match self.plan_post(post) {
-                Ok(Some(plan)) => {
-                    plans.push(plan);
-                    recorded.extend(post.key.as_ref().map(|key| (post.session.clone(), key.clone())));
-                }
-                Ok(None) => {}
-                Err(why) => {
-                    drop(plans);
-                    for (session, key) in recorded {
-                        self.decide(&session, &key, &Outcome::Released, true);
-                    }
-                    self.undo(id, txn);
-                    return Err(rolled_back(why));
-                }
+        match self.plan_all(&txn.posts) {
+            Ok(plans) => Ok(self.apply(id, txn, plans, Vec::new())),
+            Err(why) => {
+                self.undo(id, txn);
+                Err(rolled_back(why))
             }
         }
+    }
+
+    fn apply(&self, id: TxnId, mut txn: Txn, mut plans: Vec<Plan>, mut ops: Vec<Op>) -> Stored {
         let (mut effects, mut dead) = (Effects::default(), Vec::new());
-        txn.works.into_iter().for_each(|work| self.discharge(id, work, true, &mut effects, &mut dead));
+        let works = std::mem::take(&mut txn.works);
+        works.into_iter().for_each(|work| self.discharge(id, work, true, &mut effects, &mut dead));
         self.bury_into(dead, &mut effects);
         self.meters.hot().accepted.add(effects.accepted);
         self.meters.transactions_committed.one();
         ops.extend(std::mem::take(&mut effects.ops));
-        let keys: Vec<Op> = txn.posts.iter().filter_map(|post| self.post_key(post)).collect();
-        ops.extend(keys);
+        ops.extend(txn.posts.iter().filter_map(|post| self.post_key(post)));
         let stored = !ops.is_empty() || plans.iter().any(|plan| plan.stored);
         let then = effects.then;
         if !stored {
             plans.into_iter().for_each(|plan| plan.apply(self));
             then.into_iter().for_each(|then| then(self));
-            return Ok(Box::pin(std::future::ready(Ok(()))));
+            txn.tell(true);
+            return Box::pin(std::future::ready(Ok(())));
         }
         let (answer, waiter): (_, Waiter<Result<()>>) = waiter();
         let slot = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
@@ -69,10 +57,38 @@ impl Shared {
                 plans.into_iter().for_each(|plan: Plan| plan.apply(shared));
                 then.into_iter().for_each(|then| then(shared));
             }
+            txn.tell(result.is_ok());
             answer.give(committed(result));
         };
         self.commits.submit(self, make, Box::new(done));
-        Ok(Box::pin(waiter))
+        Box::pin(waiter)
+    }
+
+    /// Finds a place for every message, or says why one of them has none; then their keys are free again.
+    fn plan_all(&self, posts: &[Post]) -> Result<Vec<Plan>, String> {
+        let (mut plans, mut recorded) = (Vec::with_capacity(posts.len()), Vec::new());
+        for post in posts {
+            match self.plan_post(post) {
+                Ok(Some(plan)) => {
+                    plans.push(plan);
+                    recorded.push(post);
+                }
+                Ok(None) => {}
+                Err(why) => {
+                    self.free_keys(recorded);
+                    return Err(why);
+                }
+            }
+        }
+        Ok(plans)
+    }
+
+    fn free_keys<'a>(&self, posts: impl IntoIterator<Item = &'a Post>) {
+        for post in posts {
+            if let Some(key) = &post.key {
+                self.decide(&post.session, key, &Outcome::Released, true);
+            }
+        }
     }
 
     /// The plan of one message; `None` if it was sent before.
@@ -87,13 +103,14 @@ impl Shared {
             }
         }
         let address = post.message.address();
-        let route = self.route(address).map_err(|condition| format!("{address}: {condition}"))?;
-        let plan = Plan::new(self, &route, &post.message, post.qos, post.session.id);
+        let plan = self
+            .route(address)
+            .map_err(Verdict::Refused)
+            .and_then(|route| Plan::new(self, &route, &post.message, post.qos, post.session.id));
         if let Some(key) = &post.key {
             self.decide(&post.session, key, &Outcome::Accepted, plan.is_err());
         }
-        let plan = plan.map_err(|verdict| format!("{address}: {}", verdict.outcome().0))?;
-        Ok(Some(plan))
+        plan.map(Some).map_err(|verdict| format!("{address}: {}", verdict.outcome().0))
     }
 
     fn post_key(&self, post: &Post) -> Option<Op> {
@@ -109,10 +126,22 @@ impl Shared {
         Ok(())
     }
 
-    fn undo(&self, id: TxnId, txn: Txn) {
+    fn undo(&self, id: TxnId, mut txn: Txn) {
         self.meters.transactions_rolled_back.one();
+        if txn.plans.take().is_some() {
+            self.free_keys(&txn.posts);
+        }
         let (mut effects, mut dead) = (Effects::default(), Vec::new());
-        txn.works.into_iter().for_each(|work| self.discharge(id, work, false, &mut effects, &mut dead));
+        let works = std::mem::take(&mut txn.works);
+        works.into_iter().for_each(|work| self.discharge(id, work, false, &mut effects, &mut dead));
+        self.finish(effects, dead);
+        txn.tell(false);
+    }
+
+    /// Undoes one delivery whose transaction had ended before it was enlisted.
+    pub(crate) fn orphaned(&self, id: TxnId, work: TxnWork) {
+        let (mut effects, mut dead) = (Effects::default(), Vec::new());
+        self.discharge(id, work, false, &mut effects, &mut dead);
         self.finish(effects, dead);
     }
 
@@ -136,40 +165,60 @@ impl Shared {
         }
     }
 
-    /// Promises to be able to commit, also after a restart.
+    /// Promises to be able to commit, also after a restart: there is room for every message, and it stays reserved.
     pub(crate) fn prepare(&self, id: TxnId, gid: Gid) -> Result<Stored> {
-        let prepared = self.txns.prepare(self, id, gid.clone())?;
-        let prepared = self.describe(prepared);
+        if gid.0.len() > GID_BYTES_MAX {
+            return Err(Error::new(ErrorKind::Invalid, "prepare").detail("the global name is too long"));
+        }
+        let mut txn = self.txns.begin_prepare(self, id, &gid)?;
+        match self.plan_all(&txn.posts) {
+            Ok(plans) => txn.plans = Some(plans),
+            Err(why) => {
+                self.txns.take(self, id);
+                self.undo(id, txn);
+                return Err(rolled_back(why));
+            }
+        }
+        let ops = vec![Op::Prepare(gid, self.describe(&txn))];
+        if let Some(txn) = self.txns.put_back(id, txn) {
+            self.undo(id, txn);
+            return Err(rolled_back("it was resolved before it was prepared"));
+        }
         let (answer, waiter): (_, Waiter<Result<()>>) = waiter();
-        let ops = vec![Op::Prepare(gid, prepared)];
-        let then = move |_: &Shared, result: Result<(), _>| answer.give(committed(result));
+        let then = move |shared: &Shared, result: Result<(), _>| {
+            if result.is_err() {
+                // Nothing was promised.
+                let _ = shared.rollback(id);
+            }
+            answer.give(committed(result));
+        };
         self.commits.submit(self, || (Vec::new(), ops), Box::new(then));
         Ok(Box::pin(waiter))
     }
 
     /// What of a transaction outlives us.
-    fn describe(&self, (posts, works): Record) -> Prepared {
-        let retires = works.into_iter().filter_map(|outline| match outline {
-            Outline::Held(queue, seq) => {
-                let outcome = queue.enlisted_outcome(seq)?;
-                Some((queue.copy_id(seq), outcome))
-            }
-            Outline::Mail(session, handle) => {
-                let session = self.live_session(session)?;
-                session.enlisted_outcome(handle)
-            }
+    fn describe(&self, txn: &Txn) -> Prepared {
+        let retires = txn.works.iter().filter_map(|work| match work {
+            TxnWork::Pulled { link, seq, .. } => link.queue().enlisted_copy(*seq),
+            TxnWork::Held { queue, seq, .. } => queue.enlisted_copy(*seq),
+            TxnWork::Mail { session, handle } => self.live_session(*session)?.enlisted_copy(*handle),
         });
-        Prepared { posts, retires: retires.collect() }
+        let posts = txn.posts.iter().map(|post| {
+            let key = post.key.as_ref().and_then(|key| self.row_key(&post.session, key));
+            PreparedPost { message: post.message.clone(), qos: post.qos, key }
+        });
+        Prepared { posts: posts.collect(), retires: retires.collect() }
     }
 
     /// Commits or rolls back what was prepared; doing it twice changes nothing.
     pub(crate) fn resolve(&self, gid: &Gid, commit: bool) -> Result<Stored> {
-        let Some((id, txn)) = self.txns.take_prepared(self, gid) else {
+        let Some((id, mut txn)) = self.txns.take_prepared(self, gid) else {
             return Ok(Box::pin(std::future::ready(Ok(()))));
         };
         let op = Op::Resolve(gid.clone());
         if commit {
-            return self.apply(id, txn, vec![op]);
+            let plans = txn.plans.take().unwrap_or_default();
+            return Ok(self.apply(id, txn, plans, vec![op]));
         }
         self.undo(id, txn);
         let (answer, waiter): (_, Waiter<Result<()>>) = waiter();
@@ -178,16 +227,16 @@ impl Shared {
         Ok(Box::pin(waiter))
     }
 
-    /// Takes a prepared transaction over from before a restart: its copies are held by it until it is resolved.
+    /// Takes a prepared transaction over from before a restart: its copies are held by it until it is resolved, and there is
+    /// room for its messages.
     pub(crate) fn restore_prepared(&self, gid: Gid, prepared: Prepared) {
-        let id = self.txns.restore(self, gid);
-        for (message, qos) in prepared.posts {
-            self.txns.restore_post(id, message, qos);
-        }
+        let posts: Vec<Post> = prepared.posts.into_iter().map(|post| self.restore_post(post)).collect();
+        let plans = posts.iter().filter_map(|post| self.plan_promised(post)).collect();
+        let id = self.txns.restore(self, gid, posts, plans);
         for (copy, outcome) in prepared.retires {
             if let Some(queue) = self.registry.queue(copy.queue) {
                 if let Some(attempt) = queue.hold_for(copy.seq, id, outcome) {
-                    self.txns.enlist(id, TxnWork::Held { queue, seq: copy.seq, attempt, slot: None });
+                    self.txns.restore_work(id, TxnWork::Held { queue, seq: copy.seq, attempt, slot: None });
                 }
                 continue;
             }
@@ -195,9 +244,35 @@ impl Shared {
             if let Some(session) = session
                 && let Some(handle) = session.hold_for(copy.seq, id, outcome)
             {
-                self.txns.enlist(id, TxnWork::Mail { session: session.id, handle });
+                self.txns.restore_work(id, TxnWork::Mail { session: session.id, handle });
             }
         }
+    }
+
+    fn restore_post(&self, post: PreparedPost) -> Post {
+        let PreparedPost { message, qos, key } = post;
+        let (session, key) = match key {
+            Some(RowKey::SessionKey(principal, name, key)) => {
+                (self.registry.lock().named.get(&principal, &name).cloned(), Some(key))
+            }
+            Some(RowKey::Name(_, name)) => (None, Some(Key::Name(name))),
+            _ => (None, None),
+        };
+        let nobody = || {
+            let origin = message.origin().cloned().unwrap_or_default();
+            std::sync::Arc::new(SessionCore::new(0, None, origin, 0))
+        };
+        Post { session: session.unwrap_or_else(nobody), message, qos, key }
+    }
+
+    /// The plan of a message that was promised before a restart: no bound of a queue stands against it.
+    fn plan_promised(&self, post: &Post) -> Option<Plan> {
+        if let Some(key) = &post.key {
+            self.record(&post.session, key);
+            self.decide(&post.session, key, &Outcome::Accepted, false);
+        }
+        let route = self.route(post.message.address()).ok()?;
+        Plan::promised(self, &route, &post.message, post.qos, post.session.id).ok()
     }
 
     /// Does everything that is due. The next deadline.
@@ -235,11 +310,8 @@ impl Shared {
     }
 }
 
-/// A delivery of a transaction, for its record.
-pub(crate) enum Outline {
-    Held(std::sync::Arc<crate::queue::Queue>, u64),
-    Mail(u64, roadbed_core::Handle),
-}
+/// The longest global name of a transaction, in bytes, as in XA.
+const GID_BYTES_MAX: usize = 64;
 
 fn rolled_back(why: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::RolledBack, "commit").detail(format!("the transaction was rolled back: {why}"))

@@ -44,6 +44,8 @@ pub(crate) struct Plan {
     /// Something of it is for the store.
     pub(crate) stored: bool,
     unrouted: bool,
+    /// Bounds do not stand against it.
+    owed: bool,
 }
 
 #[derive(Debug)]
@@ -63,8 +65,30 @@ enum To {
 impl Plan {
     /// Finds a place for every copy, or says why there is none.
     pub(crate) fn new(shared: &Shared, route: &Route, message: &Message, qos: Qos, from: u64) -> Result<Self, Verdict> {
-        let retain = message.retain().then_some(qos);
-        let mut plan = Self { message: message.clone(), copies: Vec::new(), retain, stored: false, unrouted: false };
+        Self::make(shared, route, message, qos, from, false)
+    }
+
+    /// The plan of a message that is owed: queues take it even if they are full.
+    pub(crate) fn promised(
+        shared: &Shared,
+        route: &Route,
+        message: &Message,
+        qos: Qos,
+        from: u64,
+    ) -> Result<Self, Verdict> {
+        Self::make(shared, route, message, qos, from, true)
+    }
+
+    fn make(
+        shared: &Shared,
+        route: &Route,
+        message: &Message,
+        qos: Qos,
+        from: u64,
+        owed: bool,
+    ) -> Result<Self, Verdict> {
+        let (retain, copies) = (message.retain().then_some(qos), Vec::new());
+        let mut plan = Self { message: message.clone(), copies, retain, stored: false, unrouted: false, owed };
         if message.live() {
             plan.add_live(route, from)?;
             return Ok(plan);
@@ -94,8 +118,11 @@ impl Plan {
                 (To::Session { session, retained, ids, group: None }, qos.min(to.qos_max))
             }
             Target::Queue(queue, qos_max) => {
-                queue.reserve(shared, &self.message).map_err(Verdict::Refused)?;
-                (To::Queue { queue: queue.clone(), reserved: true }, qos.min(*qos_max))
+                let reserved = match queue.reserve(shared, &self.message) {
+                    Err(condition) if !self.owed => return Err(Verdict::Refused(condition)),
+                    reserved => reserved.is_ok(),
+                };
+                (To::Queue { queue: queue.clone(), reserved }, qos.min(*qos_max))
             }
             Target::Group(group) => {
                 let Some(member) = group.choose() else { return Ok(()) };

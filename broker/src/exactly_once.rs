@@ -112,6 +112,18 @@ impl Shared {
         Some(Op::Put(RowKey::SessionKey(principal, name, key.clone()), row))
     }
 
+    /// The row in which a key outlives us, if it does.
+    pub(crate) fn row_key(&self, session: &SessionCore, key: &Key) -> Option<RowKey> {
+        let principal = session.origin.principal.clone();
+        match windowed(session, key) {
+            Some(name) => Some(RowKey::Name(principal, name.clone())),
+            None => {
+                let name = session.name.clone().filter(|_| session.is_durable())?;
+                Some(RowKey::SessionKey(principal, name, key.clone()))
+            }
+        }
+    }
+
     /// The outcome under a key is known. A refusal leaves the key free.
     pub(crate) fn decide(&self, session: &SessionCore, key: &Key, outcome: &Outcome, refused: bool) {
         if let Some(name) = windowed(session, key) {

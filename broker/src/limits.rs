@@ -73,10 +73,14 @@ pub struct Settings {
     pub retained_bytes_max: usize,
     /// Transactions that are open or prepared.
     pub transactions_max: usize,
+    /// Transactions of one principal that are open or prepared.
+    pub principal_transactions_max: usize,
     /// How long a transaction may stay open, in seconds; then it is rolled back.
     pub transaction_seconds_max: u64,
     /// Sends and settlements of one transaction.
     pub transaction_operations_max: usize,
+    /// Bytes of the messages that one transaction sends.
+    pub transaction_bytes_max: usize,
     /// Messages that wait in a queue before payloads are copied into memory of their own, so that they no longer pin the
     /// buffers that they were read into.
     pub parked_messages_min: usize,
@@ -118,8 +122,10 @@ impl Default for Settings {
             retained_messages_max: 1_000_000,
             retained_bytes_max: 1 << 30,
             transactions_max: 10_000,
+            principal_transactions_max: 1_000,
             transaction_seconds_max: 60,
             transaction_operations_max: 10_000,
+            transaction_bytes_max: 64 << 20,
             parked_messages_min: 256,
             seed: 0,
         }

@@ -34,7 +34,6 @@ pub(crate) struct SessionCore {
     pub(crate) id: u64,
     pub(crate) name: Option<ByteString>,
     pub(crate) origin: Arc<Origin>,
-    pub(crate) scope: Scope,
     queue: AtomicU32,
     /// Grows at each takeover and resumption: what an older connection does counts no more. Changed under the lock.
     epoch: AtomicU32,
@@ -69,6 +68,8 @@ pub(crate) struct Inner {
     pub(crate) info: bool,
     /// How long the session is kept after its connection ends, in seconds; of fractions, the whole.
     expiry_seconds: u32,
+    /// The connection that the session has now, or had last.
+    pub(crate) scope: Scope,
     /// The last receive stopped for want of credit or of slots.
     blocked: bool,
 }
@@ -124,16 +125,21 @@ const REPORT_EVERY: usize = 64 << 10;
 const RING_KEEP: usize = 256;
 
 impl SessionCore {
-    pub(crate) fn new(id: u64, name: Option<ByteString>, origin: Arc<Origin>, scope: Scope, window: u16) -> Self {
+    pub(crate) fn new(id: u64, name: Option<ByteString>, origin: Arc<Origin>, window: u16) -> Self {
         let inner = Inner { window, ..Inner::default() };
         let keys = Mutex::new(None);
         let (queue, epoch) = (AtomicU32::new(0), AtomicU32::new(1));
-        Self { id, name, origin, scope, queue, epoch, inner: Mutex::new(inner), keys }
+        Self { id, name, origin, queue, epoch, inner: Mutex::new(inner), keys }
     }
 
     /// Which connection the session has now.
     pub(crate) fn epoch(&self) -> u32 {
         self.epoch.load(Ordering::Acquire)
+    }
+
+    /// The connection.
+    pub(crate) fn scope(&self) -> Scope {
+        lock(&self.inner).scope
     }
 
     /// The session has a new connection, or none; the older ones count no more. Under the lock.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use roadbed_core::{
     Attached, Close, Consumer, ConsumerTerms, Credential, Disposition, Done, Error, ErrorKind, Fut, Manage, Managed,
-    Node, Open, Opened, Producer, ProducerTerms, Qos, Result, Session, SessionEvent, Time, Transaction,
+    Node, Open, Opened, Producer, ProducerTerms, Qos, Result, Scope, Session, SessionEvent, Time, Transaction, TxnId,
 };
 
 use bytestring::ByteString;
@@ -39,6 +39,7 @@ pub(crate) fn open(broker: &Broker, open: Open) -> Result<(BrokerSession, Stored
         0 => shared.settings.session_window_max,
         window => window.min(shared.settings.session_window_max),
     };
+    let scope = if open.scope == Scope::default() { Scope::unique() } else { open.scope };
     let (core, epoch, resumed) = loop {
         if let Some(claimed) = claim(shared, &open, name.as_ref(), window)? {
             break claimed;
@@ -47,6 +48,7 @@ pub(crate) fn open(broker: &Broker, open: Open) -> Result<(BrokerSession, Stored
     {
         let mut inner = lock(&core.inner);
         if core.epoch() == epoch {
+            inner.scope = scope;
             if !std::mem::replace(&mut inner.connected, true) {
                 shared.meters.sessions_connected.one();
             }
@@ -117,7 +119,7 @@ fn claim(
         return Err(Error::new(ErrorKind::Exhausted, "open").detail("there are too many sessions"));
     }
     let id = shared.next_session_id();
-    let core = Arc::new(SessionCore::new(id, name.cloned(), open.origin.clone(), open.scope, window));
+    let core = Arc::new(SessionCore::new(id, name.cloned(), open.origin.clone(), window));
     tables.all.insert(id, core.clone());
     tables.named.insert(&core);
     shared.meters.sessions.one();
@@ -193,9 +195,15 @@ impl Session for BrokerSession {
     fn transaction(&self) -> Fut<Box<dyn Transaction>> {
         let shared = self.broker.shared();
         let begun = self.check("begin").and_then(|()| shared.txns.begin(shared, &self.core));
-        let transaction =
-            begun.map(|id| Box::new(BrokerTransaction::new(self.broker.clone(), id)) as Box<dyn Transaction>);
+        let transaction = begun.map(|(id, until)| {
+            Box::new(BrokerTransaction::new(self.broker.clone(), id, until)) as Box<dyn Transaction>
+        });
         Box::pin(std::future::ready(transaction))
+    }
+
+    fn discharged(&self, txn: TxnId) -> Fut<bool> {
+        let ended = self.check("wait").and_then(|()| self.broker.shared().txns.watch(txn, &self.core));
+        Box::pin(async move { Ok(ended?.await) })
     }
 
     fn settle(&self, mut batch: Vec<Disposition>) -> Fut<Vec<Done>> {

@@ -116,9 +116,20 @@ pub struct NewCopy {
 #[non_exhaustive]
 pub struct Prepared {
     /// Messages that it sends.
-    pub posts: Vec<(Message, Qos)>,
+    pub posts: Vec<PreparedPost>,
     /// Copies that it holds, with the outcomes that it names.
     pub retires: Vec<(CopyId, Outcome)>,
+}
+
+/// A message that a prepared transaction sends.
+#[derive(Clone, Debug)]
+pub struct PreparedPost {
+    /// The message.
+    pub message: Message,
+    /// Its assurance.
+    pub qos: Qos,
+    /// The row that its key becomes, if it has one that outlives its session.
+    pub key: Option<RowKey>,
 }
 
 /// The name of a row.

@@ -5,16 +5,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytestring::ByteString;
+use hashbrown::HashMap;
 use roadbed_core::{
-    Condition, Error, ErrorKind, Fut, Gid, Handle, Key, Message, Qos, Result, Scope, Transaction, TxnId,
+    Condition, Error, ErrorKind, Fut, Gid, Handle, Key, Message, Qos, Result, Scope, Time, Transaction, TxnId,
 };
 
 use crate::broker::{Broker, Shared};
-use crate::discharge::Outline;
+use crate::dispatch::Plan;
 use crate::lock;
 use crate::mailbox::SessionCore;
 use crate::queue::{Link, Queue};
 use crate::timers::Timer;
+use crate::waiter::{Answer, Waiter, waiter};
 
 /// A delivery that a transaction works on.
 #[derive(Debug)]
@@ -36,130 +39,218 @@ pub(crate) struct Post {
     pub(crate) session: Arc<SessionCore>,
 }
 
-/// The sends and deliveries of a transaction, for its record.
-pub(crate) type Record = (Vec<(Message, Qos)>, Vec<Outline>);
+/// Who may use a transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Owner {
+    principal: ByteString,
+    /// For nobody in particular: the connection.
+    scope: Option<Scope>,
+}
+
+impl Owner {
+    pub(crate) fn of(session: &SessionCore) -> Self {
+        let principal = session.origin.principal.clone();
+        let scope = principal.is_empty().then(|| session.scope());
+        Self { principal, scope }
+    }
+}
 
 /// An open transaction.
 #[derive(Debug, Default)]
 pub(crate) struct Txn {
-    pub(crate) owner: (Scope, bytestring::ByteString),
+    owner: Owner,
     pub(crate) works: Vec<TxnWork>,
     pub(crate) posts: Vec<Post>,
-    pub(crate) prepared: Option<Gid>,
+    /// What its sends hold in memory.
+    bytes: usize,
+    watchers: Vec<Answer<bool>>,
+    prepared: Option<Gid>,
+    /// What a prepared transaction sends, with the room for it.
+    pub(crate) plans: Option<Vec<Plan>>,
+}
+
+impl Txn {
+    /// It has ended: tells whoever waits for that.
+    pub(crate) fn tell(&mut self, committed: bool) {
+        std::mem::take(&mut self.watchers).into_iter().for_each(|watcher| watcher.give(committed));
+    }
+
+    fn operations(&self) -> usize {
+        self.posts.len() + self.works.len()
+    }
 }
 
 /// All transactions that are open or prepared.
 #[derive(Debug, Default)]
 pub(crate) struct Txns {
-    open: Mutex<BTreeMap<u64, Txn>>,
+    open: Mutex<Open>,
     next: AtomicU64,
 }
 
-impl Txns {
-    pub(crate) fn begin(&self, shared: &Shared, session: &SessionCore) -> Result<TxnId> {
-        let mut open = lock(&self.open);
-        if open.len() >= shared.settings.transactions_max {
-            return Err(Error::new(ErrorKind::Exhausted, "begin").detail("too many transactions are open"));
-        }
-        let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
-        let owner = (session.scope, session.origin.principal.clone());
-        open.insert(id, Txn { owner, ..Txn::default() });
-        drop(open);
-        let limit = Duration::from_secs(shared.settings.transaction_seconds_max);
-        shared.timers.set(Timer::Transaction(id), shared.now() + limit);
-        shared.meters.transactions.one();
-        Ok(TxnId(id))
-    }
+#[derive(Debug, Default)]
+struct Open {
+    all: BTreeMap<u64, Txn>,
+    /// How many each principal has.
+    counts: HashMap<ByteString, usize>,
+}
 
-    /// Whether there is such a transaction, and it can take more.
-    pub(crate) fn check(&self, txn: TxnId) -> Result<()> {
-        match lock(&self.open).get(&txn.0) {
-            Some(found) if found.prepared.is_none() => Ok(()),
+impl Open {
+    /// The transaction, if it can take more.
+    fn usable(&mut self, txn: TxnId) -> Result<&mut Txn> {
+        match self.all.get_mut(&txn.0) {
+            Some(found) if found.prepared.is_none() => Ok(found),
             Some(_) => Err(Error::new(ErrorKind::Conflict, "enlist").detail("the transaction is prepared")),
             None => Err(unknown("enlist")),
         }
     }
 
-    /// Whether the session may use the transaction: principal and scope are those that began it.
-    pub(crate) fn check_owner(&self, txn: TxnId, session: &SessionCore) -> Result<()> {
-        let open = lock(&self.open);
-        let found = open.get(&txn.0).ok_or_else(|| unknown("enlist"))?;
-        match found.owner.0 == session.scope && found.owner.1 == session.origin.principal {
-            true => Ok(()),
-            false => Err(unknown("enlist")),
-        }
+    fn insert(&mut self, id: u64, txn: Txn) {
+        *self.counts.entry(txn.owner.principal.clone()).or_default() += 1;
+        self.all.insert(id, txn);
     }
 
-    /// Adds a delivery; unknown transactions are the caller's to have checked.
-    pub(crate) fn enlist(&self, txn: TxnId, work: TxnWork) {
-        if let Some(found) = lock(&self.open).get_mut(&txn.0) {
-            found.works.push(work);
+    fn remove(&mut self, id: u64) -> Option<Txn> {
+        let txn = self.all.remove(&id)?;
+        if let Some(count) = self.counts.get_mut(&txn.owner.principal) {
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&txn.owner.principal);
+            }
         }
+        Some(txn)
     }
+}
 
-    pub(crate) fn post(&self, shared: &Shared, txn: TxnId, session: &SessionCore, post: Post) -> Result<(), Condition> {
-        self.check_owner(txn, session).map_err(|_| Condition::NotFound)?;
+impl Txns {
+    /// Begins a transaction; says when it is rolled back by itself.
+    pub(crate) fn begin(&self, shared: &Shared, session: &SessionCore) -> Result<(TxnId, Time)> {
+        let (owner, settings) = (Owner::of(session), &shared.settings);
         let mut open = lock(&self.open);
-        let found = open.get_mut(&txn.0).filter(|txn| txn.prepared.is_none()).ok_or(Condition::NotFound)?;
-        if found.posts.len() + found.works.len() >= shared.settings.transaction_operations_max {
+        let own = open.counts.get(&owner.principal).copied().unwrap_or_default();
+        if open.all.len() >= settings.transactions_max || own >= settings.principal_transactions_max {
+            return Err(Error::new(ErrorKind::Exhausted, "begin").detail("too many transactions are open"));
+        }
+        let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
+        open.insert(id, Txn { owner, ..Txn::default() });
+        drop(open);
+        let expires_at = shared.now() + Duration::from_secs(settings.transaction_seconds_max);
+        shared.timers.set(Timer::Transaction(id), expires_at);
+        shared.meters.transactions.one();
+        Ok((TxnId(id), expires_at))
+    }
+
+    /// Whether the session may use the transaction. A stranger learns no more than that there is none.
+    pub(crate) fn check_owner(&self, txn: TxnId, session: &SessionCore) -> Result<()> {
+        let owner = Owner::of(session);
+        match lock(&self.open).all.get(&txn.0) {
+            Some(found) if found.owner == owner => Ok(()),
+            _ => Err(unknown("enlist")),
+        }
+    }
+
+    /// Whether deliveries can be enlisted in the transaction.
+    pub(crate) fn is_open(&self, txn: TxnId) -> bool {
+        lock(&self.open).usable(txn).is_ok()
+    }
+
+    /// What waits for the end of a transaction that the session may use.
+    pub(crate) fn watch(&self, txn: TxnId, session: &SessionCore) -> Result<Waiter<bool>> {
+        let owner = Owner::of(session);
+        let mut open = lock(&self.open);
+        let found = open.all.get_mut(&txn.0).filter(|found| found.owner == owner);
+        let (answer, waiter) = waiter();
+        found.ok_or_else(|| unknown("wait for a transaction"))?.watchers.push(answer);
+        Ok(waiter)
+    }
+
+    /// Adds a delivery. Its state changes after that, under the lock of its queue, which a discharge takes, too: so no
+    /// delivery stays in a transaction that has ended meanwhile.
+    pub(crate) fn enlist(&self, shared: &Shared, txn: TxnId, work: TxnWork) -> Result<()> {
+        let mut open = lock(&self.open);
+        let found = open.usable(txn)?;
+        if found.operations() >= shared.settings.transaction_operations_max {
+            return Err(Error::new(ErrorKind::Exhausted, "enlist").detail("the transaction has too many operations"));
+        }
+        found.works.push(work);
+        Ok(())
+    }
+
+    pub(crate) fn post(&self, shared: &Shared, txn: TxnId, post: Post) -> Result<(), Condition> {
+        let (settings, cost, owner) = (&shared.settings, post.message.cost(), Owner::of(&post.session));
+        let mut open = lock(&self.open);
+        let found = open.usable(txn).ok().filter(|found| found.owner == owner).ok_or(Condition::NotFound)?;
+        let many = found.operations() >= settings.transaction_operations_max;
+        let large = found.bytes.saturating_add(cost) > settings.transaction_bytes_max;
+        if many || large || shared.meters.bytes.load() as usize > settings.bytes_max {
             return Err(Condition::Full);
         }
+        found.bytes += cost;
+        shared.meters.bytes.add(cost as u64);
         found.posts.push(post);
         Ok(())
     }
 
-    /// Makes a transaction wait for its resolution. Its sends and deliveries, for its record.
-    pub(crate) fn prepare(&self, shared: &Shared, txn: TxnId, gid: Gid) -> Result<Record> {
+    /// From now on nothing can be added; the transaction, to be put back when it has promised to be able to commit.
+    pub(crate) fn begin_prepare(&self, shared: &Shared, txn: TxnId, gid: &Gid) -> Result<Txn> {
         let mut open = lock(&self.open);
-        if open.values().any(|known| known.prepared.as_ref() == Some(&gid)) {
+        if open.all.values().any(|known| known.prepared.as_ref() == Some(gid)) {
             return Err(Error::new(ErrorKind::Conflict, "prepare").detail("the global name is in use"));
         }
-        let found = open.get_mut(&txn.0).ok_or_else(|| unknown("prepare"))?;
-        found.prepared = Some(gid);
+        let found = open.usable(txn)?;
+        let meanwhile = Txn { owner: found.owner.clone(), prepared: Some(gid.clone()), ..Txn::default() };
+        let mut taken = std::mem::replace(found, meanwhile);
+        taken.prepared = Some(gid.clone());
         shared.timers.cancel(Timer::Transaction(txn.0));
-        let posts = found.posts.iter().map(|post| (post.message.clone(), post.qos)).collect();
-        let works = found.works.iter().map(|work| match work {
-            TxnWork::Mail { session, handle } => Outline::Mail(*session, *handle),
-            TxnWork::Pulled { link, seq, .. } => Outline::Held(link.queue().clone(), *seq),
-            TxnWork::Held { queue, seq, .. } => Outline::Held(queue.clone(), *seq),
-        });
-        Ok((posts, works.collect()))
+        Ok(taken)
+    }
+
+    /// Gives it back if it was resolved meanwhile.
+    pub(crate) fn put_back(&self, txn: TxnId, mut prepared: Txn) -> Option<Txn> {
+        match lock(&self.open).all.get_mut(&txn.0) {
+            None => Some(prepared),
+            Some(found) => {
+                // Whoever began to wait meanwhile.
+                prepared.watchers.append(&mut found.watchers);
+                *found = prepared;
+                None
+            }
+        }
     }
 
     /// The prepared transaction of this name, taken out.
     pub(crate) fn take_prepared(&self, shared: &Shared, gid: &Gid) -> Option<(TxnId, Txn)> {
         let id = {
             let open = lock(&self.open);
-            *open.iter().find(|(_, txn)| txn.prepared.as_ref() == Some(gid))?.0
+            *open.all.iter().find(|(_, txn)| txn.prepared.as_ref() == Some(gid))?.0
         };
         Some((TxnId(id), self.take(shared, TxnId(id))?))
     }
 
     pub(crate) fn in_doubt(&self) -> Vec<Gid> {
-        let mut gids: Vec<Gid> = lock(&self.open).values().filter_map(|txn| txn.prepared.clone()).collect();
+        let mut gids: Vec<Gid> = lock(&self.open).all.values().filter_map(|txn| txn.prepared.clone()).collect();
         gids.sort_unstable();
         gids
     }
 
     /// A transaction that was prepared before a restart.
-    pub(crate) fn restore(&self, shared: &Shared, gid: Gid) -> TxnId {
+    pub(crate) fn restore(&self, shared: &Shared, gid: Gid, posts: Vec<Post>, plans: Vec<Plan>) -> TxnId {
         let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
-        lock(&self.open).insert(id, Txn { prepared: Some(gid), ..Txn::default() });
+        lock(&self.open).insert(id, Txn { prepared: Some(gid), posts, plans: Some(plans), ..Txn::default() });
         shared.meters.transactions.one();
         TxnId(id)
     }
 
-    pub(crate) fn restore_post(&self, txn: TxnId, message: Message, qos: Qos) {
-        let origin = message.origin().cloned().unwrap_or_default();
-        let session = Arc::new(SessionCore::new(0, None, origin, Scope::default(), 0));
-        if let Some(found) = lock(&self.open).get_mut(&txn.0) {
-            found.posts.push(Post { message, qos, key: None, session });
+    /// Gives a delivery back to a transaction that was prepared before a restart.
+    pub(crate) fn restore_work(&self, txn: TxnId, work: TxnWork) {
+        if let Some(found) = lock(&self.open).all.get_mut(&txn.0) {
+            found.works.push(work);
         }
     }
 
     pub(crate) fn take(&self, shared: &Shared, txn: TxnId) -> Option<Txn> {
-        let taken = lock(&self.open).remove(&txn.0)?;
+        let taken = lock(&self.open).remove(txn.0)?;
         shared.meters.transactions.sub(1);
+        shared.meters.bytes.sub(taken.bytes as u64);
         shared.timers.cancel(Timer::Transaction(txn.0));
         Some(taken)
     }
@@ -174,18 +265,23 @@ fn unknown(operation: &'static str) -> Error {
 pub(crate) struct BrokerTransaction {
     broker: Broker,
     id: TxnId,
+    expires_at: Time,
     done: bool,
 }
 
 impl BrokerTransaction {
-    pub(crate) fn new(broker: Broker, id: TxnId) -> Self {
-        Self { broker, id, done: false }
+    pub(crate) fn new(broker: Broker, id: TxnId, expires_at: Time) -> Self {
+        Self { broker, id, expires_at, done: false }
     }
 }
 
 impl Transaction for BrokerTransaction {
     fn id(&self) -> TxnId {
         self.id
+    }
+
+    fn expires_at(&self) -> Option<Time> {
+        Some(self.expires_at)
     }
 
     fn commit(mut self: Box<Self>) -> Fut<()> {

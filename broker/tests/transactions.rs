@@ -144,7 +144,7 @@ fn strangers_cannot_join() {
     let bench = Bench::new();
     let mut client = bench.anonymous();
     let (mut consumer, got) = taken(&mut client);
-    let foreign = Client::new(bench.session(Open { scope: Scope(9), ..Open::default() }));
+    let foreign = bench.named("stranger", 0);
     let txn = begin(&foreign);
     let refused = client.send_as(within(&*txn, text("queues/out", "x"))).unwrap();
     assert_eq!(refused.why, Some(Condition::NotFound));

@@ -11,8 +11,8 @@ use core::task::{Context, Poll};
 
 use crate::{
     Attached, Binding, Capabilities, Close, Confirm, ConsumerTerms, Credential, Delivery, Detach, Disposition, Done,
-    Gid, Grant, Granted, Key, Manage, Managed, Open, Opened, Outgoing, ProducerTerms, Result, SessionEvent, Time,
-    TxnId, Unbind,
+    Error, ErrorKind, Gid, Grant, Granted, Key, Manage, Managed, Open, Opened, Outgoing, ProducerTerms, Result,
+    SessionEvent, Time, TxnId, Unbind,
 };
 
 /// A future for the cold edges.
@@ -46,8 +46,16 @@ pub trait Session: Send + Sync {
     /// Attaches a consumer. It has no credit until [`Consumer::grant`].
     fn consumer(&self, terms: ConsumerTerms) -> Fut<(Box<dyn Consumer>, Attached)>;
 
-    /// Declares a transaction, which any session of the same scope may use.
+    /// Declares a transaction, which every session of the same principal may use: see [`TxnId`].
     fn transaction(&self) -> Fut<Box<dyn Transaction>>;
+
+    /// Waits for the end of a transaction that was declared here or elsewhere; resolves to whether it was committed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] if there is none that this session may use; [`ErrorKind::NotSupported`].
+    fn discharged(&self, _txn: TxnId) -> Fut<bool> {
+        Box::pin(async { Err(Error::new(ErrorKind::NotSupported, "wait for a transaction")) })
+    }
 
     /// Settles by [`DeliveryId`](crate::DeliveryId), from any connection of the owner. Answers every disposition in order,
     /// with cookies or not.
@@ -123,6 +131,11 @@ pub trait Producer: Send {
 pub trait Transaction: Send {
     /// Its name, for [`Outgoing::txn`](crate::Outgoing) and [`Step::Enlist`](crate::Step).
     fn id(&self) -> TxnId;
+
+    /// When it is rolled back by itself; `None` if the endpoint does not say.
+    fn expires_at(&self) -> Option<Time> {
+        None
+    }
 
     /// Applies everything, atomically; resolves when it is committed.
     fn commit(self: Box<Self>) -> Fut<()>;

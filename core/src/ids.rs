@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::num::NonZeroU64;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
@@ -116,13 +117,26 @@ impl From<DeliveryId> for DeliveryRef {
     }
 }
 
-/// A transaction of one endpoint. Who may use it is decided by its [`Scope`].
+/// A transaction of one endpoint: 8 bytes, big endian, on the wire of AMQP; 16 hexadecimal digits in HTTP.
+///
+/// Every session of the principal that declared it may use it, over any protocol. Nobody in particular, the principal without a
+/// name, is not one peer: there it is every session of the same [`Scope`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TxnId(pub u64);
 
-/// What shares transactions: the sessions of one principal on one connection. A stranger cannot post into them.
+/// A connection, as far as its sessions share something that they have no principal's name for: transactions.
+///
+/// By default a session shares with no other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Scope(pub u64);
+pub struct Scope(usize);
+
+impl Scope {
+    /// The scope of a new connection: no other of this process is equal, whichever server it is of.
+    pub fn unique() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
 
 /// A transaction's name over several endpoints, up to 64 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

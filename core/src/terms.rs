@@ -27,7 +27,7 @@ pub struct Open {
     pub linger: Duration,
     /// What is sent if the session does not end in good order.
     pub will: Option<Will>,
-    /// What shares transactions.
+    /// The connection: what shares the transactions of nobody in particular.
     pub scope: Scope,
     /// The largest number of unsettled deliveries that the peer takes at once, over all consumers of the session; 0: no bound of its own.
     pub window: u16,

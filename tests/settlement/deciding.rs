@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use roadbed::{
     Attached, Capabilities, Close, Condition, Confirm, Consumer, ConsumerTerms, Credential, Detach, Disposition, Done,
     Endpoint, Fut, Key, Manage, Managed, Open, Opened, Outcome, Outgoing, Producer, ProducerTerms, Qos, Result,
-    Session, SessionEvent, Time, Transaction,
+    Session, SessionEvent, Time, Transaction, TxnId,
 };
 
 /// What becomes of every message.
@@ -93,6 +93,10 @@ impl Session for DecidingSession {
 
     fn transaction(&self) -> Fut<Box<dyn Transaction>> {
         self.inner.transaction()
+    }
+
+    fn discharged(&self, txn: TxnId) -> Fut<bool> {
+        self.inner.discharged(txn)
     }
 
     fn settle(&self, batch: Vec<Disposition>) -> Fut<Vec<Done>> {

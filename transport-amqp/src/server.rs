@@ -31,15 +31,13 @@ struct Shared {
     endpoint: Arc<dyn Endpoint>,
     config: ServerConfig,
     machine: Arc<crate::MachineConfig>,
-    scopes: core::sync::atomic::AtomicU64,
 }
 
 impl Server {
     /// A server for `endpoint`.
     pub fn new(endpoint: Arc<dyn Endpoint>, config: ServerConfig) -> Self {
         let machine = Arc::new(config.machine.clone());
-        let scopes = config.seed.into();
-        Self { shared: Arc::new(Shared { endpoint, config, machine, scopes }) }
+        Self { shared: Arc::new(Shared { endpoint, config, machine }) }
     }
 
     /// Serves one connection until it ends. Resolves to an error if the peer broke the protocol or was lost; dropping the future

@@ -163,7 +163,7 @@ fn every_failure_is_a_refusal() {
 }
 
 fn open(connect: &Connect) -> roadbed_core::Open {
-    dialect::open(connect, &origin(), Durability::Session, Scope(1), NOW).expect("a legal will")
+    dialect::open(connect, &origin(), Durability::Session, Scope::unique(), NOW).expect("a legal will")
 }
 
 #[test]

@@ -92,7 +92,11 @@ impl MailConsumer {
 }
 
 impl Consumer for MailConsumer {
-    fn grant(&mut self, grant: Grant) {
+    fn grant(&mut self, mut grant: Grant) {
+        let txns = &self.broker.shared().txns;
+        if grant.txn.is_some_and(|txn| txns.check_owner(txn, &self.session).is_err()) {
+            (grant.credit, grant.txn) = (0, None);
+        }
         self.session.grant(self.epoch, grant);
     }
 

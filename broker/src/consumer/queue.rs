@@ -54,6 +54,10 @@ impl QueueConsumer {
 
     fn receive(&mut self, into: &mut Vec<Delivery>, max: usize) -> usize {
         let shared = self.broker.shared();
+        if self.grant.txn.is_some_and(|txn| shared.txns.check_owner(txn, &self.session).is_err()) {
+            // What is granted within a transaction ends with it.
+            return 0;
+        }
         let (mut pulled, mut after) = (Vec::new(), After::default());
         let mut inner = lock(&self.session.inner);
         let room = usize::from(inner.window) - inner.slab.len().min(usize::from(inner.window));
@@ -65,7 +69,7 @@ impl QueueConsumer {
         let mut bytes = 0;
         for pull in pulled {
             bytes += pull.message.payload().len() as u64;
-            into.push(self.session.admit(shared, &mut inner, &self.link, pull));
+            into.extend(self.session.admit(shared, &mut inner, &self.link, pull, &mut after));
         }
         drop(inner);
         if self.grant.credit != u32::MAX {

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use roadbed_core::{
     CopyId, Delivery, DeliveryId, DeliveryInfo, DeliveryState, Error, ErrorKind, Fence, Grant, Handle, Qos, Result,
-    Time, Unsettled, Work,
+    Time, TxnId, Unsettled, Work,
 };
 
 use super::{Inner, SessionCore, has_expired};
@@ -49,6 +49,7 @@ impl SessionCore {
             return Poll::Ready(Err(error));
         }
         inner.blocked = false;
+        inner.end_grant(shared);
         self.take_granted(shared, &mut inner, &mut taking);
         while taking.left > 0 && !inner.ring.is_empty() && self.take_mail(shared, &mut inner, &mut taking) {}
         if inner.cold.as_ref().is_some_and(|cold| !cold.ready.is_empty()) {
@@ -181,17 +182,14 @@ impl SessionCore {
     fn hand_over(&self, shared: &Shared, inner: &mut Inner, entry: Entry) -> Delivery {
         let (attempt, txn) = (entry.attempts() + 1, inner.cold.as_ref().and_then(|cold| cold.grant_txn));
         let mut delivery = self.delivery(shared, inner, &entry, attempt);
-        let body = match txn {
-            None => Body::Mail(entry),
-            Some(txn) => {
-                let state = DeliveryState::Enlisted { txn, work: Work::Acquire(None), ended: None };
-                Body::Rare(Box::new(Rare { entry, state }))
-            }
-        };
         let window = inner.window;
-        delivery.handle = inner.slab.insert(window, attempt, body);
+        delivery.handle = inner.slab.insert(window, attempt, Body::Mail(entry));
         if let (Some(txn), Some(handle)) = (txn, delivery.handle) {
-            shared.txns.enlist(txn, TxnWork::Mail { session: self.id, handle });
+            match shared.txns.enlist(shared, txn, TxnWork::Mail { session: self.id, handle }) {
+                Ok(()) => inner.acquired(handle, txn),
+                // It has ended just now: the delivery is one like any other.
+                Err(_) => delivery.info.iter_mut().for_each(|info| info.txn = None),
+            }
         }
         delivery
     }
@@ -244,8 +242,9 @@ impl SessionCore {
             let txn = cold.grant_txn;
             let more = link.pull(shared, want, txn, &mut pulled, &mut taking.after);
             for pull in pulled.drain(..) {
-                let delivery = self.admit(shared, inner, &link, pull);
-                taking.push(delivery);
+                if let Some(delivery) = self.admit(shared, inner, &link, pull, &mut taking.after) {
+                    taking.push(delivery);
+                }
             }
             if more {
                 inner.cold().ready.push_back(link);
@@ -254,7 +253,14 @@ impl SessionCore {
     }
 
     /// Gives what was pulled from a queue its slot, if it is to be settled.
-    pub(crate) fn admit(&self, shared: &Shared, inner: &mut Inner, link: &Arc<Link>, pull: Pull) -> Delivery {
+    pub(crate) fn admit(
+        &self,
+        shared: &Shared,
+        inner: &mut Inner,
+        link: &Arc<Link>,
+        pull: Pull,
+        after: &mut After,
+    ) -> Option<Delivery> {
         if inner.credit != u32::MAX && link.spends_session_credit() {
             inner.credit = inner.credit.saturating_sub(1);
         }
@@ -264,19 +270,21 @@ impl SessionCore {
             true => inner.slab.insert(window, pull.attempt, Body::Pulled { link: link.clone(), seq: pull.seq }),
         };
         if let (Some(txn), Some(handle)) = (pull.txn, handle) {
-            shared.txns.enlist(
-                txn,
-                TxnWork::Pulled { link: link.clone(), seq: pull.seq, attempt: pull.attempt, session: self.id, handle },
-            );
+            let (link, session) = (link.clone(), self.id);
+            let work = || TxnWork::Pulled { link: link.clone(), seq: pull.seq, attempt: pull.attempt, session, handle };
+            if shared.txns.enlist(shared, txn, work()).is_err() {
+                after.orphans.push((txn, work()));
+                return None;
+            }
         }
-        Delivery {
+        Some(Delivery {
             message: pull.message,
             handle,
             qos: pull.qos,
             retained: false,
             attempt: pull.attempt,
             info: pull.info,
-        }
+        })
     }
 
     /// What an earlier attachment left, each as its next attempt.
@@ -370,6 +378,24 @@ impl<'a> Taking<'a> {
 }
 
 impl Inner {
+    /// What is granted within a transaction ends with it.
+    fn end_grant(&mut self, shared: &Shared) {
+        let txn = self.cold.as_ref().and_then(|cold| cold.grant_txn);
+        if txn.is_some_and(|txn| !shared.txns.is_open(txn)) {
+            self.cold().grant_txn = None;
+            self.credit = 0;
+        }
+    }
+
+    /// The delivery belongs to the transaction since its transfer.
+    fn acquired(&mut self, handle: Handle, txn: TxnId) {
+        let Some(slot) = self.slab.find(handle) else { return };
+        if let Body::Mail(entry) = std::mem::replace(&mut slot.body, Body::Free(0)) {
+            let state = DeliveryState::Enlisted { txn, work: Work::Acquire(None), ended: None };
+            slot.body = Body::Rare(Box::new(Rare { entry, state }));
+        }
+    }
+
     /// Registers the waker of who found nothing.
     fn wait(&mut self, cx: &mut Context<'_>, nothing: bool) {
         if !nothing {

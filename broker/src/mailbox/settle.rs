@@ -113,8 +113,8 @@ impl SessionCore {
         batch.is_empty()
     }
 
-    /// The outcome that a prepared transaction would give a stored delivery.
-    pub(crate) fn enlisted_outcome(&self, handle: Handle) -> Option<(CopyId, Outcome)> {
+    /// A stored copy, with the outcome that a prepared transaction would give it.
+    pub(crate) fn enlisted_copy(&self, handle: Handle) -> Option<(CopyId, Outcome)> {
         let mut inner = crate::lock(&self.inner);
         let queue = inner.durable?;
         let slot = inner.slab.find(handle)?;
@@ -239,9 +239,6 @@ impl Inner {
             Step::Enlist { txn, .. } => Some(*txn),
             _ => None,
         };
-        if let Some(txn) = enlists {
-            shared.txns.check(txn)?;
-        }
         let first = !matches!(state, DeliveryState::Enlisted { .. });
         let (state, note) = run_step(state, step)?;
         match note {
@@ -250,7 +247,7 @@ impl Inner {
             Note::Moved => {}
         }
         if let (Some(txn), true) = (enlists, first) {
-            shared.txns.enlist(txn, TxnWork::Mail { session, handle });
+            shared.txns.enlist(shared, txn, TxnWork::Mail { session, handle })?;
         }
         self.put_state(shared, handle, state, effects);
         Ok(Settled::Applied)
@@ -375,9 +372,8 @@ impl Inner {
 
 /// Applies a receiver's step to a delivery.
 pub(crate) fn run_step(state: DeliveryState, step: Step) -> Result<(DeliveryState, Note)> {
-    let on = |state: DeliveryState, event| {
-        state.on(event).map_err(|error| Error::new(ErrorKind::Invalid, "settle").because(error))
-    };
+    let kind = if matches!(state, DeliveryState::Enlisted { .. }) { ErrorKind::Conflict } else { ErrorKind::Invalid };
+    let on = |state: DeliveryState, event| state.on(event).map_err(|error| Error::new(kind, "settle").because(error));
     match step {
         Step::Outcome { outcome, settled } => on(state, Event::Dispose { outcome, settled }),
         Step::Settle => on(state, Event::Settle),

@@ -158,7 +158,7 @@ impl BrokerProducer {
         let cookie = outgoing.cookie;
         let posted = match outgoing.message.payload().len() > shared.settings.message_bytes_max {
             true => Err(Condition::TooLarge),
-            false => shared.txns.post(shared, txn, &self.session, post),
+            false => shared.txns.post(shared, txn, post),
         };
         self.confirms.push(match posted {
             Ok(()) => Confirm { cookie, outcome: Outcome::Accepted, why: None, provisional: Some(txn) },

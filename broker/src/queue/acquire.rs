@@ -11,6 +11,7 @@ use crate::broker::Shared;
 use crate::copy::{CopyEvent, CopyState};
 use crate::lock;
 use crate::store::Op;
+use crate::txn::TxnWork;
 
 /// What follows from taking copies, to be done when the locks of session and queue are free again.
 #[derive(Debug, Default)]
@@ -23,6 +24,8 @@ pub(crate) struct After {
     handing: Vec<(Arc<Link>, Handing)>,
     /// What was taken and is not handed over.
     pub(crate) returned: Vec<(Arc<Link>, Vec<Pull>)>,
+    /// What was taken for transactions that have ended meanwhile.
+    pub(crate) orphans: Vec<(TxnId, TxnWork)>,
 }
 
 /// Copies that are handed over when the store knows that some of them are gone.
@@ -35,7 +38,8 @@ struct Handing {
 impl Shared {
     /// Does what follows from taking copies. Whether something was granted meanwhile.
     pub(crate) fn after(&self, after: After) -> bool {
-        let After { dead, links, wakers, handing, returned } = after;
+        let After { dead, links, wakers, handing, returned, orphans } = after;
+        orphans.into_iter().for_each(|(txn, work)| self.orphaned(txn, work));
         returned.into_iter().for_each(|(link, pulls)| link.give_back(self, pulls));
         wakers.into_iter().for_each(Waker::wake);
         links.iter().for_each(Link::notify);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 use roadbed_core::{
-    DeliveryId, DeliveryState, Error, ErrorKind, Event, Fence, Handle, Note, Outcome, Result, Settled, Step, Time,
-    TxnId, Work,
+    CopyId, DeliveryId, DeliveryState, Error, ErrorKind, Event, Fence, Handle, Note, Outcome, Result, Settled, Step,
+    Time, TxnId, Work,
 };
 
 use super::timeline::Due;
@@ -91,21 +91,16 @@ impl Queue {
             Step::Enlist { txn, .. } => Some(*txn),
             _ => None,
         };
-        if let Some(txn) = enlists {
-            shared.txns.check(txn)?;
-        }
         let first = !matches!(held.state, DeliveryState::Enlisted { .. });
         let (state, note) = run_step(held.state.clone(), step)?;
         if note == Note::Repeat {
             return Ok(Settled::Repeated);
         }
         if let (Some(txn), true) = (enlists, first) {
-            shared.txns.enlist(txn, TxnWork::Held { queue: self.clone(), seq, attempt: fence.attempt, slot });
+            let work = TxnWork::Held { queue: self.clone(), seq, attempt: fence.attempt, slot };
+            shared.txns.enlist(shared, txn, work)?;
         }
-        if let DeliveryState::Settled(outcome) = &state {
-            let until = now + Duration::from_secs(shared.settings.tombstone_seconds);
-            inner.tombstones.add(seq, fence, outcome.clone(), now, until, shared.settings.tombstones_max);
-        }
+        inner.remember(shared, seq, fence, &state, now);
         self.put_state(shared, &mut inner, seq, state, now, effects, dead);
         self.release(shared, inner);
         Ok(Settled::Applied)
@@ -165,18 +160,24 @@ impl Queue {
         let mut inner = lock(&self.inner);
         let Some(held) = inner.held.get(&seq).filter(|held| held.attempt == attempt) else { return true };
         let discharge = CopyEvent::Delivery(Event::Discharge { txn, commit });
-        let Ok((state, _)) = held_on(held.state.clone(), discharge) else { return false };
+        let Ok((mut state, _)) = held_on(held.state.clone(), discharge) else { return false };
+        if let (DeliveryState::Decided(_), Some(_)) = (&state, held.lease) {
+            // The owner of a lease keeps nothing between its requests: there is no second half.
+            state =
+                held_on(state, CopyEvent::Delivery(Event::Settle)).map_or_else(|_| held.state.clone(), |(to, _)| to);
+        }
+        inner.remember(shared, seq, Fence { epoch: shared.boot_epoch, attempt }, &state, now);
         let ended = matches!(state, DeliveryState::Settled(_));
         self.put_state(shared, &mut inner, seq, state, now, effects, dead);
         self.release(shared, inner);
         ended
     }
 
-    /// The outcome that a prepared transaction would give a stored copy.
-    pub(crate) fn enlisted_outcome(&self, seq: u64) -> Option<Outcome> {
+    /// A stored copy, with the outcome that a prepared transaction would give it.
+    pub(crate) fn enlisted_copy(&self, seq: u64) -> Option<(CopyId, Outcome)> {
         let inner = lock(&self.inner);
         let held = inner.held.get(&seq).filter(|held| held.copy.stored)?;
-        enlisted(&held.state)
+        Some((self.copy_id(seq), enlisted(&held.state)?))
     }
 
     /// Gives a waiting copy to a transaction that was prepared before a restart. Its attempt.
@@ -207,6 +208,16 @@ impl Queue {
         let info = self.info(shared, link, &held.copy, attempt, held.until, None);
         let qos = held.copy.qos.min(link.qos_max);
         Some(Again { state: held.state.clone(), qos, attempt, message, info })
+    }
+}
+
+impl QueueInner {
+    /// Remembers how a delivery was settled, for who settles it again.
+    fn remember(&mut self, shared: &Shared, seq: u64, fence: Fence, state: &DeliveryState, now: Time) {
+        if let DeliveryState::Settled(outcome) = state {
+            let until = now + Duration::from_secs(shared.settings.tombstone_seconds);
+            self.tombstones.add(seq, fence, outcome.clone(), now, until, shared.settings.tombstones_max);
+        }
     }
 }
 

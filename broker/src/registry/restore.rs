@@ -64,7 +64,7 @@ impl Shared {
         let now = self.now();
         let origin = Arc::new(roadbed_core::Origin { principal, protocol: "" });
         let id = self.next_session_id();
-        let session = Arc::new(SessionCore::new(id, Some(name), origin, Default::default(), u16::MAX));
+        let session = Arc::new(SessionCore::new(id, Some(name), origin, u16::MAX));
         self.skip_queue_ids(row.queue);
         session.set_queue_id(row.queue);
         let gone_at = row.disconnected_at.unwrap_or(now);

@@ -1,9 +1,9 @@
 //! Everything together, or nothing.
 
-use roadbed_core::{Address, Open, Outcome, Qos, QueueSettings, Scope, Step};
+use roadbed_core::{Address, Outcome, Qos, QueueSettings, Step, TxnId};
 
 use crate::client::{Client, text};
-use crate::world::{World, message, open};
+use crate::world::{World, message};
 
 async fn queues(world: &World, names: [&str; 3]) -> [Address; 3] {
     let mut queues = Vec::new();
@@ -73,15 +73,14 @@ pub(super) async fn rollback_returns_messages(world: World) {
     receiving.nothing("it was settled").await;
 }
 
-/// A transaction belongs to its principal's connection: another session of it may take part, a stranger may not.
+/// A transaction belongs to its principal: another session of it may take part, a stranger may not.
 pub(super) async fn transactions_have_a_scope(world: World) {
-    let scoped = |principal: &str, scope| Open { scope: Scope(scope), ..open(principal) };
-    let owner = world.open(scoped("owner", 1)).await;
-    let (sibling, stranger) = (world.open(scoped("owner", 1)).await, world.open(scoped("stranger", 2)).await);
+    let owner = world.client().await;
+    let (sibling, stranger) = (world.client().await, world.peer().await);
     let mut receiving = world.follow(&owner, "t", Qos::AtLeastOnce).await;
     receiving.grant(10);
     let transaction = owner.transaction().await.expect("a transaction is declared");
-    assert!(post(&sibling, "sibling", transaction.id()).await, "a session of the same scope may take part");
+    assert!(post(&sibling, "sibling", transaction.id()).await, "a session of the same principal may take part");
     assert!(!post(&stranger, "stranger", transaction.id()).await, "a stranger may not");
     receiving.nothing("nothing before the commit").await;
     transaction.commit().await.expect("a stranger cannot spoil it");
@@ -89,7 +88,7 @@ pub(super) async fn transactions_have_a_scope(world: World) {
     receiving.nothing("the stranger's message is in no transaction").await;
 }
 
-async fn post(client: &Client, payload: &str, txn: roadbed_core::TxnId) -> bool {
+async fn post(client: &Client, payload: &str, txn: TxnId) -> bool {
     let mut sender = client.sender().await;
     let cookie = sender.submit(message("t", payload), Qos::AtLeastOnce, None, Some(txn)).await;
     sender.try_confirm(cookie).await.is_ok_and(|confirm| confirm.outcome == Outcome::Accepted)

@@ -152,6 +152,10 @@ impl Session for MortalSession {
         Box::pin(async move { Ok(Box::new(MortalTransaction(declaring.await?, life)) as Box<dyn Transaction>) })
     }
 
+    fn discharged(&self, txn: TxnId) -> Fut<bool> {
+        self.life.guard(self.session.discharged(txn))
+    }
+
     fn settle(&self, batch: Vec<Disposition>) -> Fut<Vec<Done>> {
         self.life.guard(self.session.settle(batch))
     }
@@ -260,6 +264,10 @@ struct MortalTransaction(Box<dyn Transaction>, Arc<Life>);
 impl Transaction for MortalTransaction {
     fn id(&self) -> TxnId {
         self.0.id()
+    }
+
+    fn expires_at(&self) -> Option<Time> {
+        self.0.expires_at()
     }
 
     fn commit(self: Box<Self>) -> Fut<()> {

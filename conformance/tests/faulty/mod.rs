@@ -10,7 +10,7 @@ use bytes::Bytes;
 use roadbed_core::{
     Attached, Binding, Capabilities, Close, Confirm, Consumer, ConsumerTerms, Credential, Delivery, DeliveryRef,
     Detach, Disposition, Done, Endpoint, Fut, Gid, Grant, Granted, Hold, Key, Manage, Managed, Message, Mode, Open,
-    Opened, Outcome, Outgoing, Producer, ProducerTerms, Qos, Result, RetainHandling, Scope, Session, SessionEvent,
+    Opened, Origin, Outcome, Outgoing, Producer, ProducerTerms, Qos, Result, RetainHandling, Session, SessionEvent,
     Settled, Step, Time, Transaction, TxnId, Unbind,
 };
 
@@ -178,13 +178,18 @@ impl Endpoint for Faulty {
             Fault::IgnoresWindow => open.window = 0,
             Fault::ForgetsWills => open.will = None,
             Fault::ForgetsSessions => open.resume = false,
-            Fault::ForgetsScope => (open.scope, open.origin) = (Scope(7), Arc::default()),
+            Fault::ForgetsScope => open.origin = open_house(),
             Fault::IgnoresTakeover => open.name = open.name.map(|name| format!("{name} {number}").into()),
             _ => {}
         }
         let (opening, fault) = (self.endpoint.open(open), self.fault);
         Box::pin(async move { Ok(Box::new(FaultySession::new(opening.await?, fault)) as Box<dyn Session>) })
     }
+}
+
+/// Everybody is who the strangers are.
+fn open_house() -> Arc<Origin> {
+    Arc::new(Origin { principal: "peer".into(), protocol: "test" })
 }
 
 struct FaultySession {
@@ -236,6 +241,10 @@ impl Session for FaultySession {
                 _ => transaction,
             })
         })
+    }
+
+    fn discharged(&self, txn: TxnId) -> Fut<bool> {
+        self.session.discharged(txn)
     }
 
     fn settle(&self, batch: Vec<Disposition>) -> Fut<Vec<Done>> {

@@ -11,7 +11,7 @@ use tower_layer::Layer;
 use crate::{
     Attached, Capabilities, Close, Condition, Confirm, Consumer, ConsumerTerms, Credential, Detach, Disposition, Done,
     Endpoint, Error, ErrorKind, Fut, Key, Manage, Managed, Open, Opened, Outcome, Outgoing, Producer, ProducerTerms,
-    Qos, Result, Session, SessionEvent, Time, Transaction,
+    Qos, Result, Session, SessionEvent, Time, Transaction, TxnId,
 };
 
 /// What a [`Limited`] endpoint allows.
@@ -134,6 +134,10 @@ impl Session for LimitedSession {
 
     fn transaction(&self) -> Fut<Box<dyn Transaction>> {
         self.inner.transaction()
+    }
+
+    fn discharged(&self, txn: TxnId) -> Fut<bool> {
+        self.inner.discharged(txn)
     }
 
     fn settle(&self, batch: Vec<Disposition>) -> Fut<Vec<Done>> {

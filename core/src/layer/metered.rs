@@ -11,7 +11,7 @@ use tower_layer::Layer;
 use crate::{
     Attached, Binding, Capabilities, Close, Confirm, Consumer, ConsumerTerms, Credential, Delivery, Detach,
     Disposition, Done, Endpoint, Fut, Grant, Granted, Key, Manage, Managed, Open, Opened, Outcome, Outgoing, Producer,
-    ProducerTerms, Result, Session, SessionEvent, Time, Transaction, Unbind,
+    ProducerTerms, Result, Session, SessionEvent, Time, Transaction, TxnId, Unbind,
 };
 
 /// What has passed through a [`Metered`] endpoint; shared by all its sessions, written once per batch.
@@ -143,6 +143,10 @@ impl Session for MeteredSession {
 
     fn transaction(&self) -> Fut<Box<dyn Transaction>> {
         self.inner.transaction()
+    }
+
+    fn discharged(&self, txn: TxnId) -> Fut<bool> {
+        self.inner.discharged(txn)
     }
 
     fn settle(&self, batch: Vec<Disposition>) -> Fut<Vec<Done>> {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use roadbed::{
     Attached, Binding, Capabilities, Close, Confirm, Consumer, ConsumerTerms, Credential, Delivery, Detach,
     Disposition, Done, Endpoint, Fut, Grant, Granted, Key, Manage, Managed, Message, Open, Opened, Outgoing, Producer,
-    ProducerTerms, Qos, Result, Session, SessionEvent, Time, Transaction, Unbind,
+    ProducerTerms, Qos, Result, Session, SessionEvent, Time, Transaction, TxnId, Unbind,
 };
 
 /// Which message is spoilt, counted over all that pass.
@@ -117,6 +117,10 @@ impl Session for FaultySession {
 
     fn transaction(&self) -> Fut<Box<dyn Transaction>> {
         self.inner.transaction()
+    }
+
+    fn discharged(&self, txn: TxnId) -> Fut<bool> {
+        self.inner.discharged(txn)
     }
 
     fn settle(&self, mut batch: Vec<Disposition>) -> Fut<Vec<Done>> {

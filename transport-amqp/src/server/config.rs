@@ -28,14 +28,11 @@ pub struct ServerConfig {
     pub transactions_max: usize,
     /// How long the last bytes may take to leave when a connection ends. Default 2 s.
     pub close_timeout: Duration,
-    /// Where the names of scopes begin, in which the sessions of one connection share transactions. Default: random.
-    pub seed: u64,
 }
 
 impl ServerConfig {
     /// A server that asks `authenticator`.
     pub fn new(authenticator: Arc<dyn Authenticator>) -> Self {
-        use core::hash::{BuildHasher, Hasher};
         Self {
             machine: MachineConfig::default(),
             authenticator,
@@ -46,7 +43,6 @@ impl ServerConfig {
             requests_max: 4096,
             transactions_max: 64,
             close_timeout: Duration::from_secs(2),
-            seed: std::collections::hash_map::RandomState::new().build_hasher().finish(),
         }
     }
 

@@ -1,7 +1,6 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::future::poll_fn;
-use core::sync::atomic::Ordering;
 use core::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -157,8 +156,7 @@ async fn attach(shared: &Shared, identity: Option<Identity>, container: ByteStri
         None => shared.config.authenticator.authenticate("", &Credential::Anonymous).await?,
     };
     let origin = Arc::new(Origin { principal: identity.principal, protocol: "amqp" });
-    let scope = Scope(shared.scopes.fetch_add(1, Ordering::Relaxed));
-    let open = Open { origin: Arc::clone(&origin), scope, ..Open::default() };
+    let open = Open { origin: Arc::clone(&origin), scope: Scope::unique(), ..Open::default() };
     let session = shared.endpoint.open(open).await?;
     Ok(Admitted { origin, session, valid_until: identity.valid_until, container })
 }

@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -31,9 +30,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(shared: Arc<Shared>, watch: Option<Watch>) -> Self {
-        static SCOPES: AtomicU64 = AtomicU64::new(1);
-        let scope = Scope(SCOPES.fetch_add(1, Ordering::Relaxed));
-        Self { shared, attachments: Attachments::new(scope), watch }
+        Self { shared, attachments: Attachments::new(Scope::unique()), watch }
     }
 }
 

@@ -108,7 +108,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
         let principal = admitted.identity.principal.clone();
         let origin = Arc::new(Origin { principal, protocol: "mqtt" });
         let durability = config.machine.durability;
-        let asked = dialect::open(&connect, &origin, durability, Scope::default(), config.clock.now());
+        let asked = dialect::open(&connect, &origin, durability, Scope::unique(), config.clock.now());
         let asked = asked.map_err(|error| Refusal(ReasonCode::TopicNameInvalid, error))?;
         let open = Open {
             name: asked.name.or_else(|| self.shared.assign_name(&connect)),
