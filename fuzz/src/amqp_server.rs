@@ -4,8 +4,8 @@ use std::time::Duration;
 use arbitrary::{Result, Unstructured};
 use bytes::{Buf, Bytes, BytesMut};
 use roadbed_amqp::codec::{Disposition, Fault, Flow, ProtocolHeader, State, Tag, Transfer};
-use roadbed_amqp::{Event, LinkId, Machine, MachineConfig, SessionId};
-use roadbed_core::{Delivery, Handle, Losses, Message, Output, Protocol, Qos, Role, Time};
+use roadbed_amqp::{Accept, Event, LinkId, Machine, MachineConfig, Sending, SessionId};
+use roadbed_core::{Delivery, Losses, Message, Output, Protocol, Qos, Role, Time};
 
 /// An open and a begin: what the interesting frames need before them.
 const OPEN: &[u8] = &[0, 0, 0, 17, 2, 0, 0, 0, 0x00, 0x53, 0x10, 0xc0, 4, 1, 0xa1, 1, b'c'];
@@ -59,9 +59,10 @@ impl Server {
             2 => self.transfer(u, out)?,
             3 => self.flow(u, out)?,
             4 => self.disposition(u, out)?,
-            5 => _ = self.machine.accept(link, Some(Default::default()), None, out),
+            5 => self.accept(link, u, out)?,
             6 => _ = self.machine.refuse(link, Fault::new("amqp:not-found", "no"), out),
             7 => _ = self.machine.grant(link, u.arbitrary()?, u.arbitrary()?, None, out),
+            8 if u.arbitrary()? => self.machine.dispose(link.session, delivery, None, u.arbitrary()?, out),
             8 => self.machine.answer(link.session, delivery, State::Accepted, out),
             9 => self.deliver(link, u, out)?,
             10 => _ = self.machine.detach(link, u.arbitrary()?, None, out).or_else(|_| self.machine.drained(link, out)),
@@ -81,9 +82,7 @@ impl Server {
                 Event::Attach(link, _) => self.links.insert(0, (link, 0)),
                 Event::Transfer(incoming) => self.links.insert(0, (incoming.link, incoming.delivery)),
                 Event::Disposed(said) => {
-                    said.deliveries
-                        .iter()
-                        .for_each(|&(_, number, _)| self.machine.forget(said.session, number, None, out));
+                    said.deliveries.iter().for_each(|sent| self.machine.forget(said.session, sent.number, None, out));
                 }
                 _ => {}
             }
@@ -104,6 +103,14 @@ impl Server {
         Ok(())
     }
 
+    fn accept(&mut self, link: LinkId, u: &mut Unstructured<'_>, out: &mut Output) -> Result<()> {
+        let tags = (0..u.int_in_range(0..=40)?).filter_map(|n: u8| Tag::new(&[n; 20]));
+        let (unsettled, first_only) = (tags.map(|tag| (tag, None)).collect(), u.arbitrary()?);
+        let accept = Accept { source: Some(Default::default()), target: None, unsettled, first_only };
+        _ = self.machine.accept(link, accept, out);
+        Ok(())
+    }
+
     fn transfer(&mut self, u: &mut Unstructured<'_>, out: &mut Output) -> Result<()> {
         let transfer = Transfer {
             handle: u.int_in_range(0..=5)?,
@@ -112,6 +119,7 @@ impl Server {
             settled: u.arbitrary()?,
             more: u.arbitrary()?,
             rcv_settle_mode: u.arbitrary::<bool>()?.then_some(1),
+            resume: u.ratio(1, 8)?,
             aborted: u.ratio(1, 8)?,
             ..Transfer::default()
         };
@@ -156,10 +164,16 @@ impl Server {
     fn deliver(&mut self, link: LinkId, u: &mut Unstructured<'_>, out: &mut Output) -> Result<()> {
         let payload = vec![7; usize::from(u.arbitrary::<u16>()?)];
         let message = Message::new("a".parse().expect("an address"), payload);
-        let handle = Handle::new(u.arbitrary()?, 1);
-        let delivery = Delivery { message, handle, qos: Qos::AtLeastOnce, retained: false, attempt: 1, info: None };
+        let (cookie, resume, tag) = (u.arbitrary()?, u.arbitrary()?, Tag::new(&u.arbitrary::<[u8; 2]>()?));
+        let sending = Sending { cookie, tag, resume, state: None };
+        let delivery =
+            Delivery { message, handle: None, qos: Qos::AtLeastOnce, retained: false, attempt: 1, info: None };
         let room = self.machine.room(link);
-        let sent = self.machine.deliver(link, &delivery, self.now, &mut Losses::default(), out);
+        if u.ratio(1, 8)? {
+            _ = self.machine.settle_resumed(link, tag.unwrap_or_default(), None, out);
+            return Ok(());
+        }
+        let sent = self.machine.deliver(link, &delivery, sending, self.now, &mut Losses::default(), out);
         assert!(sent.is_ok() || room == 0, "there was room, but {sent:?}");
         Ok(())
     }

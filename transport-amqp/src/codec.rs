@@ -3,6 +3,7 @@
 //! Whatever a peer sent is walked by [`walk`] before anything decodes it. Transfer, disposition and flow are read and written
 //! by hand; the performatives off the hot path are those of `fe2o3-amqp-types`, through `serde_amqp`.
 
+mod control;
 mod disposition;
 mod flow;
 mod frame;
@@ -18,6 +19,7 @@ mod transfer;
 mod value;
 mod writer;
 
+pub use control::Control;
 pub use disposition::Disposition;
 pub use flow::Flow;
 pub use frame::{FRAME_BYTES_MIN, Frame, FrameType, frame, frame_bytes};

@@ -12,5 +12,8 @@ mod server;
 
 pub use config::MachineConfig;
 pub use error::{DecodeError, Error, SendError};
-pub use machine::{Credit, Detached, Disposed, Event, Incoming, LinkId, Machine, Sasl, SessionId};
+pub use machine::{
+    Accept, Credit, Detached, Disposed, Event, Incoming, LinkId, Machine, Sasl, Sending, SentDelivery, SessionId,
+    UnsettledMap, unsettled_map,
+};
 pub use server::{Connection, Listener, Server, ServerConfig, serve};

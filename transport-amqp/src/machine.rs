@@ -21,12 +21,16 @@ mod incoming;
 mod link;
 mod opening;
 mod outgoing;
+mod resume;
 mod session;
 mod unsettled;
 mod window;
 
-pub use event::{Credit, Detached, Disposed, Event, Incoming, LinkId, SessionId};
+pub use event::{
+    Accept, Credit, Detached, Disposed, Event, Incoming, LinkId, Sending, SentDelivery, SessionId, UnsettledMap,
+};
 pub use opening::Sasl;
+pub use resume::unsettled_map;
 
 use clock::{Clock, Due};
 use session::Session;
@@ -218,7 +222,7 @@ impl Machine {
         }
         match performative {
             Performative::Transfer(transfer) => self.transferred(id, transfer, payload, out),
-            Performative::Disposition(disposition) => Ok(self.disposed(id, disposition)),
+            Performative::Disposition(disposition) => Ok(self.disposed(id, disposition, out)),
             Performative::Flow(flow) => self.flowed(id, &flow, out),
             Performative::Attach(attach) => self.attached(id, attach, out),
             Performative::Detach(detach) => Ok(self.detached(id, &detach, out)),

@@ -84,6 +84,22 @@ impl State {
         })
     }
 
+    /// At least as many bytes as it takes.
+    pub(crate) fn len_max(&self) -> usize {
+        const FIELDS: usize = 32;
+        FIELDS
+            + match self {
+                Self::Rejected(Some(fault)) => {
+                    fault.condition.len() + fault.description.as_ref().map_or(0, String::len)
+                }
+                Self::Declared(txn) => txn.len(),
+                Self::Transactional { txn, outcome } => {
+                    txn.len() + outcome.as_ref().map_or(0, |outcome| outcome.len_max())
+                }
+                _ => 0,
+            }
+    }
+
     pub(crate) fn write(&self, out: &mut BytesMut) {
         match self {
             // The offset of a partial transfer: nothing of it counts.

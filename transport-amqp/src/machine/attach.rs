@@ -2,17 +2,18 @@
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use fe2o3_amqp_types::definitions::Role as WireRole;
-use fe2o3_amqp_types::definitions::{Handle, ReceiverSettleMode, SenderSettleMode};
+use fe2o3_amqp_types::definitions::{Handle, ReceiverSettleMode};
 use fe2o3_amqp_types::messaging::{Source, TargetArchetype};
 use fe2o3_amqp_types::performatives::{Attach, Begin, Detach, End};
 use roadbed_core::{Output, Role};
 
 use super::link::{Link, Stage};
 use super::session::Session;
-use super::{Detached, Event, LinkId, Machine, SessionId, error, fault, other, sends};
-use crate::codec::{Fault, Performative};
+use super::{Accept, Detached, Event, LinkId, Machine, SessionId, UnsettledMap, error, fault, other, sends};
+use crate::codec::{Fault, Performative, Tag};
 use crate::error::{Error, SendError};
 
 impl Machine {
@@ -30,11 +31,18 @@ impl Machine {
     }
 
     /// Attaches a link, in a session that may not have begun yet: pipelined attaches do not wait for each other. [`Event::Attach`] follows.
-    /// Handle, and delivery count are filled in.
+    /// Handle, delivery count and largest message are filled in, and of the unsettled map as much as the peer's frames have room for (see
+    /// [`only_resumes`](Self::only_resumes)).
     ///
     /// # Errors
     /// [`SendError`] if there is no such session, it has as many links as the peer takes, or a link of that name.
-    pub fn attach(&mut self, id: SessionId, mut attach: Attach, out: &mut Output) -> Result<LinkId, SendError> {
+    pub fn attach(
+        &mut self,
+        id: SessionId,
+        mut attach: Attach,
+        unsettled: &UnsettledMap,
+        out: &mut Output,
+    ) -> Result<LinkId, SendError> {
         let links_max = self.config.links_max.saturating_sub(1);
         let role = role(&attach.role);
         let name = (sends(role), attach.name.clone());
@@ -50,26 +58,22 @@ impl Machine {
         attach.handle = Handle(handle);
         attach.initial_delivery_count = sends(role).then_some(0);
         attach.max_message_size = Some(self.config.message_bytes_max);
-        self.put(id.0, &Performative::Attach(Box::new(attach)), out);
+        self.put_attach(link, attach, unsettled, out);
         Ok(link)
     }
 
-    /// Answers an attach of the peer. The termini are those granted: a dynamic one has its address.
+    /// Answers an attach of the peer.
     ///
     /// # Errors
     /// [`SendError::NotAttached`] if no such attach waits, for instance since the peer has detached.
-    pub fn accept(
-        &mut self,
-        id: LinkId,
-        source: Option<Source>,
-        target: Option<TargetArchetype>,
-        out: &mut Output,
-    ) -> Result<(), SendError> {
+    pub fn accept(&mut self, id: LinkId, accept: Accept, out: &mut Output) -> Result<(), SendError> {
+        let Accept { source, target, unsettled, first_only } = accept;
         let max = self.config.message_bytes_max;
         let link = self.link_at(id, Stage::Asked)?;
         link.stage = Stage::Attached;
+        link.second &= !first_only;
         let attach = answer(id.handle, link, source, target, max);
-        self.put(id.session.0, &Performative::Attach(Box::new(attach)), out);
+        self.put_attach(id, attach, &unsettled, out);
         Ok(())
     }
 
@@ -201,10 +205,11 @@ impl Machine {
     fn steal(&mut self, stolen: LinkId, id: SessionId, attach: Box<Attach>, out: &mut Output) -> Result<Event, Error> {
         let words = Fault::new("amqp:link:stolen", "the link was attached again");
         // It was found under its name, so it is attached.
+        let unsettled = self.tags(stolen);
         let _ = self.detach(stolen, false, Some(words.clone()), out);
         let again = self.new_link(id, attach)?;
         self.later.push_back(again);
-        Ok(Event::Detach(stolen, Detached { closed: false, fault: Some(words) }))
+        Ok(Event::Detach(stolen, Detached { closed: false, fault: Some(words), unsettled }))
     }
 
     pub(super) fn detached(&mut self, id: SessionId, detach: &Detach, out: &mut Output) -> Option<Event> {
@@ -212,6 +217,7 @@ impl Machine {
         let session = self.sessions.get_mut(&id.0)?;
         // Both ends may detach at once, and some then answer as well: a detach too many does no harm.
         let &handle = session.handles.get(&detach.handle.0)?;
+        let unsettled = session.tags(handle);
         let link = session.remove(handle)?;
         if link.stage == Stage::Detaching {
             return None;
@@ -224,7 +230,7 @@ impl Machine {
         }
         let reply = Detach { handle: Handle(handle), closed: detach.closed, error: None };
         self.put(id.0, &Performative::Detach(reply), out);
-        let detached = Detached { closed: detach.closed, fault: detach.error.as_ref().map(fault) };
+        let detached = Detached { closed: detach.closed, fault: detach.error.as_ref().map(fault), unsettled };
         Some(Event::Detach(LinkId { session: id, handle }, detached))
     }
 
@@ -246,9 +252,13 @@ impl Machine {
 
     /// Detaches a link for what its peer did (Part 2, section 2.6.5).
     pub(super) fn break_link(&mut self, id: LinkId, condition: &str, words: String, out: &mut Output) -> Event {
-        let why = Fault::new(condition, words);
+        let (why, unsettled) = (Fault::new(condition, words), self.tags(id));
         let _ = self.detach(id, true, Some(why.clone()), out);
-        Event::Detach(id, Detached { closed: true, fault: Some(why) })
+        Event::Detach(id, Detached { closed: true, fault: Some(why), unsettled })
+    }
+
+    fn tags(&self, id: LinkId) -> Vec<Tag> {
+        self.sessions.get(&id.session.0).map_or_else(Vec::new, |session| session.tags(id.handle))
     }
 
     pub(super) fn session(&mut self, id: SessionId) -> Result<&mut Session, Error> {
@@ -289,16 +299,20 @@ const fn role(role: &WireRole) -> Role {
     }
 }
 
-/// What both ends agree on: the sender's word on how it sends, and the receiver's on who settles first.
+/// What is asked for: the sender's word on how it sends, and the receiver's on who settles first.
 fn settle_modes(link: &mut Link, attach: &Attach) {
-    link.settled = attach.snd_settle_mode == SenderSettleMode::Settled;
+    link.settles = attach.snd_settle_mode.clone();
     link.second = attach.rcv_settle_mode == ReceiverSettleMode::Second;
 }
 
+/// What the peer's attach says of its own end, and of what it grants: of its role's settle mode its word counts, and settling second takes two.
 fn learn(link: &mut Link, attach: &Attach, remote: u32) {
     link.remote = Some(remote);
     link.message_bytes_max = attach.max_message_size.filter(|&bytes| bytes > 0).unwrap_or(u64::MAX);
+    link.second &= attach.rcv_settle_mode == ReceiverSettleMode::Second;
+    link.only_resumes |= attach.incomplete_unsettled;
     if link.role == Role::Receiver {
+        link.settles = attach.snd_settle_mode.clone();
         link.delivery_count = attach.initial_delivery_count.unwrap_or(0);
     }
 }
@@ -314,7 +328,7 @@ fn answer(
         name: link.name.to_string(),
         handle: Handle(handle),
         role: if sends(link.role) { WireRole::Sender } else { WireRole::Receiver },
-        snd_settle_mode: if link.settled { SenderSettleMode::Settled } else { SenderSettleMode::Mixed },
+        snd_settle_mode: link.settles.clone(),
         rcv_settle_mode: if link.second { ReceiverSettleMode::Second } else { ReceiverSettleMode::First },
         source: source.map(Box::new),
         target: target.map(Box::new),

@@ -1,10 +1,12 @@
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
+use fe2o3_amqp_types::messaging::{Source, TargetArchetype};
 use fe2o3_amqp_types::performatives::{Attach, Open};
-use roadbed_core::{Handle, TxnId};
+use roadbed_core::TxnId;
 use smallvec::SmallVec;
 
 use crate::codec::{Fault, State, Tag};
@@ -81,8 +83,10 @@ pub struct Incoming {
     pub tag: Tag,
     /// Whether an answer is expected.
     pub settled: bool,
-    /// Whether the sender settles first: the answer is confirmed before it may be forgotten.
+    /// Whether the sender settles last: the answer is confirmed before it may be forgotten.
     pub second: bool,
+    /// It goes on from an earlier attachment of its link. If it is settled, its sender has heard the outcome, and it has no payload.
+    pub resume: bool,
     /// What the sender says of it: the transaction of a post.
     pub state: Option<State>,
     /// Its payloads, one for each transfer.
@@ -98,8 +102,48 @@ pub struct Disposed {
     pub state: Option<State>,
     /// Whether the receiver has forgotten them. Otherwise tell it with [`Machine::forget`](super::Machine::forget) when the outcome is applied.
     pub settled: bool,
-    /// Link, number and handle of each.
-    pub deliveries: SmallVec<[(u32, u64, Handle); 1]>,
+    /// Which; those that were sent without a cookie are left out.
+    pub deliveries: SmallVec<[SentDelivery; 1]>,
+}
+
+/// A delivery that we sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SentDelivery {
+    /// The handle of its link.
+    pub link: u32,
+    /// Its number within the session.
+    pub number: u64,
+    /// What the caller calls it.
+    pub cookie: u64,
+}
+
+/// How a delivery is sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sending {
+    /// What the caller calls it: comes back in [`Disposed`]. Without a cookie it is settled as it is sent, if the link's settle mode lets it.
+    pub cookie: Option<u64>,
+    /// Its name. Without one it gets one that is good for this attachment only.
+    pub tag: Option<Tag>,
+    /// It goes on from an earlier attachment, since both ends had it in their unsettled maps.
+    pub resume: bool,
+    /// Names the transaction of a post.
+    pub state: Option<State>,
+}
+
+/// The tags of the deliveries that one end of a link has not settled, with their states as far as it knows them (Part 2, section 2.6.13).
+pub type UnsettledMap = BTreeMap<Tag, Option<State>>;
+
+/// How an attach of the peer is answered.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Accept {
+    /// The source that is granted: a dynamic one has its address.
+    pub source: Option<Source>,
+    /// The target that is granted: a dynamic one has its address.
+    pub target: Option<TargetArchetype>,
+    /// What our end has not settled.
+    pub unsettled: UnsettledMap,
+    /// The receiver settles first, though the peer has asked for second.
+    pub first_only: bool,
 }
 
 /// How a link ended.
@@ -109,4 +153,6 @@ pub struct Detached {
     pub closed: bool,
     /// What went wrong.
     pub fault: Option<Fault>,
+    /// The tags of deliveries that have come and that the sender, who settles second, has not forgotten.
+    pub unsettled: Vec<Tag>,
 }

@@ -2,14 +2,15 @@
 
 use alloc::format;
 use alloc::vec::Vec;
+use core::ops::RangeInclusive;
 
 use bytes::Bytes;
 use roadbed_core::{Output, Role};
 use smallvec::SmallVec;
 
 use super::link::{Partial, Stage};
-use super::session::{Got, widen};
-use super::{Disposed, Event, Incoming, LinkId, Machine, SessionId};
+use super::session::{Got, Sent, widen};
+use super::{Disposed, Event, Incoming, LinkId, Machine, SentDelivery, SessionId};
 use crate::codec::{Disposition, State, Transfer};
 use crate::error::Error;
 
@@ -50,6 +51,10 @@ impl Machine {
                 let words = "there was no credit for this".into();
                 return Ok(Some(self.break_link(link_id, "amqp:link:transfer-limit-exceeded", words, out)));
             }
+            if link.only_resumes && !transfer.resume {
+                let words = "the link was to resume deliveries only, since an unsettled map was incomplete".into();
+                return Ok(Some(self.break_link(link_id, "amqp:not-allowed", words, out)));
+            }
             let number = transfer.delivery_id.and_then(|low| last.map_or(Some(low.into()), |last| widen(low, last)));
             let (Some(number), Some(tag)) =
                 (number.filter(|&n| last.is_none_or(|last| n > last)), transfer.delivery_tag)
@@ -72,6 +77,7 @@ impl Machine {
         let second = link.second;
         let Some(partial) = link.partial.as_mut() else { return Ok(None) };
         partial.settled |= transfer.settled.unwrap_or(false);
+        partial.resume |= transfer.resume;
         partial.second |= transfer.rcv_settle_mode.map_or(second, |mode| mode == 1);
         if let Some(state) = transfer.state {
             partial.state = Some(state);
@@ -98,7 +104,7 @@ impl Machine {
 
     /// A message that is whole.
     fn got(&mut self, id: LinkId, whole: Partial) -> Event {
-        let Partial { delivery, tag, settled, second, state, pieces, .. } = whole;
+        let Partial { delivery, tag, settled, second, resume, state, pieces, .. } = whole;
         let second = second && !settled;
         if !settled && let Some(session) = self.sessions.get_mut(&id.session.0) {
             session.got.push(delivery, Got { link: id.handle, tag: second.then_some(tag), answered: false });
@@ -106,11 +112,11 @@ impl Machine {
                 link.unanswered += 1;
             }
         }
-        Event::Transfer(Incoming { link: id, delivery, tag, settled, second, state, pieces })
+        Event::Transfer(Incoming { link: id, delivery, tag, settled, second, resume, state, pieces })
     }
 
     /// What the peer says of deliveries: of the range, only those that are not settled count, however long it is.
-    pub(super) fn disposed(&mut self, id: SessionId, disposition: Disposition) -> Option<Event> {
+    pub(super) fn disposed(&mut self, id: SessionId, disposition: Disposition, out: &mut Output) -> Option<Event> {
         let Disposition { role, first, last, settled, state, .. } = disposition;
         let session = self.sessions.get_mut(&id.0)?;
         let newest = match role {
@@ -135,16 +141,29 @@ impl Machine {
             return None;
         }
         let mut deliveries = SmallVec::new();
+        let mut told = |number, sent: &Sent| {
+            let Sent { link, cookie } = *sent;
+            deliveries.extend(cookie.map(|cookie| SentDelivery { link, number, cookie }));
+        };
         if settled {
-            session.sent.remove_range(range, |number, sent| deliveries.push((sent.link, number, sent.handle)));
+            session.sent.remove_range(range, |number, sent| told(number, &sent));
         } else {
-            deliveries.extend(session.sent.range(range).map(|(number, sent)| (sent.link, number, sent.handle)));
+            session.sent.range(range.clone()).for_each(|(number, sent)| told(number, sent));
+            self.settle_unasked(id, range, out);
         }
         (!deliveries.is_empty()).then_some(Event::Disposed(Disposed { session: id, state, settled, deliveries }))
     }
 
+    /// Nobody but us waits for what becomes of deliveries that were sent without a cookie: they are settled as soon as there is an outcome.
+    fn settle_unasked(&mut self, id: SessionId, range: RangeInclusive<u64>, out: &mut Output) {
+        let Some(session) = self.sessions.get_mut(&id.0) else { return };
+        let unasked: Vec<u64> =
+            session.sent.range(range).filter(|(_, sent)| sent.cookie.is_none()).map(|(number, _)| number).collect();
+        unasked.into_iter().for_each(|number| self.forget(id, number, None, out));
+    }
+
     /// The sender has settled.
-    fn forgotten(&mut self, id: SessionId, range: core::ops::RangeInclusive<u64>) -> Option<Event> {
+    fn forgotten(&mut self, id: SessionId, range: RangeInclusive<u64>) -> Option<Event> {
         let session = self.sessions.get_mut(&id.0)?;
         let (got, links) = (&mut session.got, &mut session.links);
         let mut tags = Vec::new();

@@ -1,6 +1,7 @@
 use alloc::string::String;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use fe2o3_amqp_types::definitions::SenderSettleMode;
 use roadbed_core::Role;
 
 use crate::codec::{State, Tag};
@@ -15,10 +16,12 @@ pub(super) struct Link {
     pub(super) stage: Stage,
     /// The peer's handle, once it has attached.
     pub(super) remote: Option<u32>,
-    /// Everything is sent settled.
-    pub(super) settled: bool,
+    /// How the sender settles.
+    pub(super) settles: SenderSettleMode,
     /// The sender settles after the receiver has said its outcome.
     pub(super) second: bool,
+    /// One end could not name all that it has not settled: nothing new is sent on this attachment.
+    pub(super) only_resumes: bool,
     pub(super) delivery_count: u32,
     pub(super) credit: u32,
     pub(super) drain: bool,
@@ -49,6 +52,7 @@ pub(super) struct Partial {
     pub(super) tag: Tag,
     pub(super) settled: bool,
     pub(super) second: bool,
+    pub(super) resume: bool,
     pub(super) state: Option<State>,
     pub(super) bytes: u64,
     pub(super) pieces: Pieces,
@@ -68,8 +72,9 @@ impl Link {
             role,
             stage,
             remote: None,
-            settled: false,
+            settles: SenderSettleMode::Mixed,
             second: false,
+            only_resumes: false,
             delivery_count: 0,
             credit: 0,
             drain: false,
@@ -87,7 +92,17 @@ impl Link {
 
 impl Partial {
     pub(super) fn new(delivery: u64, tag: Tag) -> Self {
-        Self { delivery, tag, settled: false, second: false, state: None, bytes: 0, pieces: Pieces::new(), small: 0 }
+        Self {
+            delivery,
+            tag,
+            settled: false,
+            second: false,
+            resume: false,
+            state: None,
+            bytes: 0,
+            pieces: Pieces::new(),
+            small: 0,
+        }
     }
 
     pub(super) fn push(&mut self, piece: Bytes) {

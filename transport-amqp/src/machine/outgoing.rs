@@ -3,20 +3,22 @@
 use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
-use roadbed_core::{Delivery, Handle, Losses, Output, Role, Time};
+use fe2o3_amqp_types::definitions::SenderSettleMode;
+use roadbed_core::{Delivery, Losses, Output, Payload, Role, Time};
 
-use super::session::{Answer, Sent};
-use super::{LinkId, Machine, SessionId};
+use super::session::{Answer, Sent, Session};
+use super::{LinkId, Machine, Sending, SessionId};
 use crate::codec::{Disposition, FrameType, Performative, State, Tag, Transfer, put_frame_head};
 use crate::dialect::{bare_tail, is_whole, write_head};
 use crate::error::SendError;
 
 impl Machine {
-    /// How many deliveries can be sent on the link at once: within its credit and the session's window.
+    /// How many new deliveries can be sent on the link at once: within its credit and the session's window.
     pub fn room(&self, id: LinkId) -> u32 {
         let Some(session) = self.sessions.get(&id.session.0) else { return 0 };
         let link = session.links.get(id.handle as usize).and_then(Option::as_deref);
         match link {
+            Some(link) if link.only_resumes => 0,
             Some(link) if link.is_open() && link.role == Role::Sender && session.backlog.is_empty() => {
                 link.credit.min(session.remote_window)
             }
@@ -24,7 +26,7 @@ impl Machine {
         }
     }
 
-    /// Sends a delivery, and tells its number. It is settled as it is sent if it has no handle. Of one that is larger than the session's window the rest follows when the window opens.
+    /// Sends a delivery, and tells its number. Of one that is larger than the session's window the rest follows when the window opens.
     ///
     /// # Errors
     /// [`SendError`] if the link is not attached, has no credit, or its peer takes no message as large.
@@ -32,6 +34,7 @@ impl Machine {
         &mut self,
         id: LinkId,
         delivery: &Delivery,
+        sending: Sending,
         now: Time,
         losses: &mut Losses,
         out: &mut Output,
@@ -39,76 +42,95 @@ impl Machine {
         let mut head = core::mem::take(&mut self.scratch);
         head.clear();
         write_head(delivery, now, losses, &mut head);
-        let tag = match (&delivery.info, delivery.handle) {
-            (Some(info), _) => Tag::new(&info.id.to_bytes()),
-            (None, Some(handle)) => Tag::new(&tag_of(handle)),
-            (None, None) => Tag::new(&[0]),
-        };
         let message = &delivery.message;
         let payload = (!is_whole(message)).then(|| message.payload());
-        let tail = bare_tail(message).cloned().unwrap_or_default();
-        let sent = self.send(id, delivery.handle, tag, None, &head, payload, &tail, out);
+        let encoded = Pieces { head: &head, payload, tail: bare_tail(message) };
+        let sent = self.send(id, sending, &encoded, out);
         self.scratch = head;
         sent
     }
 
-    /// Sends bytes that are encoded already: `head`, then `payload`, then `tail`.
-    #[allow(clippy::too_many_arguments, reason = "one message in the pieces that it is made of")]
-    fn send(
+    /// Sends a message that is encoded already.
+    ///
+    /// # Errors
+    /// As [`deliver`](Self::deliver).
+    pub fn send_encoded(
         &mut self,
         id: LinkId,
-        handle: Option<Handle>,
-        tag: Option<Tag>,
-        state: Option<State>,
-        head: &[u8],
-        payload: Option<&roadbed_core::Payload>,
-        tail: &Bytes,
+        message: &[u8],
+        sending: Sending,
         out: &mut Output,
     ) -> Result<u64, SendError> {
-        let bytes = head.len() + payload.map_or(0, roadbed_core::Payload::len) + tail.len();
-        let frame_max = self.peer_frame_max as usize;
+        self.send(id, sending, &Pieces { head: message, payload: None, tail: None }, out)
+    }
+
+    fn send(&mut self, id: LinkId, sending: Sending, message: &Pieces<'_>, out: &mut Output) -> Result<u64, SendError> {
+        let bytes = message.len();
+        let Sending { cookie, tag, resume, state } = sending;
+        let overhead = PERFORMATIVE_MAX + state.as_ref().map_or(0, State::len_max);
+        let room = (self.peer_frame_max as usize).checked_sub(overhead).filter(|&room| room > 0);
+        let room = room.ok_or(SendError::Exhausted)?;
+        let (session, mut transfer) = self.begin_transfer(id, bytes as u64, cookie)?;
+        let number = session.next_sent - 1;
+        transfer.delivery_tag = tag.or_else(|| match transfer.settled {
+            Some(true) => Tag::new(&[0]),
+            _ => Tag::new(&number.to_be_bytes()),
+        });
+        (transfer.resume, transfer.state) = (resume, state);
+        if bytes <= room && session.remote_window > 0 && session.backlog.is_empty() {
+            session.remote_window -= 1;
+            session.next_outgoing = session.next_outgoing.wrapping_add(1);
+            put_transfer(id.session.0, &transfer, bytes, out, message.head);
+            message.payload.iter().for_each(|payload| out.put_payload(payload));
+            message.tail.iter().for_each(|tail| out.put(tail));
+            self.clock.send();
+            return Ok(number);
+        }
+        split(transfer, message.to_vec(), room, &mut session.backlog);
+        self.send_backlog(id.session, out);
+        Ok(number)
+    }
+
+    /// Counts one more delivery of the link, and keeps it until it is settled.
+    pub(super) fn begin_transfer(
+        &mut self,
+        id: LinkId,
+        bytes: u64,
+        cookie: Option<u64>,
+    ) -> Result<(&mut Session, Transfer), SendError> {
         let session = self.sessions.get_mut(&id.session.0).ok_or(SendError::NotAttached)?;
         let link = session.link(id.handle).filter(|link| link.is_open() && link.role == Role::Sender);
         let link = link.ok_or(SendError::NotAttached)?;
-        if bytes as u64 > link.message_bytes_max {
-            return Err(SendError::MessageTooLarge { bytes: bytes as u64, bytes_max: link.message_bytes_max });
+        if bytes > link.message_bytes_max {
+            return Err(SendError::MessageTooLarge { bytes, bytes_max: link.message_bytes_max });
         }
         link.credit = link.credit.checked_sub(1).ok_or(SendError::NoCredit)?;
         link.delivery_count = link.delivery_count.wrapping_add(1);
+        let settled = match link.settles {
+            SenderSettleMode::Settled => true,
+            SenderSettleMode::Unsettled => false,
+            SenderSettleMode::Mixed => cookie.is_none(),
+        };
         let number = session.next_sent;
         session.next_sent += 1;
-        if let Some(handle) = handle {
-            session.sent.push(number, Sent { link: id.handle, handle });
+        if !settled {
+            session.sent.push(number, Sent { link: id.handle, cookie });
         }
         let transfer = Transfer {
             handle: id.handle,
             delivery_id: Some(number as u32),
-            delivery_tag: tag,
             message_format: Some(0),
-            settled: Some(handle.is_none()),
-            state,
+            settled: Some(settled),
             ..Transfer::default()
         };
-        if bytes + PERFORMATIVE_MAX <= frame_max && session.remote_window > 0 && session.backlog.is_empty() {
-            session.remote_window -= 1;
-            session.next_outgoing = session.next_outgoing.wrapping_add(1);
-            put_transfer(id.session.0, &transfer, bytes, out, head);
-            if let Some(payload) = payload {
-                out.put_payload(payload);
-            }
-            out.put(tail);
-            self.clock.send();
-            return Ok(number);
+        Ok((session, transfer))
+    }
+
+    pub(super) fn queue_transfer(&mut self, id: SessionId, transfer: Transfer, out: &mut Output) {
+        if let Some(session) = self.sessions.get_mut(&id.0) {
+            session.backlog.push_back((transfer, Vec::new()));
         }
-        let mut pieces = alloc::vec![Bytes::copy_from_slice(head)];
-        match payload.and_then(roadbed_core::Payload::shared) {
-            Some(segments) => pieces.extend_from_slice(segments),
-            None => pieces.extend(payload.map(roadbed_core::Payload::to_bytes)),
-        }
-        pieces.push(tail.clone());
-        split(transfer, pieces, frame_max - PERFORMATIVE_MAX, &mut session.backlog);
-        self.send_backlog(id.session, out);
-        Ok(number)
+        self.send_backlog(id, out);
     }
 
     /// Sends what the window now has room for.
@@ -125,13 +147,21 @@ impl Machine {
         }
     }
 
-    /// Answers a delivery that came. Runs of the same answer are one frame, written by [`Machine::flush`] at the latest. If the sender settles first,
-    /// it is not settled until [`Event::Forgotten`](super::Event::Forgotten).
+    /// Answers a delivery that came, for good. Runs of the same answer are one frame, written by [`Machine::flush`] at the latest. If the sender
+    /// settles last, it is not settled until [`Event::Forgotten`](super::Event::Forgotten).
     pub fn answer(&mut self, id: SessionId, delivery: u64, state: State, out: &mut Output) {
         let Some(session) = self.sessions.get_mut(&id.0) else { return };
         let Some(got) = session.got.get_mut(delivery).filter(|got| !got.answered) else { return };
-        let settled = got.tag.is_none();
         got.answered = true;
+        let settled = got.tag.is_none();
+        self.dispose(id, delivery, Some(state), settled, out);
+    }
+
+    /// Says something of a delivery that came: an outcome that waits for its transaction (`settled` or not), or that it is settled after all.
+    /// Nothing happens to a delivery that is settled already.
+    pub fn dispose(&mut self, id: SessionId, delivery: u64, state: Option<State>, settled: bool, out: &mut Output) {
+        let Some(session) = self.sessions.get_mut(&id.0) else { return };
+        let Some(got) = session.got.get_mut(delivery) else { return };
         let link = got.link;
         if settled {
             session.got.remove(delivery);
@@ -139,7 +169,7 @@ impl Machine {
                 link.unanswered = link.unanswered.saturating_sub(1);
             }
         }
-        self.say(id, Role::Receiver, delivery, settled, Some(state), out);
+        self.say(id, Role::Receiver, delivery, settled, state, out);
     }
 
     /// Settles a delivery that we sent, after its receiver has said what became of it without settling.
@@ -150,7 +180,15 @@ impl Machine {
         }
     }
 
-    fn say(&mut self, id: SessionId, role: Role, number: u64, settled: bool, state: Option<State>, out: &mut Output) {
+    pub(super) fn say(
+        &mut self,
+        id: SessionId,
+        role: Role,
+        number: u64,
+        settled: bool,
+        state: Option<State>,
+        out: &mut Output,
+    ) {
         let Some(session) = self.sessions.get_mut(&id.0) else { return };
         if let Some(answer) = &mut session.answer {
             let same = answer.role == role && answer.settled == settled && answer.state == state;
@@ -183,12 +221,30 @@ impl Machine {
     }
 }
 
-/// More than the header of a frame and a transfer of ours take, in bytes.
+/// More than the header of a frame and a transfer of ours without its state take, in bytes.
 const PERFORMATIVE_MAX: usize = 128;
 
-/// A tag for a delivery without a durable name.
-fn tag_of(handle: Handle) -> [u8; 8] {
-    ((handle.generation() << 16) | u64::from(handle.slot())).to_be_bytes()
+/// An encoded message: what is written by hand, then what is shared.
+struct Pieces<'a> {
+    head: &'a [u8],
+    payload: Option<&'a Payload>,
+    tail: Option<&'a Bytes>,
+}
+
+impl Pieces<'_> {
+    fn len(&self) -> usize {
+        self.head.len() + self.payload.map_or(0, Payload::len) + self.tail.map_or(0, Bytes::len)
+    }
+
+    fn to_vec(&self) -> Vec<Bytes> {
+        let mut pieces = alloc::vec![Bytes::copy_from_slice(self.head)];
+        match self.payload.and_then(Payload::shared) {
+            Some(segments) => pieces.extend_from_slice(segments),
+            None => pieces.extend(self.payload.map(Payload::to_bytes)),
+        }
+        pieces.extend(self.tail.cloned());
+        pieces
+    }
 }
 
 /// Writes the frame up to the end of `head`, which is the beginning of a payload of `bytes`.
@@ -209,7 +265,9 @@ fn split(
     max: usize,
     into: &mut alloc::collections::VecDeque<(Transfer, Vec<Bytes>)>,
 ) {
-    let (handle, settled) = (first.handle, first.settled);
+    // Every frame of a post names its transaction: there are servers that look at each on its own.
+    let again =
+        Transfer { handle: first.handle, settled: first.settled, state: first.state.clone(), ..Transfer::default() };
     let mut next = Some(first);
     let (mut frame, mut room) = (Vec::new(), max);
     let mut pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).peekable();
@@ -221,8 +279,7 @@ fn split(
                 break;
             }
             frame.push(piece.split_to(room));
-            let again = Transfer { handle, settled, ..Transfer::default() };
-            let transfer = next.take().unwrap_or(again);
+            let transfer = next.take().unwrap_or_else(|| again.clone());
             into.push_back((Transfer { more: true, ..transfer }, core::mem::take(&mut frame)));
             room = max;
             if piece.is_empty() {
@@ -230,6 +287,5 @@ fn split(
             }
         }
     }
-    let last = next.take().unwrap_or(Transfer { handle, settled, ..Transfer::default() });
-    into.push_back((last, frame));
+    into.push_back((next.take().unwrap_or(again), frame));
 }

@@ -3,7 +3,6 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use roadbed_core::Handle;
 
 use super::link::Link;
 use super::unsettled::Unsettled;
@@ -46,7 +45,8 @@ pub(super) struct Session {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sent {
     pub(super) link: u32,
-    pub(super) handle: Handle,
+    /// What the caller calls it, if it wants to know what becomes of it.
+    pub(super) cookie: Option<u64>,
 }
 
 /// A delivery that came and is not settled.
@@ -109,6 +109,12 @@ impl Session {
         self.sent.retain(|sent| sent.link != handle);
         self.got.retain(|got| got.link != handle);
         self.backlog.retain(|(transfer, _)| transfer.handle != handle);
+    }
+
+    /// The tags of deliveries that have come on a link and that the sender has not forgotten, though it settles last.
+    pub(super) fn tags(&self, handle: u32) -> Vec<Tag> {
+        let got = self.got.range(0..=u64::MAX).filter(|(_, got)| got.link == handle);
+        got.filter_map(|(_, got)| got.tag).collect()
     }
 
     pub(super) fn remove(&mut self, handle: u32) -> Option<Box<Link>> {

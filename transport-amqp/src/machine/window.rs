@@ -1,12 +1,12 @@
 //! Flow: the windows of sessions and the credit of links, both ways.
 
+use bytes::Bytes;
 use roadbed_core::{Output, Role};
 
 use super::{Credit, Event, LinkId, Machine, SendError, SessionId};
 use crate::codec::{Flow, Performative};
-use crate::dialect::{txn_bytes, txn_id};
+use crate::dialect::txn_id;
 use crate::error::Error;
-use roadbed_core::TxnId;
 
 impl Machine {
     /// How many more deliveries a link takes: on one that we send on, from the peer; on the other, as we said.
@@ -36,7 +36,7 @@ impl Machine {
         id: LinkId,
         credit: u32,
         drain: bool,
-        txn: Option<TxnId>,
+        txn: Option<Bytes>,
         out: &mut Output,
     ) -> Result<(), SendError> {
         let session = self.sessions.get_mut(&id.session.0).ok_or(SendError::NotAttached)?;
@@ -65,6 +65,23 @@ impl Machine {
         if let Some(link) = self.sessions.get_mut(&id.session.0).and_then(|session| session.link(id.handle)) {
             link.drain = false;
         }
+        Ok(())
+    }
+
+    /// How many messages the sender of a link has said that it could send; a hint, as old as its last word.
+    pub fn backlog(&self, id: LinkId) -> u32 {
+        let link = self.sessions.get(&id.session.0).and_then(|session| session.links.get(id.handle as usize));
+        link.and_then(Option::as_deref).map_or(0, |link| link.available)
+    }
+
+    /// Asks the peer how the link stands: it answers with a flow.
+    ///
+    /// # Errors
+    /// [`SendError::NotAttached`] if there is no such link.
+    pub fn ask(&mut self, id: LinkId, out: &mut Output) -> Result<(), SendError> {
+        let session = self.sessions.get_mut(&id.session.0).ok_or(SendError::NotAttached)?;
+        session.link(id.handle).filter(|link| link.is_open()).ok_or(SendError::NotAttached)?;
+        self.say_flow(id.session, Some(id.handle), None, true, out);
         Ok(())
     }
 
@@ -111,6 +128,7 @@ impl Machine {
             let txn = flow.txn.as_ref().map(|txn| txn_id(txn));
             return Some(Event::Credit(id, Credit { credit: link.credit, drain: link.drain, txn }));
         }
+        link.available = flow.available.unwrap_or(link.available);
         let count = flow.delivery_count?;
         let used = count.wrapping_sub(link.delivery_count);
         if used > 0 && used <= link.credit {
@@ -132,7 +150,7 @@ impl Machine {
         }
     }
 
-    fn say_flow(&mut self, id: SessionId, handle: Option<u32>, txn: Option<TxnId>, echo: bool, out: &mut Output) {
+    fn say_flow(&mut self, id: SessionId, handle: Option<u32>, txn: Option<Bytes>, echo: bool, out: &mut Output) {
         let full = self.config.incoming_window;
         let Some(session) = self.sessions.get_mut(&id.0) else { return };
         session.window = full;
@@ -148,7 +166,7 @@ impl Machine {
             available: link.filter(|link| link.role == Role::Sender).map(|link| link.available),
             drain: link.is_some_and(|link| link.drain),
             echo,
-            txn: txn.map(txn_bytes),
+            txn,
         };
         self.put(id.0, &Performative::Flow(flow), out);
     }

@@ -5,12 +5,11 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::task::{Context, Poll};
 
-use bytes::Bytes;
 use roadbed_core::{Error, ErrorKind, Fut, Handle, Output, Session, Transaction, TxnId};
 
-use crate::codec::{Body, Fault, GuardLimits, Reader, State, sections, walk};
+use crate::codec::{Control, Fault, GuardLimits, State};
 use crate::dialect::{txn_bytes, txn_id};
-use crate::{DecodeError, Incoming, LinkId, Machine, dialect};
+use crate::{Incoming, LinkId, Machine, dialect};
 
 /// The transactions that were declared on a connection, and what waits for the endpoint.
 #[derive(Default)]
@@ -54,12 +53,6 @@ enum Work {
     Refuse(Fault),
 }
 
-/// What a controller says.
-enum Said {
-    Declare { global: bool },
-    Discharge { txn: Bytes, fail: bool },
-}
-
 impl Transactions {
     pub(super) fn knows(&self, txn: TxnId) -> bool {
         self.open.contains_key(&txn)
@@ -84,16 +77,17 @@ impl Transactions {
 
     /// Takes a message of a controller.
     pub(super) fn hear(&mut self, session: &dyn Session, transactions_max: usize, incoming: &Incoming) {
-        let work = match read(incoming) {
+        let message = dialect::Encoded::new(incoming.pieces.clone()).to_bytes();
+        let work = match Control::read(&message, &GuardLimits::default()) {
             Err(error) => Work::Refuse(Fault::new("amqp:decode-error", alloc::format!("{error}"))),
-            Ok(Said::Declare { global: true }) => {
+            Ok(Control::Declare { global: true }) => {
                 Work::Refuse(Fault::new("amqp:not-implemented", "transactions have no global names here"))
             }
-            Ok(Said::Declare { .. }) if self.open.len() + self.asked.len() >= transactions_max => {
+            Ok(Control::Declare { .. }) if self.open.len() + self.asked.len() >= transactions_max => {
                 Work::Refuse(Fault::new("amqp:resource-limit-exceeded", "too many transactions are open"))
             }
-            Ok(Said::Declare { .. }) => Work::Declare(session.transaction()),
-            Ok(Said::Discharge { txn, fail }) => match txn_id(&txn).and_then(|txn| self.open.remove(&txn)) {
+            Ok(Control::Declare { .. }) => Work::Declare(session.transaction()),
+            Ok(Control::Discharge { txn, fail }) => match txn_id(&txn).and_then(|txn| self.open.remove(&txn)) {
                 None => Work::Refuse(unknown()),
                 Some(Open { transaction, retired, acquired, .. }) => {
                     let done = if fail { transaction.rollback() } else { transaction.commit() };
@@ -182,23 +176,4 @@ fn rolled_back(error: &Error) -> Fault {
         _ => "amqp:transaction:rollback",
     };
     Fault::new(condition, alloc::format!("{error}"))
-}
-
-/// A declare or a discharge, as the value of a message (Part 4, sections 4.5.2 and 4.5.3).
-fn read(incoming: &Incoming) -> Result<Said, DecodeError> {
-    let bytes = dialect::Encoded::new(incoming.pieces.clone()).to_bytes();
-    let found = sections(&bytes, bytes.len(), &GuardLimits::default())?;
-    let Body::Value(value) = found.body else { return Err(DecodeError::Section) };
-    walk(&bytes[value.clone()], 0, &GuardLimits::default())?;
-    let mut reader = Reader::new(&bytes[value]);
-    let descriptor = reader.descriptor()?;
-    let mut fields = reader.list()?;
-    match descriptor {
-        Some(0x31) => Ok(Said::Declare { global: fields.encoded()?.is_some() }),
-        Some(0x32) => {
-            let txn = fields.binary()?.ok_or(DecodeError::Missing("txn-id"))?;
-            Ok(Said::Discharge { txn: bytes.slice_ref(txn), fail: fields.bool()? })
-        }
-        _ => Err(DecodeError::Section),
-    }
 }

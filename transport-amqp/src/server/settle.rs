@@ -1,11 +1,11 @@
 //! What receivers say of deliveries, in the core's terms.
 
-use roadbed_core::{Disposition, Outcome, Step, TxnId};
+use roadbed_core::{Disposition, Handle, Outcome, Step, TxnId};
 
 use super::coordinator::Retired;
 use crate::codec::State;
 use crate::dialect::{outcome, txn_id};
-use crate::{Disposed, LinkId};
+use crate::{Disposed, LinkId, SentDelivery};
 
 /// What is done with one delivery.
 pub(super) struct Disposal {
@@ -24,7 +24,8 @@ pub(super) fn transaction(disposed: &Disposed) -> Result<Option<TxnId>, ()> {
 
 /// What a disposition does to one of its deliveries. `None` if it says nothing that counts yet: a transaction without an outcome.
 pub(super) fn disposal(disposed: &Disposed, txn: Option<TxnId>, index: usize, on_lapse: &Outcome) -> Option<Disposal> {
-    let &(link, number, handle) = disposed.deliveries.get(index)?;
+    let SentDelivery { link, number, cookie } = *disposed.deliveries.get(index)?;
+    let handle = handle(cookie)?;
     let settled = disposed.settled;
     let named = match &disposed.state {
         None => Some(on_lapse.clone()),
@@ -46,4 +47,13 @@ pub(super) fn disposal(disposed: &Disposed, txn: Option<TxnId>, index: usize, on
     let retired = (!settled).then(|| (txn, Retired { link, delivery: number, handle, state }));
     let step = Step::Enlist { txn, outcome: named, settled };
     Some(Disposal { disposition: Disposition { delivery: handle.into(), cookie: None, step }, retired })
+}
+
+/// A delivery's handle, as the machine knows it.
+pub(super) fn cookie(handle: Handle) -> u64 {
+    (handle.generation() << 16) | u64::from(handle.slot())
+}
+
+fn handle(cookie: u64) -> Option<Handle> {
+    Handle::new(cookie as u16, cookie >> 16)
 }

@@ -24,7 +24,7 @@ use super::open::{Admitted, lost};
 use super::settle;
 use crate::codec::{Fault, State, Tag};
 use crate::dialect::{self, Encoded};
-use crate::{Credit, Event, Incoming, LinkId, Machine, SessionId};
+use crate::{Accept, Credit, Event, Incoming, LinkId, Machine, SentDelivery, SessionId};
 use roadbed_core::Timer;
 
 /// How many rounds a turn has before other tasks get theirs.
@@ -264,7 +264,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             self.links.touch(place);
             return self.transactions.hear(&*self.session, self.shared.config.transactions_max, &incoming);
         };
-        let Incoming { link: id, delivery, tag, settled, second, state, pieces } = incoming;
+        let Incoming { link: id, delivery, tag, settled, second, state, pieces, .. } = incoming;
         let txn = match &state {
             Some(State::Transactional { txn, .. }) => {
                 match dialect::txn_id(txn).filter(|&txn| self.transactions.knows(txn)) {
@@ -309,7 +309,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             return self.links.of_session(disposed.session).into_iter().for_each(|id| self.detach(id));
         };
         let mut current = None;
-        for (index, &(handle, number, _)) in disposed.deliveries.iter().enumerate() {
+        for (index, &SentDelivery { link: handle, number, .. }) in disposed.deliveries.iter().enumerate() {
             if current != Some(handle) {
                 self.settle_batch(disposed.session, current, batch);
                 current = Some(handle);
@@ -432,7 +432,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
                 return;
             }
         };
-        if self.machine.accept(id, source, target, out).is_err() {
+        if self.machine.accept(id, Accept { source, target, ..Accept::default() }, out).is_err() {
             return;
         }
         let is_coordinator = matches!(kind, Kind::Coordinator);

@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes};
 use fe2o3_amqp_types::definitions::{Role, SenderSettleMode};
 use fe2o3_amqp_types::messaging::{Source, Target, TargetArchetype};
 use fe2o3_amqp_types::performatives::Attach;
-use roadbed_amqp::{Error, Event, LinkId, Machine, MachineConfig, Sasl, SessionId};
+use roadbed_amqp::{Accept, Error, Event, LinkId, Machine, MachineConfig, Sasl, SessionId, UnsettledMap};
 use roadbed_core::{Output, Protocol, Time};
 
 pub(crate) struct Pair {
@@ -65,13 +65,14 @@ impl Pair {
     /// A link that the client has attached, at both ends.
     pub(crate) fn link(&mut self, session: SessionId, attach: Attach) -> (LinkId, LinkId) {
         let (source, target) = (attach.source.clone(), attach.target.clone());
-        let ours = self.client.attach(session, attach, &mut self.to_server).expect("there is room");
+        let ours =
+            self.client.attach(session, attach, &UnsettledMap::new(), &mut self.to_server).expect("there is room");
         let theirs = match &self.at_server()[..] {
             [Event::Attach(id, _)] => *id,
             other => panic!("{other:?}"),
         };
-        let accepted = self.server.accept(theirs, source.map(|s| *s), target.map(|t| *t), &mut self.to_client);
-        accepted.expect("an attach waits");
+        let accept = Accept { source: source.map(|s| *s), target: target.map(|t| *t), ..Accept::default() };
+        self.server.accept(theirs, accept, &mut self.to_client).expect("an attach waits");
         assert!(matches!(&self.at_client()[..], [Event::Attach(id, _)] if *id == ours));
         (ours, theirs)
     }

@@ -8,9 +8,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::super::coordinator::Retired;
 use super::super::links::Kind;
+use super::super::settle::cookie;
 use super::{CONTROL_CREDIT, DELIVERIES_MAX, Running};
-use crate::codec::State;
-use crate::{LinkId, SendError, dialect};
+use crate::codec::{State, Tag};
+use crate::{LinkId, SendError, Sending, dialect};
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
     /// Looks at the links that something happened to; the others cost nothing.
@@ -119,7 +120,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
                 }
             }
             for delivery in batch.deliveries.drain(..) {
-                let sent = self.machine.deliver(id, &delivery, now, &mut self.losses, out);
+                let tag = delivery.info.as_ref().and_then(|info| Tag::new(&info.id.to_bytes()));
+                let sending = Sending { cookie: delivery.handle.map(cookie), tag, ..Sending::default() };
+                let sent = self.machine.deliver(id, &delivery, sending, now, &mut self.losses, out);
                 let txn = delivery.info.as_ref().and_then(|info| info.txn);
                 if let (Ok(number), Some(handle), Some(txn)) = (sent, delivery.handle, txn) {
                     let acquired = Retired { link: id, delivery: number, handle, state: State::Released };
