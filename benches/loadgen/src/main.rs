@@ -37,8 +37,10 @@ enum Mode {
     Idle(idle::Opts),
     /// MQTT QoS 1 into an offline session's queue, and the drain
     Persist(persist::Opts),
-    /// AMQP 1.0 sender and receiver through one address
+    /// AMQP 1.0 senders and receivers through queues
     Amqp(amqp::Opts),
+    /// Many idle AMQP 1.0 links on one connection
+    AmqpLinks(amqp::links::Opts),
     /// HTTP POST or polling over keep-alive connections
     Http(http::Opts),
     /// The least a broker can do: serves as the floor for `pubsub`
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Mode::Idle(o) => idle::run(o),
         Mode::Persist(o) => persist::run(o),
         Mode::Amqp(o) => amqp::run(o),
+        Mode::AmqpLinks(o) => amqp::links::run(o),
         Mode::Http(o) => http::run(o),
         Mode::Relay(o) => relay::run(o).map(|()| serde_json::Value::Null),
         Mode::Floor => floor::run(),
