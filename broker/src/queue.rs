@@ -74,8 +74,7 @@ pub(crate) struct Held {
     copy: Copy,
     state: DeliveryState,
     attempt: u32,
-    owner: Owner,
-    lease: Option<std::time::Duration>,
+    owner: Arc<Owner>,
     until: Option<Time>,
 }
 

@@ -51,6 +51,14 @@ impl Shared {
         self.commits.flush(self);
     }
 
+    /// Steps whose handles are free already, and that nobody waits for.
+    pub(crate) fn settle_held(&self, asker: &Asker, steps: impl Iterator<Item = QueueStep>) {
+        let (mut effects, mut dead) = (Effects::default(), Vec::new());
+        steps.for_each(|step| self.step(asker, step, &mut effects, &mut dead));
+        self.finish(effects, dead);
+        self.commits.flush(self);
+    }
+
     /// What follows when nobody waits for an answer.
     pub(crate) fn finish(&self, mut effects: Effects, dead: Vec<Dead>) {
         self.bury_into(dead, &mut effects);

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use roadbed_core::{
     Address, Attached, Binding, Consumer, ConsumerTerms, Delivery, Detach, Disposition, Done, Error, ErrorKind, Fut,
-    Grant, Granted, Hold, Node, Qos, Result, Unbind, Unsettled,
+    Grant, Granted, Hold, Node, Outcome, Qos, Result, Step, Unbind, Unsettled,
 };
 
 use super::{Answers, closed, give};
@@ -13,7 +13,7 @@ use crate::broker::Broker;
 use crate::inflight::Body;
 use crate::lock;
 use crate::mailbox::{Effects, SessionCore};
-use crate::queue::{After, Link, Queue};
+use crate::queue::{After, Link, Queue, QueueStep};
 use crate::settlement::asker;
 
 /// Receives from one queue, in competition with its other consumers.
@@ -47,9 +47,16 @@ impl QueueConsumer {
         queue.attach(&link)?;
         let unsettled = resume(broker, session, &link);
         let attached = Attached { address: Some(address), qos_max, unsettled, bindings };
-        let (grant, answers) = (Grant::default(), Answers::default());
-        let session = session.clone();
-        Ok((Self { broker: broker.clone(), session, epoch, link, grant, answers, detached: false }, attached))
+        let consumer = Self {
+            broker: broker.clone(),
+            session: session.clone(),
+            epoch,
+            link,
+            grant: Grant::default(),
+            answers: Answers::default(),
+            detached: false,
+        };
+        Ok((consumer, attached))
     }
 
     fn receive(&mut self, into: &mut Vec<Delivery>, max: usize) -> usize {
@@ -82,6 +89,23 @@ impl QueueConsumer {
         }
         let granted = shared.after(after);
         if granted && taken == 0 { self.receive(into, max) } else { taken }
+    }
+
+    /// Ends what `batch` begins with as long as it is plainly accepted.
+    fn accept(&mut self, batch: &mut Vec<Disposition>) {
+        let Self { broker, session, link, .. } = self;
+        let (shared, mut accepted) = (broker.shared(), Vec::with_capacity(batch.len()));
+        session.take_accepted(shared, self.epoch, link, batch, &mut accepted);
+        if accepted.is_empty() {
+            return;
+        }
+        let count = link.queue().accept_run(shared, &mut accepted);
+        shared.meters.hot().accepted.add(count);
+        let step = || Step::Outcome { outcome: Outcome::Accepted, settled: true };
+        let rest = accepted.into_iter().map(|(seq, attempt, handle)| {
+            QueueStep::held(link.clone(), seq, attempt, session.id, handle, step(), None)
+        });
+        shared.settle_held(&asker(session), rest);
     }
 
     fn end(&mut self, how: Detach) {
@@ -185,6 +209,10 @@ impl Consumer for QueueConsumer {
     }
 
     fn settle(&mut self, batch: &mut Vec<Disposition>) {
+        self.accept(batch);
+        if batch.is_empty() {
+            return self.link.notify();
+        }
         let sink = self.answers.sink();
         let answer = move |_: &crate::broker::Shared, dones| give(&sink, dones);
         let shared = self.broker.shared();

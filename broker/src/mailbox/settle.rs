@@ -113,6 +113,46 @@ impl SessionCore {
         batch.is_empty()
     }
 
+    /// Takes from the front of `batch` what `link` holds and its consumer has accepted without asking for an answer: nearly always all of it. Position, attempt and
+    /// handle of each go into `taken`.
+    pub(crate) fn take_accepted(
+        &self,
+        shared: &Shared,
+        epoch: u32,
+        link: &Arc<Link>,
+        batch: &mut Vec<Disposition>,
+        taken: &mut Vec<(u64, u32, Handle)>,
+    ) {
+        let mut inner = crate::lock(&self.inner);
+        if self.epoch() != epoch || inner.ended {
+            return;
+        }
+        let (mut done, mut late) = (0, 0);
+        for disposition in &*batch {
+            let accepted = disposition.step == Step::Outcome { outcome: Outcome::Accepted, settled: true };
+            let (DeliveryRef::Handle(handle), true, None) = (disposition.delivery, accepted, disposition.cookie) else {
+                break;
+            };
+            let of_link = |body: &Body| matches!(body, Body::Pulled { link: held, .. } if Arc::ptr_eq(held, link));
+            match inner.slab.remove_if(handle, of_link) {
+                Removed::Slot(Slot { attempt, body: Body::Pulled { seq, .. }, .. }) => {
+                    taken.push((seq, attempt, handle));
+                }
+                Removed::Slot(_) => {}
+                Removed::Missing => late += 1,
+                Removed::Kept => break,
+            }
+            done += 1;
+        }
+        let waker = if inner.blocked || !inner.ring.is_empty() { inner.waker.take() } else { None };
+        drop(inner);
+        batch.drain(..done);
+        shared.meters.late.add(late);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     /// A stored copy, with the outcome that a prepared transaction would give it.
     pub(crate) fn enlisted_copy(&self, handle: Handle) -> Option<(CopyId, Outcome)> {
         let mut inner = crate::lock(&self.inner);

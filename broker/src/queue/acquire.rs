@@ -75,6 +75,7 @@ impl Queue {
         let mut inner = lock(&self.inner);
         let (mut taken, mut handing) = (0, Handing::default());
         let mut dry = false;
+        out.reserve(want.min(inner.available()));
         while taken < want {
             let Some(copy) = inner.next_for(shared, link) else {
                 dry = true;
@@ -130,8 +131,7 @@ impl Queue {
                     inner.timeline.add(until, seq, Due::Lease);
                 }
                 copy.message = Some(message.clone());
-                let (owner, lease) = (link.owner.clone(), link.lease());
-                inner.held.insert(seq, Held { copy, state, attempt, owner, lease, until });
+                inner.held.insert(seq, Held { copy, state, attempt, owner: link.owner.clone(), until });
                 true
             }
             _ => {
@@ -152,7 +152,8 @@ impl Queue {
         lease_until: Option<Time>,
         txn: Option<TxnId>,
     ) -> Option<Box<DeliveryInfo>> {
-        if !link.terms.info && link.binding.is_none() {
+        let plain = copy.extra.is_none() && txn.is_none() && link.binding.is_none();
+        if !link.terms.info && plain {
             return None;
         }
         let mut info = DeliveryInfo::new(self.delivery_id(shared, copy.seq, attempt), copy.enqueued_at);

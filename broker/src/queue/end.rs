@@ -62,17 +62,17 @@ impl Queue {
         let Held { mut copy, attempt, owner, .. } = held;
         // A release may be lost in a crash: the copy is then delivered again all the same. A count or an end may not.
         effects.waits |= copy.stored && outcome != Outcome::Released;
+        if outcome == Outcome::Accepted {
+            effects.accepted += 1;
+            inner.forget(&copy);
+            if copy.stored {
+                effects.ops.push(Op::Retire { copy: self.copy_id(copy.seq) });
+            }
+            return;
+        }
         copy.extra().attempts = attempt;
         copy.extra().count += u32::from(outcome.counts());
         match outcome {
-            Outcome::Accepted => {
-                effects.accepted += 1;
-                inner.forget(&copy);
-                if copy.stored {
-                    effects.ops.push(Op::Retire { copy: self.copy_id(copy.seq) });
-                }
-                return;
-            }
             Outcome::Rejected(reason) => {
                 shared.meters.rejected.one();
                 return self.retire_dead(shared, inner, copy, reason, dead);

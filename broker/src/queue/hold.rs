@@ -92,6 +92,7 @@ impl Queue {
             _ => None,
         };
         let first = !matches!(held.state, DeliveryState::Enlisted { .. });
+        let nameable = slot.is_none() || held.owner.outlives_handles();
         let (state, note) = run_step(held.state.clone(), step)?;
         if note == Note::Repeat {
             return Ok(Settled::Repeated);
@@ -100,16 +101,43 @@ impl Queue {
             let work = TxnWork::Held { queue: self.clone(), seq, attempt: fence.attempt, slot };
             shared.txns.enlist(shared, txn, work)?;
         }
-        inner.remember(shared, seq, fence, &state, now);
+        if nameable {
+            inner.remember(shared, seq, fence, &state, now);
+        }
         self.put_state(shared, &mut inner, seq, state, now, effects, dead);
         self.release(shared, inner);
         Ok(Settled::Applied)
     }
 
+    /// Ends deliveries whose owner has accepted them, by position and attempt. Those of which more is to be said stay in `run`.
+    pub(crate) fn accept_run(self: &Arc<Self>, shared: &Shared, run: &mut Vec<(u64, u32, Handle)>) -> u64 {
+        let (now, before, mut gone) = (shared.now(), run.len(), Vec::with_capacity(run.len()));
+        let mut inner = lock(&self.inner);
+        run.retain(|&(seq, attempt, _)| {
+            let plain = |held: &&Held| held.attempt == attempt && held.is_plain();
+            if inner.held.get(&seq).filter(plain).is_none() {
+                return true;
+            }
+            let Some(held) = inner.held.remove(&seq) else { return true };
+            if let Some(until) = held.until {
+                inner.timeline.remove(until, seq, Due::Lease);
+            }
+            if held.owner.outlives_handles() {
+                let fence = Fence { epoch: shared.boot_epoch, attempt };
+                inner.remember(shared, seq, fence, &DeliveryState::Settled(Outcome::Accepted), now);
+            }
+            inner.forget(&held.copy);
+            gone.push(held);
+            false
+        });
+        self.release(shared, inner);
+        (before - run.len()) as u64
+    }
+
     /// Starts a lease anew.
     fn renew(&self, shared: &Shared, inner: &mut QueueInner, seq: u64, now: Time) -> Result<Settled> {
         let Some(held) = inner.held.get_mut(&seq) else { return Ok(Settled::Late) };
-        let Some(lease) = held.lease else {
+        let Some(lease) = held.owner.lease else {
             return Err(Error::new(ErrorKind::Invalid, "renew").detail("the delivery has no lease"));
         };
         let renewed = held_on(held.state.clone(), CopyEvent::Renew);
@@ -161,7 +189,7 @@ impl Queue {
         let Some(held) = inner.held.get(&seq).filter(|held| held.attempt == attempt) else { return true };
         let discharge = CopyEvent::Delivery(Event::Discharge { txn, commit });
         let Ok((mut state, _)) = held_on(held.state.clone(), discharge) else { return false };
-        if let (DeliveryState::Decided(_), Some(_)) = (&state, held.lease) {
+        if let (DeliveryState::Decided(_), Some(_)) = (&state, held.owner.lease) {
             // The owner of a lease keeps nothing between its requests: there is no second half.
             state =
                 held_on(state, CopyEvent::Delivery(Event::Settle)).map_or_else(|_| held.state.clone(), |(to, _)| to);
@@ -187,8 +215,8 @@ impl Queue {
         let attempt = copy.attempts() + 1;
         let ended = Some(Outcome::Released);
         let state = DeliveryState::Enlisted { txn, work: Work::Retire(outcome), ended };
-        let owner = Owner { session: 0, session_name: None, link: None, origin: Arc::default() };
-        inner.held.insert(seq, Held { copy, state, attempt, owner, lease: None, until: None });
+        let owner = Owner { session: 0, session_name: None, link: None, origin: Arc::default(), lease: None };
+        inner.held.insert(seq, Held { copy, state, attempt, owner: Arc::new(owner), until: None });
         Some(attempt)
     }
 
@@ -228,11 +256,21 @@ impl Held {
         }
         let same_principal = self.owner.origin.principal == asker.principal;
         let same_session = self.owner.session_name.is_some() && self.owner.session_name == asker.session_name;
-        same_principal && (self.lease.is_some() || same_session)
+        same_principal && (self.owner.lease.is_some() || same_session)
+    }
+
+    /// Accepted, it only goes: nobody else is to be told.
+    fn is_plain(&self) -> bool {
+        self.state == DeliveryState::InFlight && !self.copy.stored
     }
 }
 
 impl super::Owner {
+    /// Whether a delivery can be named once the session that had its handle is gone, and be settled again.
+    fn outlives_handles(&self) -> bool {
+        self.lease.is_some() || self.session_name.is_some()
+    }
+
     /// What `undeliverable_here` excludes: the durable name of the link, or as a makeshift its session.
     pub(crate) fn name(&self) -> ByteString {
         self.link.clone().unwrap_or_else(|| format!("session {}", self.session).into())

@@ -22,7 +22,7 @@ pub(crate) struct Link {
     queue: Arc<Queue>,
     pub(crate) terms: ConsumerTerms,
     pub(crate) session: Weak<SessionCore>,
-    pub(crate) owner: Owner,
+    pub(crate) owner: Arc<Owner>,
     /// The session's own consumer takes from it, beside its own queue.
     via_session: bool,
     pub(crate) qos_max: Qos,
@@ -44,6 +44,8 @@ pub(crate) struct Owner {
     pub(crate) session_name: Option<ByteString>,
     pub(crate) link: Option<ByteString>,
     pub(crate) origin: Arc<Origin>,
+    /// How long it may hold, if not as long as it is there.
+    pub(crate) lease: Option<std::time::Duration>,
 }
 
 /// A copy that a link has taken from its queue.
@@ -90,11 +92,15 @@ impl Link {
             session_name: session.name.clone(),
             link: terms.name.clone(),
             origin: session.origin.clone(),
+            lease: match terms.hold {
+                Hold::Lease(lease) => Some(lease),
+                _ => None,
+            },
         };
         Self {
             queue,
             session: Arc::downgrade(session),
-            owner,
+            owner: Arc::new(owner),
             via_session: via.is_some(),
             qos_max: terms.qos_max,
             terms,
@@ -199,10 +205,7 @@ impl Link {
     }
 
     pub(crate) fn lease(&self) -> Option<std::time::Duration> {
-        match self.terms.hold {
-            Hold::Lease(lease) => Some(lease),
-            _ => None,
-        }
+        self.owner.lease
     }
 
     pub(crate) fn register(&self, waker: &Waker) {

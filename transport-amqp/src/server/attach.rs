@@ -78,7 +78,6 @@ fn consumer(session: &dyn Session, container: &ByteString, attach: Attach) -> Re
         settle: if second { Settle::Second } else { Settle::First },
         on_lapse: on_lapse.clone(),
         qos_max,
-        info: true,
         ..ConsumerTerms::default()
     });
     Ok(Box::pin(async move {
