@@ -13,7 +13,7 @@ mod server;
 pub use config::MachineConfig;
 pub use error::{DecodeError, Error, SendError};
 pub use machine::{
-    Accept, Credit, Detached, Disposed, Event, Incoming, LinkId, Machine, Sasl, Sending, SentDelivery, SessionId,
-    UnsettledMap, unsettled_map,
+    Accept, Credit, Detached, Disposed, Event, Forgotten, Incoming, LinkId, Machine, Sasl, Sending, SentDelivery,
+    SessionId, UnsettledMap, unsettled_map,
 };
 pub use server::{Connection, Listener, Server, ServerConfig, serve};

@@ -27,7 +27,8 @@ mod unsettled;
 mod window;
 
 pub use event::{
-    Accept, Credit, Detached, Disposed, Event, Incoming, LinkId, Sending, SentDelivery, SessionId, UnsettledMap,
+    Accept, Credit, Detached, Disposed, Event, Forgotten, Incoming, LinkId, Sending, SentDelivery, SessionId,
+    UnsettledMap,
 };
 pub use opening::Sasl;
 pub use resume::unsettled_map;

@@ -67,12 +67,13 @@ impl Machine {
     /// # Errors
     /// [`SendError::NotAttached`] if no such attach waits, for instance since the peer has detached.
     pub fn accept(&mut self, id: LinkId, accept: Accept, out: &mut Output) -> Result<(), SendError> {
-        let Accept { source, target, unsettled, first_only } = accept;
+        let Accept { source, target, unsettled, resumed, first_only } = accept;
         let max = self.config.message_bytes_max;
         let link = self.link_at(id, Stage::Asked)?;
         link.stage = Stage::Attached;
         link.second &= !first_only;
-        let attach = answer(id.handle, link, source, target, max);
+        let mut attach = answer(id.handle, link, source, target, max);
+        attach.unsettled = resumed.then(Default::default);
         self.put_attach(id, attach, &unsettled, out);
         Ok(())
     }

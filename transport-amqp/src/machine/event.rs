@@ -51,8 +51,8 @@ pub enum Event {
     Transfer(Incoming),
     /// The receiver says what became of what we sent.
     Disposed(Disposed),
-    /// The sender has forgotten deliveries that it wanted to settle second: their tags may come again.
-    Forgotten(Vec<(LinkId, Tag)>),
+    /// The sender has settled deliveries that came and were not settled.
+    Forgotten(Vec<Forgotten>),
     /// A link is gone, because of the peer or because of what it did.
     Detach(LinkId, Detached),
     /// A session is gone with all its links.
@@ -93,6 +93,17 @@ pub struct Incoming {
     pub pieces: Pieces,
 }
 
+/// A delivery that its sender has settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Its link.
+    pub link: LinkId,
+    /// Its number within the session.
+    pub delivery: u64,
+    /// Its name, if the sender wanted to settle last: it may come again.
+    pub tag: Option<Tag>,
+}
+
 /// What became of deliveries that we sent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Disposed {
@@ -126,6 +137,8 @@ pub struct Sending {
     pub tag: Option<Tag>,
     /// It goes on from an earlier attachment, since both ends had it in their unsettled maps.
     pub resume: bool,
+    /// The receiver settles first, also on a link where it settles second (Part 2, section 2.7.5).
+    pub first: bool,
     /// Names the transaction of a post.
     pub state: Option<State>,
 }
@@ -142,6 +155,8 @@ pub struct Accept {
     pub target: Option<TargetArchetype>,
     /// What our end has not settled.
     pub unsettled: UnsettledMap,
+    /// The link goes on from an earlier attachment, though perhaps nothing is unsettled.
+    pub resumed: bool,
     /// The receiver settles first, though the peer has asked for second.
     pub first_only: bool,
 }

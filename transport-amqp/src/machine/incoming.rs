@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::link::{Partial, Stage};
 use super::session::{Got, Sent, widen};
-use super::{Disposed, Event, Incoming, LinkId, Machine, SentDelivery, SessionId};
+use super::{Disposed, Event, Forgotten, Incoming, LinkId, Machine, SentDelivery, SessionId};
 use crate::codec::{Disposition, State, Transfer};
 use crate::error::Error;
 
@@ -47,7 +47,7 @@ impl Machine {
         }
         let begins = link.partial.is_none();
         if begins {
-            if link.credit == 0 {
+            if link.credit == 0 && link.taken_back == 0 {
                 let words = "there was no credit for this".into();
                 return Ok(Some(self.break_link(link_id, "amqp:link:transfer-limit-exceeded", words, out)));
             }
@@ -62,7 +62,10 @@ impl Machine {
                 let words = "a delivery begins without a tag, or without a number of its own";
                 return Ok(Some(self.break_session(id, "amqp:invalid-field", words, out)));
             };
-            link.credit -= 1;
+            match link.credit.checked_sub(1) {
+                Some(credit) => link.credit = credit,
+                None => link.taken_back -= 1,
+            }
             link.delivery_count = link.delivery_count.wrapping_add(1);
             link.partial = Some(Partial::new(number, tag));
             session.last_got = Some(number);
@@ -78,7 +81,10 @@ impl Machine {
         let Some(partial) = link.partial.as_mut() else { return Ok(None) };
         partial.settled |= transfer.settled.unwrap_or(false);
         partial.resume |= transfer.resume;
-        partial.second |= transfer.rcv_settle_mode.map_or(second, |mode| mode == 1);
+        if begins || transfer.rcv_settle_mode.is_some() {
+            // A delivery may ask for less than its link, and not for more.
+            partial.second = second && transfer.rcv_settle_mode != Some(0);
+        }
         if let Some(state) = transfer.state {
             partial.state = Some(state);
         }
@@ -166,13 +172,14 @@ impl Machine {
     fn forgotten(&mut self, id: SessionId, range: RangeInclusive<u64>) -> Option<Event> {
         let session = self.sessions.get_mut(&id.0)?;
         let (got, links) = (&mut session.got, &mut session.links);
-        let mut tags = Vec::new();
-        got.remove_range(range, |_, got| {
+        let mut forgotten = Vec::new();
+        got.remove_range(range, |delivery, got| {
             if let Some(link) = links.get_mut(got.link as usize).and_then(Option::as_deref_mut) {
                 link.unanswered = link.unanswered.saturating_sub(1);
             }
-            tags.extend(got.tag.map(|tag| (LinkId { session: id, handle: got.link }, tag)));
+            let link = LinkId { session: id, handle: got.link };
+            forgotten.push(Forgotten { link, delivery, tag: got.tag });
         });
-        (!tags.is_empty()).then_some(Event::Forgotten(tags))
+        (!forgotten.is_empty()).then_some(Event::Forgotten(forgotten))
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Link {
     pub(super) only_resumes: bool,
     pub(super) delivery_count: u32,
     pub(super) credit: u32,
+    /// Credit that was taken back, and that the sender may have used before it heard so.
+    pub(super) taken_back: u32,
     pub(super) drain: bool,
     /// How many deliveries wait behind the credit; told in flows.
     pub(super) available: u32,
@@ -77,6 +79,7 @@ impl Link {
             only_resumes: false,
             delivery_count: 0,
             credit: 0,
+            taken_back: 0,
             drain: false,
             available: 0,
             unanswered: 0,

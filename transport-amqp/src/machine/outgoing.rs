@@ -66,7 +66,7 @@ impl Machine {
 
     fn send(&mut self, id: LinkId, sending: Sending, message: &Pieces<'_>, out: &mut Output) -> Result<u64, SendError> {
         let bytes = message.len();
-        let Sending { cookie, tag, resume, state } = sending;
+        let Sending { cookie, tag, resume, first, state } = sending;
         let overhead = PERFORMATIVE_MAX + state.as_ref().map_or(0, State::len_max);
         let room = (self.peer_frame_max as usize).checked_sub(overhead).filter(|&room| room > 0);
         let room = room.ok_or(SendError::Exhausted)?;
@@ -77,6 +77,8 @@ impl Machine {
             _ => Tag::new(&number.to_be_bytes()),
         });
         (transfer.resume, transfer.state) = (resume, state);
+        let second = session.link(id.handle).is_some_and(|link| link.second);
+        transfer.rcv_settle_mode = (first && second && transfer.settled != Some(true)).then_some(0);
         if bytes <= room && session.remote_window > 0 && session.backlog.is_empty() {
             session.remote_window -= 1;
             session.next_outgoing = session.next_outgoing.wrapping_add(1);

@@ -74,6 +74,9 @@ impl Machine {
 /// Puts as many deliveries of the map into the attach as it may have within `room` bytes.
 fn fit(attach: &mut Attach, map: &UnsettledMap, room: usize) {
     let entry = |(tag, state): (&Tag, &Option<State>)| (DeliveryTag::from(tag.to_vec()), write_state(state.as_ref()));
+    if map.is_empty() {
+        return;
+    }
     let mut count = map.len();
     while count > 0 {
         attach.unsettled = Some(map.iter().take(count).map(entry).collect());

@@ -42,6 +42,7 @@ impl Machine {
         let session = self.sessions.get_mut(&id.session.0).ok_or(SendError::NotAttached)?;
         let link = session.link(id.handle).filter(|link| link.is_open() && link.role == Role::Receiver);
         let link = link.ok_or(SendError::NotAttached)?;
+        link.taken_back = link.taken_back.saturating_add(link.credit.saturating_sub(credit));
         (link.credit, link.drain) = (credit, drain);
         self.say_flow(id.session, Some(id.handle), txn, false, out);
         Ok(())

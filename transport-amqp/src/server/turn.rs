@@ -24,7 +24,7 @@ use super::open::{Admitted, lost};
 use super::settle;
 use crate::codec::{Fault, State, Tag};
 use crate::dialect::{self, Encoded};
-use crate::{Accept, Credit, Event, Incoming, LinkId, Machine, SentDelivery, SessionId};
+use crate::{Accept, Credit, Event, Forgotten, Incoming, LinkId, Machine, SentDelivery, SessionId};
 use roadbed_core::Timer;
 
 /// How many rounds a turn has before other tasks get theirs.
@@ -224,7 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             Event::Transfer(incoming) => self.transfer(incoming, now, batch, out),
             Event::Disposed(disposed) => self.disposed(&disposed, batch, out),
             Event::Credit(id, credit) => self.credit(id, credit, out),
-            Event::Forgotten(tags) => self.forgotten(tags, batch),
+            Event::Forgotten(forgotten) => self.forgotten(&forgotten, batch),
             Event::Attach(id, asked) => {
                 let granted = attach(&*self.session, &self.container, *asked);
                 self.attaching.push((id, granted));
@@ -357,10 +357,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         self.links.touch(place);
     }
 
-    fn forgotten(&mut self, tags: Vec<(LinkId, Tag)>, batch: &mut Batch) {
-        for (id, tag) in tags {
-            if let Some(Kind::Producer { producer, name, .. }) = self.links.get(id).map(|link| &mut link.kind) {
-                batch.keys.push(Key::Name(key(name, &tag)));
+    fn forgotten(&mut self, forgotten: &[Forgotten], batch: &mut Batch) {
+        for Forgotten { link, tag, .. } in forgotten {
+            let Some(tag) = tag else { continue };
+            if let Some(Kind::Producer { producer, name, .. }) = self.links.get(*link).map(|link| &mut link.kind) {
+                batch.keys.push(Key::Name(key(name, tag)));
                 producer.forget(&mut batch.keys);
             }
         }

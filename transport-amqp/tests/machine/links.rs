@@ -110,7 +110,46 @@ fn settling_second_takes_two_steps() {
         assert_eq!(cookie, 3);
         pair.client.forget(session, number, Some(State::Accepted), &mut pair.to_server);
         pair.client.flush(&mut pair.to_server);
-        assert_eq!(one(pair.at_server()), Event::Forgotten(vec![(theirs, came.tag)]));
+        assert_eq!(
+            one(pair.at_server()),
+            Event::Forgotten(vec![Forgotten { link: theirs, delivery: came.delivery, tag: Some(came.tag) }])
+        );
+    });
+}
+
+#[test]
+fn a_delivery_may_ask_for_less_than_its_link() {
+    everywhere(|piece| {
+        let mut pair = Pair::open(piece);
+        let (session, _) = pair.session();
+        let (ours, theirs) = pair.link(session, second(sender("s", "queues/q")));
+        pair.grant(theirs, 1);
+        let sending = Sending { cookie: Some(1), first: true, ..Sending::default() };
+        let long = delivery(vec![7; 100_000], None);
+        pair.client.deliver(ours, &long, sending, pair.now, &mut Losses::default(), &mut pair.to_server).expect("room");
+        let came = transfer(pair.at_server());
+        assert!(!came.second, "in all its frames");
+        pair.server.answer(theirs.session, came.delivery, State::Accepted, &mut pair.to_client);
+        pair.server.flush(&mut pair.to_client);
+        let Event::Disposed(disposed) = one(pair.at_client()) else { panic!("an answer") };
+        assert!(disposed.settled, "the receiver settles first");
+    });
+}
+
+#[test]
+fn credit_that_is_taken_back_may_have_been_used_before() {
+    everywhere(|piece| {
+        let mut pair = Pair::open(piece);
+        let (session, _) = pair.session();
+        let (ours, theirs) = pair.link(session, sender("s", "queues/q"));
+        pair.grant(theirs, 3);
+        pair.server.grant(theirs, 1, false, None, &mut pair.to_client).expect("attached");
+        for n in 0..3 {
+            pair.send(ours, &delivery("x", Some(n))).expect("credit");
+        }
+        assert_eq!(pair.at_server().len(), 3, "it has not heard");
+        pair.at_client();
+        assert_eq!((pair.client.credit(ours).credit, pair.server.credit(theirs).credit), (0, 0));
     });
 }
 

@@ -14,8 +14,8 @@ use fe2o3_amqp_types::performatives::Attach;
 use roadbed_amqp::codec::{Fault, GuardLimits, Performative, ProtocolHeader, State, Tag, Transfer, frame};
 use roadbed_amqp::dialect::Encoded;
 use roadbed_amqp::{
-    Accept, DecodeError, Error, Event, Incoming, LinkId, MachineConfig, Sasl, SendError, Sending, SentDelivery,
-    SessionId, UnsettledMap, unsettled_map,
+    Accept, DecodeError, Error, Event, Forgotten, Incoming, LinkId, MachineConfig, Sasl, SendError, Sending,
+    SentDelivery, SessionId, UnsettledMap, unsettled_map,
 };
 use roadbed_core::{
     Delivery, Handle, Losses, Message, Origin, Outcome, Payload, Protocol, Qos, ReadContext, TxnId, WireMessage,

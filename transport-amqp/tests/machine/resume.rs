@@ -51,6 +51,24 @@ fn maps_go_both_ways_with_every_state() {
 }
 
 #[test]
+fn an_empty_map_says_that_a_link_goes_on() {
+    let mut pair = Pair::open(64);
+    let (session, _) = pair.session();
+    for resumed in [false, true] {
+        pair.client.attach(session, sender("s", "q"), &map([]), &mut pair.to_server).expect("room");
+        let Event::Attach(id, asked) = one(pair.at_server()) else { panic!("an attach") };
+        assert_eq!(asked.unsettled, None);
+        let accept = Accept { source: asked.source.map(|source| *source), resumed, ..Accept::default() };
+        pair.server.accept(id, accept, &mut pair.to_client).expect("asked");
+        let Event::Attach(link, answer) = one(pair.at_client()) else { panic!("an answer") };
+        assert_eq!(answer.unsettled.is_some(), resumed);
+        pair.client.detach(link, false, None, &mut pair.to_server).expect("attached");
+        pair.at_server();
+        pair.at_client();
+    }
+}
+
+#[test]
 fn a_delivery_goes_on_under_its_tag_and_ends_in_the_outcome_that_was_known() {
     everywhere(|piece| {
         let mut pair = Pair::open(piece);
@@ -59,7 +77,7 @@ fn a_delivery_goes_on_under_its_tag_and_ends_in_the_outcome_that_was_known() {
         let theirs = map([("decided", Some(State::Accepted)), ("sent", None)]);
         let (ours, link, ..) = pair.resumed(session, second(sender("s", "q")), &known, theirs);
         pair.grant(link, 3);
-        let sending = Sending { cookie: Some(7), tag: Some(tag("sent")), resume: true, state: None };
+        let sending = Sending { cookie: Some(7), tag: Some(tag("sent")), resume: true, ..Sending::default() };
         pair.send_tagged(ours, sending).expect("credit");
         pair.client.settle_resumed(ours, tag("decided"), Some(State::Accepted), &mut pair.to_server).expect("credit");
         let events = pair.at_server();
@@ -102,7 +120,7 @@ fn a_map_that_does_not_fit_is_cut_and_nothing_new_is_sent() {
     pair.grant(link, 5);
     assert_eq!(pair.client.room(ours), 0, "for what is new");
     let (first, _) = at_server.first_key_value().expect("some");
-    let sending = Sending { cookie: Some(1), tag: Some(*first), resume: true, state: None };
+    let sending = Sending { cookie: Some(1), tag: Some(*first), resume: true, ..Sending::default() };
     pair.send_tagged(ours, sending.clone()).expect("what goes on is sent");
     assert!(transfer(pair.at_server()).resume);
     pair.send_tagged(ours, Sending { resume: false, ..sending }).expect("a sender that does not keep the rule");
@@ -150,7 +168,9 @@ fn settle_modes_are_what_both_ends_agree_on() {
         pair.server.flush(&mut pair.to_client);
         assert_eq!(pair.at_client().len(), usize::from(cookie.is_some()), "only who asked is told");
         pair.client.flush(&mut pair.to_server);
-        assert_eq!(pair.at_server(), []);
+        let forgotten = Forgotten { link, delivery: came.delivery, tag: None };
+        let told = cookie.is_none().then(|| Event::Forgotten(vec![forgotten]));
+        assert_eq!(pair.at_server(), Vec::from_iter(told));
         assert_eq!(pair.server.unanswered(link), u32::from(cookie.is_some()), "settled if nobody asked");
     }
 }

@@ -3,7 +3,7 @@
 use core::task::{Context, Poll};
 
 use roadbed_core::serve::Batch;
-use roadbed_core::{Disposition, Outcome, Output, Result, Step, Time};
+use roadbed_core::{Disposition, Outcome, Output, Qos, Result, Step, Time};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::super::coordinator::Retired;
@@ -121,7 +121,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             }
             for delivery in batch.deliveries.drain(..) {
                 let tag = delivery.info.as_ref().and_then(|info| Tag::new(&info.id.to_bytes()));
-                let sending = Sending { cookie: delivery.handle.map(cookie), tag, ..Sending::default() };
+                let first = delivery.qos < Qos::ExactlyOnce;
+                let sending = Sending { cookie: delivery.handle.map(cookie), tag, first, ..Sending::default() };
                 let sent = self.machine.deliver(id, &delivery, sending, now, &mut self.losses, out);
                 let txn = delivery.info.as_ref().and_then(|info| info.txn);
                 if let (Ok(number), Some(handle), Some(txn)) = (sent, delivery.handle, txn) {
