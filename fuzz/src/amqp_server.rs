@@ -105,8 +105,8 @@ impl Server {
 
     fn accept(&mut self, link: LinkId, u: &mut Unstructured<'_>, out: &mut Output) -> Result<()> {
         let tags = (0..u.int_in_range(0..=40)?).filter_map(|n: u8| Tag::new(&[n; 20]));
-        let (unsettled, first_only) = (tags.map(|tag| (tag, None)).collect(), u.arbitrary()?);
-        let accept = Accept { source: Some(Default::default()), target: None, unsettled, first_only };
+        let (unsettled, first_only, resumed) = (tags.map(|tag| (tag, None)).collect(), u.arbitrary()?, u.arbitrary()?);
+        let accept = Accept { source: Some(Default::default()), target: None, unsettled, resumed, first_only };
         _ = self.machine.accept(link, accept, out);
         Ok(())
     }
@@ -165,7 +165,7 @@ impl Server {
         let payload = vec![7; usize::from(u.arbitrary::<u16>()?)];
         let message = Message::new("a".parse().expect("an address"), payload);
         let (cookie, resume, tag) = (u.arbitrary()?, u.arbitrary()?, Tag::new(&u.arbitrary::<[u8; 2]>()?));
-        let sending = Sending { cookie, tag, resume, state: None };
+        let sending = Sending { cookie, tag, resume, first: u.arbitrary()?, state: None };
         let delivery =
             Delivery { message, handle: None, qos: Qos::AtLeastOnce, retained: false, attempt: 1, info: None };
         let room = self.machine.room(link);
