@@ -13,6 +13,7 @@ mod producer;
 mod session;
 mod slots;
 mod tokens;
+mod transaction;
 
 use std::fmt;
 use std::sync::Arc;
@@ -53,7 +54,7 @@ pub fn connect(url: &str, config: ClientConfig) -> Result<HttpClient, HttpError>
 
 /// A server of HTTP as an [`Endpoint`] that polls. Cheap to clone.
 ///
-/// What it lacks is told by its [`Capabilities`]: no transactions, wills, resumed sessions or browsing; a consumer's window is
+/// What it lacks is told by its [`Capabilities`]: no wills, resumed sessions or browsing; a consumer's window is
 /// bounded by [`ClientConfig::window`]; exactly once only when sending, by key.
 #[derive(Clone)]
 pub struct HttpClient(Arc<Inner>);
@@ -140,7 +141,7 @@ fn capabilities(config: &ClientConfig) -> Capabilities {
     capabilities.credit = CreditKind::Window(config.window.into());
     capabilities.browse = false;
     capabilities.resume = false;
-    capabilities.transactions = Transactions::None;
+    capabilities.transactions = Transactions::Local;
     capabilities.wills = false;
     capabilities
 }

@@ -10,6 +10,7 @@ pub(crate) mod names;
 pub(crate) mod nodes;
 pub(crate) mod property;
 pub(crate) mod text;
+pub(crate) mod transactions;
 pub(crate) mod value;
 
 pub use fields::HeaderError;

@@ -90,6 +90,12 @@ settings! {
         poll_interval_ms_min: u64 = 0,
         /// How many pairs of principal and queue the interval is kept for: 100,000; further ones are told to wait.
         poll_entries_max: usize = 100_000,
+        /// How many transactions may be open or ended not long ago, over all principals: 10,000.
+        transactions_max: usize = 10_000,
+        /// How long a transaction may stay open, in milliseconds: 60 s, or what the endpoint allows if that is less.
+        transaction_ms_max: u64 = 60_000,
+        /// How long the end of a transaction is remembered, so that the same commit twice is answered twice, in milliseconds: 5 min.
+        transaction_window_ms: u64 = 300_000,
         /// What `Retry-After` says where nothing better is known, in seconds: 1.
         retry_after_secs: u32 = 1,
         /// How long requests may go on after the shutdown has begun, in milliseconds: 10 s.

@@ -14,6 +14,7 @@ mod post;
 mod query;
 mod reply;
 mod routes;
+mod transactions;
 mod watch;
 
 use std::fmt;
@@ -70,6 +71,7 @@ pub(crate) struct Shared {
     fallback: Option<Arc<Fallback>>,
     router: Router<routes::Route>,
     tokens: LockTokens,
+    transactions: Arc<transactions::Table>,
     policy: Option<Mutex<PollPolicy>>,
     polls: Arc<Semaphore>,
     draining: CancellationToken,
@@ -158,6 +160,7 @@ impl ServerBuilder {
             fallback: self.fallback,
             router: routes::router(),
             tokens: LockTokens::new(&key),
+            transactions: Arc::default(),
             policy: PollPolicy::new(ms(config.poll_interval_ms_min), config.poll_entries_max).map(Mutex::new),
             polls: Arc::new(Semaphore::new(config.long_polls_max.min(Semaphore::MAX_PERMITS))),
             draining: CancellationToken::new(),

@@ -115,7 +115,8 @@ fn illegal(why: impl std::fmt::Display) -> Error {
 impl Consumer for HttpConsumer {
     fn grant(&mut self, grant: Grant) {
         let mut state = self.shared.lock();
-        state.credit = grant.credit;
+        // A poll takes no part in a transaction.
+        state.credit = if grant.txn.is_some() { 0 } else { grant.credit };
         (state.draining, state.drained) = (grant.drain, false);
         state.give_back_excess();
         drop(state);
@@ -227,6 +228,11 @@ async fn bind(link: &Link, queue: &Address, known: bool, binding: Binding) -> Re
     }
     let replaced = manage::bind(link, queue, &binding).await? > 0 || known;
     Ok(Granted { qos: binding.qos_max.min(Qos::AtLeastOnce), replaced })
+}
+
+/// Whether the consumer forgets the delivery with this step.
+fn frees(step: &Step) -> bool {
+    matches!(step, Step::Outcome { settled: true, .. } | Step::Enlist { settled: true, .. })
 }
 
 fn same(binding: &Binding, filter: &roadbed_core::Filter, share: Option<&str>) -> bool {
@@ -353,7 +359,7 @@ impl State {
                 Ok(Settled::Applied)
             }
             (Some(token), step) => {
-                let frees = held.filter(|_| matches!(step, Step::Outcome { settled: true, .. }));
+                let frees = held.filter(|_| frees(step));
                 return self.steps.push(token, Todo { step: step.clone(), cookie, frees });
             }
         };

@@ -6,20 +6,34 @@ use serde_json::json;
 
 use super::http::Call;
 use super::session::Link;
+use super::transaction::id_value;
+use crate::codec::fields::TRUE;
 use crate::codec::names;
 use crate::dialect::{LockVerb, number};
 
 impl Link {
     /// Does a step on a lock. Every step may be repeated: doing it twice changes nothing.
     pub(super) async fn settle(&self, token: &str, step: Step) -> Result<Settled> {
+        let mut enlisted = None;
         let verb = match step {
             Step::Outcome { outcome, .. } => LockVerb::of_outcome(&outcome),
+            Step::Enlist { txn, outcome, settled } => {
+                enlisted = Some((txn, settled));
+                LockVerb::of_outcome(&outcome)
+            }
             Step::Renew => LockVerb::Renew,
             // The outcome has settled it already: HTTP has no second half.
             Step::Settle => return Ok(Settled::Applied),
-            _ => return Err(Error::new(ErrorKind::NotSupported, "settle").detail("HTTP has no transactions")),
+            _ => return Err(Error::new(ErrorKind::NotSupported, "settle")),
         };
-        let answered = self.http.insist(&self.lock_call(token, &verb)).await;
+        let mut call = self.lock_call(token, &verb);
+        if let Some((txn, settled)) = enlisted {
+            call.headers.insert(names::TRANSACTION, id_value(txn));
+            if settled {
+                call.headers.insert(names::SETTLED, TRUE);
+            }
+        }
+        let answered = self.http.insist(&call).await;
         self.watch(&answered);
         let answered = answered.map_err(|lost| lost.into_error("settle"))?;
         if answered.status.as_u16() == 412 {

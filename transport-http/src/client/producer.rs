@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use super::http::{Answered, Call, Lost};
 use super::lanes::Lanes;
 use super::session::Link;
+use super::transaction::id_value;
 use crate::codec::fields::KEY_BYTES_MAX;
 use crate::codec::names;
 use crate::dialect::{Answer, HttpMessage, condition};
@@ -191,9 +192,6 @@ impl Link {
     /// Sends a message until its outcome is known, as often as that is safe. At most once is told of refusals alone.
     async fn post(&self, job: Job) -> Option<Confirm> {
         let Outgoing { cookie, message, qos, txn, .. } = job.outgoing;
-        if txn.is_some() {
-            return Some(refused(cookie, Condition::NotSupported, "HTTP has no transactions"));
-        }
         if qos == Qos::ExactlyOnce && job.key.is_none() {
             return Some(refused(cookie, Condition::NotSupported, "exactly once needs a key"));
         }
@@ -204,6 +202,7 @@ impl Link {
         if let Some(authorization) = self.authorization() {
             call.headers.insert(AUTHORIZATION, authorization);
         }
+        txn.into_iter().for_each(|txn| drop(call.headers.insert(names::TRANSACTION, id_value(txn))));
         let repeatable = job.key.is_some();
         if let Some(key) = job.key {
             call.headers.remove(names::QOS);
@@ -211,7 +210,8 @@ impl Link {
         }
         let (outcome, why) = outcome(self.deliver(&call, qos, repeatable).await);
         let told = qos != Qos::AtMostOnce || outcome != Outcome::Accepted;
-        told.then_some(Confirm { cookie, outcome, why, provisional: None })
+        let provisional = txn.filter(|_| outcome == Outcome::Accepted);
+        told.then_some(Confirm { cookie, outcome, why, provisional })
     }
 
     async fn deliver(&self, call: &Call, qos: Qos, repeatable: bool) -> Result<Answered, Lost> {

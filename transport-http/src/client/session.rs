@@ -17,7 +17,7 @@ use super::budget::Budget;
 use super::http::{Answered, Call, Http, Lost, authorization};
 use super::producer::HttpProducer;
 use super::tokens::Tokens;
-use super::{consumer, manage};
+use super::{consumer, manage, transaction};
 use crate::codec::info::InfoDoc;
 
 /// What all links of a session share.
@@ -128,7 +128,7 @@ impl Session for HttpSession {
     }
 
     fn transaction(&self) -> Fut<Box<dyn Transaction>> {
-        Box::pin(async { Err(Error::new(ErrorKind::NotSupported, "declare").detail("HTTP has no transactions")) })
+        Box::pin(transaction::declare(self.link.clone()))
     }
 
     fn settle(&self, batch: Vec<Disposition>) -> Fut<Vec<Done>> {

@@ -151,6 +151,8 @@ impl Fields {
             "created-ms" => self.time(value, now, |details| &mut details.created_at),
             "deliver-after-ms" => self.time(value, now, |details| &mut details.deliver_after),
             "deadline-ms" => self.time(value, now, |details| &mut details.deadline),
+            // Says whether it is sent, not what it is.
+            "transaction" => Ok(()),
             "properties" => {
                 const RULE: &str = "is a list NAME=VALUE&NAME=VALUE, percent-encoded";
                 property::read_list(value, &mut self.details().properties).ok_or(RULE)

@@ -39,6 +39,7 @@ names! {
     SENDER_PROTOCOL = "roadbed-sender-protocol",
     SETTLED = "roadbed-settled",
     SUBJECT = "roadbed-subject",
+    TRANSACTION = "roadbed-transaction",
     TTL_MS = "roadbed-ttl-ms",
     UTF8 = "roadbed-utf8",
 }

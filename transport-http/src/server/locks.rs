@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use http::{StatusCode, request};
 use http_body::Body;
-use roadbed_core::{Condition, Disposition, ErrorKind, Reason, Settled};
+use roadbed_core::{Condition, Disposition, ErrorKind, Reason, Settled, Step};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::body;
 use super::connection::Connection;
 use super::reply::{Failure, Reply, empty};
+use super::transactions;
 use crate::codec::fields::TRUE;
 use crate::codec::names;
 use crate::dialect::{LockVerb, condition};
@@ -104,14 +105,23 @@ async fn settle(connection: &Connection, token: &str, head: &request::Parts, ver
         TokenError::Foreign => lost(),
         TokenError::Malformed => Failure::invalid("This is no lock token: take it from ETag without its quotes."),
     })?;
-    let disposition = Disposition { delivery: id.into(), cookie: Some(0), step: verb.step() };
+    let txn = transactions::enlisted(&head.headers)?;
+    let step = match (txn, verb.step()) {
+        (Some(txn), Step::Outcome { outcome, .. }) => {
+            let settled = head.headers.get(names::SETTLED).is_some_and(|value| *value == TRUE);
+            Step::Enlist { txn, outcome, settled }
+        }
+        (Some(_), _) => return Err(Failure::invalid("A renewal takes no part in a transaction.")),
+        (None, step) => step,
+    };
+    let disposition = Disposition { delivery: id.into(), cookie: Some(0), step };
     let done = attachment.session.settle(vec![disposition]).await;
     let result = done.and_then(|done| {
         let missing = || roadbed_core::Error::new(ErrorKind::Failed, "settle");
         done.into_iter().next().ok_or_else(missing)?.result
     });
     match result {
-        Ok(Settled::Applied) => Ok(empty(StatusCode::NO_CONTENT)),
+        Ok(Settled::Applied) => Ok(txn.map_or_else(|| empty(StatusCode::NO_CONTENT), transactions::provisional)),
         Ok(Settled::Repeated) => {
             let mut reply = empty(StatusCode::NO_CONTENT);
             reply.headers_mut().insert(names::REPEATED, TRUE);
@@ -123,7 +133,10 @@ async fn settle(connection: &Connection, token: &str, head: &request::Parts, ver
             Ok(reply)
         }
         Ok(Settled::Late) => Err(lost()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Err(lost()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(match txn {
+            Some(_) => transactions::unknown(),
+            None => lost(),
+        }),
         Err(error) => Err(Failure::of_error(&error, &shared.config)),
     }
 }

@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use http::{StatusCode, request};
 use http_body::Body;
-use roadbed_core::{Key, Outgoing, Qos, Recovery};
+use roadbed_core::{Condition, Key, Outgoing, Qos, Recovery};
 use tokio::time::timeout;
 
 use super::body;
 use super::connection::Connection;
 use super::reply::{Failure, Reply, empty};
 use super::routes::address;
+use super::transactions;
 use crate::codec::fields::{Fields, Side};
 use crate::config::ms;
 
@@ -27,13 +28,17 @@ where
     let attachment = connection.attachments.get(shared, &head.headers, now).await?;
     let mut fields =
         Fields::read(&head.headers, Side::Request, now).map_err(|error| Failure::invalid(error.to_string()))?;
+    let txn = transactions::enlisted(&head.headers)?;
     let (qos, key) = assurance(&mut fields, shared.endpoint.capabilities().qos_in)?;
+    if txn.is_some() && qos == Qos::AtMostOnce {
+        return Err(Failure::invalid("What a transaction sends is confirmed: leave out roadbed-qos: 0."));
+    }
     let bytes_max = attachment.bytes_max;
     let payload = body::read(body, bytes_max, &shared.config).await;
     let payload = payload.map_err(|error| shared.body_failed(&error, bytes_max))?;
 
     let message = fields.message(address, payload, Some(attachment.origin.clone()), now);
-    let sent = attachment.sender.submit(Outgoing { cookie: 0, message, qos, key, txn: None });
+    let sent = attachment.sender.submit(Outgoing { cookie: 0, message, qos, key, txn });
     let Ok(sent) = timeout(ms(shared.config.confirm_ms), sent).await else {
         shared.meters.unconfirmed.one();
         return Err(unconfirmed());
@@ -44,8 +49,11 @@ where
         }
         Failure::of_error(&error, &shared.config)
     })?;
+    if txn.is_some() && confirm.provisional.is_none() && confirm.why == Some(Condition::NotFound) {
+        return Err(Failure::refused(StatusCode::NOT_FOUND, Condition::NotFound, transactions::UNKNOWN));
+    }
     Failure::of_confirm(confirm, &shared.config)?;
-    Ok(empty(StatusCode::ACCEPTED))
+    Ok(txn.map_or_else(|| empty(StatusCode::ACCEPTED), transactions::provisional))
 }
 
 /// At least once, unless the request says otherwise; a key makes it exactly once.

@@ -16,7 +16,7 @@ use roadbed_core::{Address, Condition};
 use super::body::ResponseBody;
 use super::connection::Connection;
 use super::reply::{Failure, Reply, empty};
-use super::{Server, info, locks, nodes, poll, post};
+use super::{Server, info, locks, nodes, poll, post, transactions};
 
 /// The requests of one connection, or of many that share their sessions, as a service for hyper and tower: to be mounted
 /// wherever requests come from.
@@ -39,6 +39,9 @@ pub(super) enum Route {
     Verb,
     Subscription,
     Queue,
+    Transactions,
+    Transaction,
+    Discharge,
 }
 
 pub(super) fn router() -> Router<Route> {
@@ -50,6 +53,9 @@ pub(super) fn router() -> Router<Route> {
         ("/v1/locks/{token}/{verb}", Route::Verb),
         ("/v1/subscriptions/{*name}", Route::Subscription),
         ("/v1/queues/{*name}", Route::Queue),
+        ("/v1/transactions", Route::Transactions),
+        ("/v1/transactions/{id}", Route::Transaction),
+        ("/v1/transactions/{id}/{verb}", Route::Discharge),
     ] {
         router.insert(path, route).expect("the paths are different");
     }
@@ -118,6 +124,9 @@ impl Routes {
             (Route::Queue, "PUT") => nodes::declare(connection, param("name"), head, body).await,
             (Route::Subscription | Route::Queue, "DELETE") => nodes::delete(connection, param("name"), head).await,
             (Route::Subscription | Route::Queue, _) => nodes::describe(connection, param("name"), head).await,
+            (Route::Transactions, _) => transactions::declare(connection, head).await,
+            (Route::Transaction, _) => transactions::describe(connection, param("id"), head).await,
+            (Route::Discharge, _) => transactions::discharge(connection, param("id"), param("verb"), head).await,
             (Route::Info, _) => info::info(connection, head).await,
         }
     }
@@ -130,7 +139,8 @@ impl Routes {
                 StatusCode::NOT_FOUND,
                 "no-such-resource",
                 "there is no such resource",
-                "The paths are /v1, /v1/messages/ADDRESS, /v1/locks/TOKEN, /v1/subscriptions/NAME and /v1/queues/NAME.",
+                "The paths are /v1, /v1/messages/ADDRESS, /v1/locks/TOKEN, /v1/subscriptions/NAME, /v1/queues/NAME and \
+                 /v1/transactions.",
             )),
         }
     }
@@ -140,10 +150,10 @@ impl Route {
     /// The methods, as `Allow` lists them.
     fn methods(self) -> &'static str {
         match self {
-            Self::Info => "GET, HEAD, OPTIONS",
+            Self::Info | Self::Transaction => "GET, HEAD, OPTIONS",
             Self::Messages => "POST, GET, HEAD, DELETE, OPTIONS",
             Self::Lock => "DELETE, OPTIONS",
-            Self::Verb => "POST, OPTIONS",
+            Self::Verb | Self::Transactions | Self::Discharge => "POST, OPTIONS",
             Self::Subscription => "PUT, POST, GET, HEAD, DELETE, OPTIONS",
             Self::Queue => "PUT, GET, HEAD, DELETE, OPTIONS",
         }
