@@ -389,10 +389,12 @@ fn a_dynamic_queue_lives_as_long_as_its_link() {
     consumer.grant(Grant::credit(1));
     let address = attached.address.unwrap();
     assert!(address.queue().is_some());
-    client.send(Message::new(address, "reply"), ONE);
+    client.send(Message::new(address.clone(), "reply"), ONE);
     assert_eq!(payloads(&receive(&mut consumer)), ["reply"]);
     block_on(consumer.detach(Detach::Close)).unwrap();
     assert_eq!(bench.counters().queues, 0);
+    assert_eq!(client.send(Message::new(address, "late"), ONE).unwrap().why, Some(Condition::NotFound));
+    assert_eq!(bench.counters().queues, 0, "an address that was once given leaves no queue behind");
 }
 
 #[test]

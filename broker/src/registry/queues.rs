@@ -14,6 +14,9 @@ use crate::queue::{Link, Queue};
 use crate::router::Target;
 use crate::store::{Op, QueueRow, Row, RowKey};
 
+/// How the addresses of queues begin that the broker makes for one link.
+const TEMPORARY: &str = "queues/tmp-";
+
 impl Shared {
     /// The queue that a message to `address` goes into.
     pub(crate) fn queue_for_sending(&self, address: &Address) -> Result<Arc<Queue>, Condition> {
@@ -32,6 +35,10 @@ impl Shared {
         let mut tables = self.registry.lock();
         if let Some(queue) = tables.queues.get(address) {
             return Ok(queue.clone());
+        }
+        if address.as_str().starts_with(TEMPORARY) {
+            // A late answer to a requester that is gone leaves no queue behind.
+            return Err(Error::new(ErrorKind::NotFound, "find a queue").detail(format!("{address} is gone")));
         }
         let settings = match declared {
             Some(settings) => settings,
@@ -72,7 +79,7 @@ impl Shared {
         let mut tables = self.registry.lock();
         tables.assigned += 1;
         let name = assigned_name(self.settings.seed, self.boot_epoch, tables.assigned);
-        let address = Address::from_checked(format!("queues/tmp-{name}").into());
+        let address = Address::from_checked(format!("{TEMPORARY}{name}").into());
         let temporary = self.settings.temporary_queue();
         let settings = match settings {
             Some(settings) => QueueSettings { durable: false, expires: temporary.expires, ..settings },
