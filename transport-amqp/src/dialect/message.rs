@@ -12,7 +12,7 @@ use smallvec::{SmallVec, smallvec};
 use super::Durable;
 use super::write::{self, PREFIX};
 use crate::DecodeError;
-use crate::codec::{Body, Fields, GuardLimits, Reader, Sections, put_symbol, read_value, sections, text};
+use crate::codec::{Body, Fields, GuardLimits, Reader, Sections, read_value, sections, text};
 
 /// The payloads of a message's transfers: nearly always one.
 pub type Pieces = SmallVec<[Bytes; 1]>;
@@ -202,20 +202,19 @@ impl Parts<'_> {
         Ok(())
     }
 
-    /// The pairs of the message annotations, as they are encoded, without those that only a hub may write.
+    /// The pairs of the message annotations, as they are encoded, without those that only a hub may write. A key is a symbol or an
+    /// unsigned long (Part 3, section 3.2.10).
     fn annotations(&self) -> Result<Bytes, DecodeError> {
         let Some(range) = self.found.message_annotations.clone() else { return Ok(Bytes::new()) };
         let mut pairs = map(&self.bytes[range])?;
         let mut kept = BytesMut::new();
         while pairs.left() > 1 {
-            let name = pairs.next()?.ok_or(DecodeError::Missing("key"))?;
+            let key = pairs.encoded()?.ok_or(DecodeError::Missing("key"))?;
             let value = pairs.encoded()?.unwrap_or(&[0x40]);
-            match name.symbol() {
-                Ok(name) if !name.starts_with(PREFIX) => {
-                    put_symbol(&mut kept, name);
-                    kept.put_slice(value);
-                }
-                _ => {}
+            let name = Reader::new(key).raw()?;
+            if name.symbol().map_or_else(|_| name.u64().is_ok(), |name| !name.starts_with(PREFIX)) {
+                kept.put_slice(key);
+                kept.put_slice(value);
             }
         }
         Ok(kept.freeze())
