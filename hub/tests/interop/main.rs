@@ -6,4 +6,5 @@ mod crossing;
 mod library;
 mod mosquitto;
 mod ours;
+mod proton;
 mod support;

@@ -7,17 +7,22 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// How long anything here may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A peer: a program that `cargo xtask install` has put, or linked, into the prefix.
 pub(crate) fn peer(name: &str) -> Command {
-    let prefix = std::env::var_os("ROADBED_PEERS").map_or_else(default_prefix, PathBuf::from);
+    let prefix = prefix();
     let program = prefix.join("bin").join(name);
     assert!(program.exists(), "the peer {} is missing; install it by\n  $ cargo xtask install", program.display());
     // Into a pipe, C programs write when four kilobytes are together: too late for us.
     let mut command = Command::new("stdbuf");
-    command.arg("-oL").arg(program);
+    command.arg("-oL").arg(program).env("ROADBED_PEERS", prefix);
     command
+}
+
+/// Where the peers are.
+fn prefix() -> PathBuf {
+    std::env::var_os("ROADBED_PEERS").map_or_else(default_prefix, PathBuf::from)
 }
 
 fn default_prefix() -> PathBuf {
@@ -130,19 +135,22 @@ pub(crate) struct Hub {
     pub(crate) process: Process,
     pub(crate) mqtt: u16,
     pub(crate) http: u16,
+    pub(crate) amqp: u16,
 }
 
 impl Hub {
     pub(crate) fn start() -> Self {
+        let any = "127.0.0.1:0";
         let mut process =
-            Process::start(roadbed().args(["serve", "--memory", "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"]));
+            Process::start(roadbed().args(["serve", "--memory", "--mqtt", any, "--http", any, "--amqp", any]));
         let mut port = |mark| {
             let line = process.line(mark);
             let port = line.split_whitespace().find_map(|word| word.strip_prefix(mark)?.parse().ok());
             port.unwrap_or_else(|| panic!("no port in `{line}`"))
         };
         let (mqtt, http) = (port("mqtt://127.0.0.1:"), port("http://127.0.0.1:"));
-        Self { process, mqtt, http }
+        let amqp = port("amqp://127.0.0.1:");
+        Self { process, mqtt, http, amqp }
     }
 
     /// A URL under `/v1`.
@@ -159,6 +167,17 @@ impl Hub {
     pub(crate) fn mosquitto_sub(&self, arguments: &[&str]) -> Process {
         mosquitto_sub(self.mqtt, arguments)
     }
+}
+
+/// Runs a script of `peers/` at a hub; it ends with 0 only if all that it checks is so.
+pub(crate) fn script(name: &str, port: impl FnOnce(&Hub) -> u16) {
+    let hub = Hub::start();
+    let path = format!("{}/tests/interop/peers/{name}", env!("CARGO_MANIFEST_DIR"));
+    let program = if name.ends_with(".py") { "python3" } else { "node" };
+    let output = finish(peer(program).arg(path).arg(port(&hub).to_string()));
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{name}: {out}\n{err}");
+    assert!(out.contains("all checks passed"), "{name}: {out}\n{err}");
 }
 
 /// Publishes, and waits for the end.
