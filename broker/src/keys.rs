@@ -74,12 +74,12 @@ impl Keys {
         row
     }
 
-    /// All keys in the order of sending.
-    pub(crate) fn in_order(&self) -> Vec<Key> {
-        let numbers = self.numbers.iter().map(|(number, row)| (row.order, Key::Number(*number)));
-        let names = self.names.iter().map(|(name, row)| (row.order, Key::Name(name.clone())));
-        let mut all: Vec<(u64, Key)> = numbers.chain(names).collect();
-        all.sort_unstable_by_key(|(order, _)| *order);
-        all.into_iter().map(|(_, key)| key).collect()
+    /// All keys in the order of sending, with their outcomes.
+    pub(crate) fn in_order(&self) -> Vec<(Key, Option<Outcome>)> {
+        let numbers = self.numbers.iter().map(|(number, row)| (Key::Number(*number), row));
+        let names = self.names.iter().map(|(name, row)| (Key::Name(name.clone()), row));
+        let mut all: Vec<(Key, &Row)> = numbers.chain(names).collect();
+        all.sort_unstable_by_key(|(_, row)| row.order);
+        all.into_iter().map(|(key, row)| (key, row.outcome.clone())).collect()
     }
 }

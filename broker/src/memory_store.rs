@@ -8,8 +8,8 @@ use roadbed_core::{CopyId, Gid, Message, Time};
 
 use crate::lock;
 use crate::store::{
-    Caps, Expect, Level, NewCopy, Op, Prepared, Recovery, Revision, Row, RowKey, Store, StoreError, StoredCopy, Unit,
-    UnitId,
+    Caps, Expect, Level, NewCopy, Op, Prepared, Recovery, Revision, Row, RowKey, Store, StoreError, StoredCopy,
+    StoredHold, Unit, UnitId,
 };
 
 /// A store in memory. Clones share it: a second broker on the same store goes on where the first one ended.
@@ -113,14 +113,15 @@ impl Kept {
                 let message = message.detach();
                 copies.into_iter().for_each(|copy| self.enqueue(copy, &message, at));
             }
-            Op::Hold { copy, attempt, slot } => {
+            Op::Hold { copy, attempt, slot, holder } => {
                 if let Some(kept) = self.copies.get_mut(&copy) {
-                    (kept.attempt, kept.held) = (attempt, Some((slot, None)));
+                    (kept.attempt, kept.held) = (attempt, Some(StoredHold { slot, holder, outcome: None }));
                 }
             }
             Op::Own { copy, slot, outcome } => {
                 if let Some(kept) = self.copies.get_mut(&copy) {
-                    kept.held = Some((slot, Some(outcome)));
+                    let holder = kept.held.take().and_then(|held| held.holder);
+                    kept.held = Some(StoredHold { slot, holder, outcome: Some(outcome) });
                 }
             }
             Op::Return { copy, count, attempt, excluded } => {

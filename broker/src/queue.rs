@@ -128,20 +128,22 @@ impl Queue {
         DeliveryId { copy: self.copy_id(seq), fence: Fence { epoch: shared.boot_epoch, attempt } }
     }
 
-    /// Attaches a link.
-    pub(crate) fn attach(&self, link: &Arc<Link>) -> Result<()> {
+    /// Attaches a link. Returns those of the same session whose connection counts no more.
+    pub(crate) fn attach(&self, link: &Arc<Link>) -> Result<Vec<Arc<Link>>> {
         let mut inner = lock(&self.inner);
         if inner.deleted {
             return Err(Error::new(ErrorKind::NotFound, "attach").detail("the queue has been deleted"));
         }
         let alone = link.terms.exclusive || inner.settings.exclusive;
-        let others = inner.links.iter().any(|other| alone || other.terms.exclusive);
+        let replaced = |other: &Link| other.owner.session == link.owner.session && other.is_replaced_by(link);
+        let old: Vec<_> = inner.links.iter().filter(|other| replaced(other)).cloned().collect();
+        let others = inner.links.iter().any(|other| !replaced(other) && (alone || other.terms.exclusive));
         if others && link.terms.mode == Mode::Move {
             let words = format!("{} is held exclusively", self.address);
             return Err(Error::new(ErrorKind::Conflict, "attach").detail(words));
         }
         inner.links.push(link.clone());
-        Ok(())
+        Ok(old)
     }
 
     /// Detaches a link; what it holds stays. Whether the queue is to be deleted now.

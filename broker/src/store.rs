@@ -57,6 +57,8 @@ pub enum Op {
         attempt: u32,
         /// The slot of the session's slab; 0: none.
         slot: u16,
+        /// Who holds it, if it is no copy of a session's own queue.
+        holder: Option<Holder>,
     },
     /// The copy's outcome is decided; it is remembered until [`Op::Retire`].
     Own {
@@ -202,6 +204,28 @@ pub struct QueueRow {
     pub bindings: Vec<Binding>,
 }
 
+/// The link that holds a copy: its session is kept, too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Whose session.
+    pub principal: ByteString,
+    /// The session's name.
+    pub session: ByteString,
+    /// The link's name.
+    pub link: ByteString,
+}
+
+/// How a stored copy is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredHold {
+    /// The slot of the session's slab; 0: none.
+    pub slot: u16,
+    /// See [`Op::Hold`].
+    pub holder: Option<Holder>,
+    /// The outcome, if it is decided.
+    pub outcome: Option<Outcome>,
+}
+
 /// A copy that the store has kept.
 #[derive(Clone, Debug)]
 pub struct StoredCopy {
@@ -217,8 +241,8 @@ pub struct StoredCopy {
     pub attempt: u32,
     /// Links that must not have it.
     pub excluded: Vec<ByteString>,
-    /// Who holds it, if that is durable: the slot (0: none), and the outcome if it is decided.
-    pub held: Option<(u16, Option<Outcome>)>,
+    /// How it is held, if that is durable.
+    pub held: Option<StoredHold>,
 }
 
 /// Everything that the store has kept.

@@ -193,7 +193,7 @@ fn a_repeated_key_gets_the_first_outcome() {
     assert_eq!(device.take().len(), 1);
     device.lose();
     let mut device = bench.named("device", 60);
-    assert_eq!(device.session.opened().in_doubt, [Key::Number(7)]);
+    assert_eq!(device.session.opened().in_doubt, [(Key::Number(7), Some(Outcome::Accepted))]);
     let again = device.send_as(keyed(text("a", "1"), 7, 3)).unwrap();
     assert_eq!(again.why, Some(Condition::Duplicate));
     device.producer.forget(&mut vec![Key::Number(7), Key::Number(8)]);

@@ -69,7 +69,7 @@ fn kept_sessions_survive_with_bindings_queue_and_keys() {
     sender.lose();
     let bench = bench.reopen();
     let mut sender = bench.named("sender", 3600);
-    assert_eq!(sender.session.opened().in_doubt, [Key::Number(9)]);
+    assert_eq!(sender.session.opened().in_doubt, [(Key::Number(9), Some(Outcome::Accepted))]);
     let again = sender.send_as(Outgoing { key, ..outgoing(stored("a/b", "2"), TWO) }).unwrap();
     assert_eq!((again.outcome, again.why), (Outcome::Accepted, Some(Condition::Duplicate)));
     sender.producer.forget(&mut vec![Key::Number(9)]);
@@ -271,4 +271,86 @@ fn a_stored_message_is_not_for_a_queue_that_forgets() {
     let refused = client.send(stored("queues/q", "x"), ONE).unwrap();
     assert_eq!(refused.why, Some(Condition::PreconditionFailed));
     assert_eq!(client.send(text("queues/q", "x"), ONE).unwrap().outcome, Outcome::Accepted);
+}
+
+/// A consumer of a queue that settles second, on a link of a kept session: how AMQP's durable links are.
+fn durable_link(client: &Client) -> (Box<dyn Consumer>, Attached) {
+    let terms = ConsumerTerms {
+        name: Some("link".into()),
+        hold: Hold::Session,
+        settle: Settle::Second,
+        ..ConsumerTerms::queue("queues/q".parse().unwrap())
+    };
+    let (mut consumer, attached) = block_on(client.session.consumer(terms)).unwrap();
+    consumer.grant(Grant::credit(u32::MAX));
+    (consumer, attached)
+}
+
+#[test]
+fn what_a_durable_link_holds_of_a_queue_it_holds_after_a_restart() {
+    let bench = Bench::new();
+    let mut sender = bench.named("sender", 3600);
+    for payload in ["a", "b", "c"] {
+        sender.send(stored("queues/q", payload), TWO);
+    }
+    let keeper = bench.named("keeper", 3600);
+    let (mut consumer, attached) = durable_link(&keeper);
+    assert!(attached.unsettled.is_empty());
+    let took = receive(&mut consumer);
+    assert_eq!(took.len(), 3);
+    settle(&mut consumer, &took[1], Outcome::Accepted);
+    drop((consumer, keeper, sender));
+
+    let bench = bench.reopen();
+    let stranger = bench.anonymous();
+    let mut competing = stranger.queue(ConsumerTerms::queue("queues/q".parse().unwrap()));
+    assert!(receive(&mut competing).is_empty(), "they are the link's");
+    let keeper = bench.named("keeper", 3600);
+    let (mut consumer, attached) = durable_link(&keeper);
+    let again: Vec<_> = attached.unsettled.iter().map(|unsettled| unsettled.delivery.clone().unwrap()).collect();
+    let payloads: Vec<_> = again.iter().map(|delivery| delivery.message.payload().to_bytes()).collect();
+    assert_eq!(payloads, ["a", "c"]);
+    let copies = |deliveries: &[Delivery]| -> Vec<_> {
+        deliveries.iter().map(|delivery| delivery.info.as_ref().unwrap().id.copy).collect()
+    };
+    assert_eq!(copies(&again), [copies(&took)[0], copies(&took)[2]], "under their names");
+    settle(&mut consumer, &again[0], Outcome::Accepted);
+    settle(&mut consumer, &again[1], Outcome::Released);
+    assert_eq!(receive(&mut competing).len() + receive(&mut consumer).len(), 1);
+    drop((consumer, keeper, competing, stranger));
+    let bench = bench.reopen();
+    let described = describe(&bench.anonymous(), "queues/q");
+    assert_eq!((described.available, described.held), (1, 0), "what was released is nobody's");
+}
+
+#[test]
+fn a_session_that_expires_gives_back_what_its_links_held_before_a_restart() {
+    let bench = Bench::new();
+    bench.anonymous().send(stored("queues/q", "a"), TWO);
+    let keeper = bench.named("keeper", 60);
+    let (mut consumer, _) = durable_link(&keeper);
+    assert_eq!(receive(&mut consumer).len(), 1);
+    drop((consumer, keeper));
+    let bench = bench.reopen();
+    let stranger = bench.anonymous();
+    let mut other = stranger.queue(ConsumerTerms::queue("queues/q".parse().unwrap()));
+    assert!(receive(&mut other).is_empty());
+    bench.advance(61);
+    assert_eq!(receive(&mut other).len(), 1);
+}
+
+#[test]
+fn a_link_that_is_attached_over_another_connection_takes_over_what_it_held() {
+    let bench = Bench::new();
+    bench.anonymous().send(stored("queues/q", "a"), TWO);
+    let before = bench.named("keeper", 60);
+    let (mut consumer, _) = durable_link(&before);
+    assert_eq!(receive(&mut consumer).len(), 1);
+    let now = bench.named("keeper", 60);
+    let (mut next, attached) = durable_link(&now);
+    assert_eq!(attached.unsettled.len(), 1, "though the first connection has not noticed yet");
+    drop((consumer, before));
+    let delivery = attached.unsettled[0].delivery.clone().unwrap();
+    settle(&mut next, &delivery, Outcome::Accepted);
+    assert_eq!(describe(&bench.anonymous(), "queues/q").held, 0);
 }

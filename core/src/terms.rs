@@ -59,8 +59,8 @@ pub struct Opened {
     pub qos_max: Qos,
     /// The longest message that it takes, in bytes.
     pub message_bytes_max: usize,
-    /// Keys of messages that were sent and not forgotten, in the order of sending.
-    pub in_doubt: Vec<Key>,
+    /// Keys of messages that were sent and not forgotten, in the order of sending; with the outcome, once it is committed.
+    pub in_doubt: Vec<(Key, Option<Outcome>)>,
 }
 
 /// How a session is closed.

@@ -43,8 +43,9 @@ impl QueueConsumer {
         }
         let qos_max = terms.qos_max;
         let bindings = lock(&queue.inner).bindings.clone();
-        let link = Arc::new(Link::new(queue.clone(), session, terms, None));
-        queue.attach(&link)?;
+        let link = Arc::new(Link::new(queue.clone(), session, terms, None).remembering(session));
+        let replaced = queue.attach(&link)?;
+        replaced.iter().for_each(|old| shared.detach_link(old));
         let unsettled = resume(broker, session, &link);
         let attached = Attached { address: Some(address), qos_max, unsettled, bindings };
         let consumer = Self {
@@ -170,7 +171,8 @@ fn resume(broker: &Broker, session: &Arc<SessionCore>, link: &Arc<Link>) -> Vec<
         let Some(slot) = inner.slab.find(handle) else { continue };
         let attempt = slot.attempt;
         let Body::Pulled { link: held, seq } = &mut slot.body else { continue };
-        let same = Arc::ptr_eq(held.queue(), link.queue()) && held.terms.name == link.terms.name && held.has_ended();
+        let same =
+            Arc::ptr_eq(held.queue(), link.queue()) && held.terms.name == link.terms.name && held.is_replaced_by(link);
         if !same {
             continue;
         }

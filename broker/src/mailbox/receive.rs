@@ -133,7 +133,7 @@ impl SessionCore {
         let Some(queue) = inner.durable else { return };
         let copy = CopyId { queue, seq: inner.full_seq(low) };
         if let Some(handle) = inner.slab.insert(window, attempt, Body::Mail(entry)) {
-            taking.holds.push((handle, Op::Hold { copy, attempt, slot: handle.slot() }));
+            taking.holds.push((handle, Op::Hold { copy, attempt, slot: handle.slot(), holder: None }));
             taking.left -= 1;
             taking.held += 1;
         }

@@ -28,10 +28,10 @@ pub(crate) struct After {
     pub(crate) orphans: Vec<(TxnId, TxnWork)>,
 }
 
-/// Copies that are handed over when the store knows that some of them are gone.
+/// Copies that are handed over when the store knows what becomes of some of them: gone, or held for whoever remembers over our restart.
 #[derive(Debug, Default)]
 struct Handing {
-    retired: Vec<CopyId>,
+    ops: Vec<Op>,
     pulls: Vec<Pull>,
 }
 
@@ -45,8 +45,7 @@ impl Shared {
         links.iter().for_each(Link::notify);
         self.bury_all(dead);
         let granted = !handing.is_empty();
-        for (link, Handing { retired, pulls }) in handing {
-            let ops = retired.into_iter().map(|copy| Op::Retire { copy }).collect();
+        for (link, Handing { ops, pulls }) in handing {
             let then = move |shared: &Shared, result: std::result::Result<(), _>| {
                 if result.is_ok() {
                     return link.grant(shared, pulls);
@@ -88,9 +87,9 @@ impl Queue {
             let stored = copy.stored.then(|| self.copy_id(copy.seq));
             let Some(pull) = self.take(shared, &mut inner, link, copy, txn, now) else { continue };
             taken += 1;
-            // What is stored and asks for no answer is gone for the store before it is handed over; nothing overtakes it.
-            handing.retired.extend(stored.filter(|_| !pull.held));
-            if handing.retired.is_empty() { out.push(pull) } else { handing.pulls.push(pull) }
+            // The store is told before they are handed over; nothing overtakes them.
+            handing.ops.extend(stored.and_then(|copy| told(copy, &pull, link)));
+            if handing.ops.is_empty() { out.push(pull) } else { handing.pulls.push(pull) }
         }
         let left = inner.available();
         after.links.extend(inner.wakes(left).into_iter().filter(|other| !Arc::ptr_eq(other, link)));
@@ -186,6 +185,15 @@ impl Queue {
         }
         true
     }
+}
+
+/// What the store is told of a stored copy that is taken: what asks for no answer is gone, what its receiver remembers is held.
+fn told(copy: CopyId, pull: &Pull, link: &Link) -> Option<Op> {
+    if !pull.held {
+        return Some(Op::Retire { copy });
+    }
+    let holder = link.holder.clone()?;
+    Some(Op::Hold { copy, attempt: pull.attempt, slot: 0, holder: Some(holder) })
 }
 
 impl QueueInner {

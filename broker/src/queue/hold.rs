@@ -211,6 +211,10 @@ impl Queue {
     /// Gives a waiting copy to a transaction that was prepared before a restart. Its attempt.
     pub(crate) fn hold_for(&self, seq: u64, txn: TxnId, outcome: Outcome) -> Option<u32> {
         let mut inner = lock(&self.inner);
+        if let Some(held) = inner.held.get_mut(&seq) {
+            held.state = DeliveryState::Enlisted { txn, work: Work::Retire(outcome), ended: None };
+            return Some(held.attempt);
+        }
         let copy = inner.lanes.take(seq)?;
         let attempt = copy.attempts() + 1;
         let ended = Some(Outcome::Released);
@@ -218,6 +222,18 @@ impl Queue {
         let owner = Owner { session: 0, session_name: None, link: None, origin: Arc::default(), lease: None };
         inner.held.insert(seq, Held { copy, state, attempt, owner: Arc::new(owner), until: None });
         Some(attempt)
+    }
+
+    /// Gives a waiting copy back to the link that held it before a restart. Whether it was there.
+    pub(crate) fn hold_again(&self, link: &Link, seq: u64, attempt: u32, decided: Option<Outcome>) -> bool {
+        let mut inner = lock(&self.inner);
+        let aside = inner.aside.iter().position(|copy| copy.seq == seq);
+        let copy = inner.lanes.take(seq).or_else(|| inner.aside.remove(aside?));
+        let Some(copy) = copy else { return false };
+        let state = decided.map_or(DeliveryState::InFlight, DeliveryState::Decided);
+        let owner = link.owner.clone();
+        inner.held.insert(seq, Held { copy, state, attempt, owner, until: None });
+        true
     }
 
     /// Whether something in it is in the store.

@@ -8,13 +8,14 @@ use std::task::Waker;
 use bytestring::ByteString;
 use roadbed_core::{
     ConsumerTerms, Delivery, DeliveryId, DeliveryInfo, DeliveryState, Handle, Hold, Message, Mode, Origin, Outcome,
-    Qos, TxnId, Unsettled,
+    Qos, Settle, TxnId, Unsettled,
 };
 
 use super::{After, Queue};
 use crate::broker::Shared;
 use crate::lock;
 use crate::mailbox::{Effects, SessionCore};
+use crate::store::Holder;
 
 /// A consumer's link to a queue: shared by the consumer, the queue and the slots of what it holds.
 #[derive(Debug)]
@@ -22,7 +23,11 @@ pub(crate) struct Link {
     queue: Arc<Queue>,
     pub(crate) terms: ConsumerTerms,
     pub(crate) session: Weak<SessionCore>,
+    /// Which connection of the session attached it.
+    epoch: u32,
     pub(crate) owner: Arc<Owner>,
+    /// What the store is told of who holds: only of links that remember what they hold over our restart.
+    pub(super) holder: Option<Holder>,
     /// The session's own consumer takes from it, beside its own queue.
     via_session: bool,
     pub(crate) qos_max: Qos,
@@ -100,7 +105,9 @@ impl Link {
         Self {
             queue,
             session: Arc::downgrade(session),
+            epoch: session.epoch(),
             owner: Arc::new(owner),
+            holder: None,
             via_session: via.is_some(),
             qos_max: terms.qos_max,
             terms,
@@ -114,6 +121,15 @@ impl Link {
         }
     }
 
+    /// The store is told of what it holds, if both ends remember that over our restart: with a kept session, and the receiver settling first.
+    pub(crate) fn remembering(mut self, session: &SessionCore) -> Self {
+        let remembers = self.terms.hold == Hold::Session && self.terms.settle == Settle::Second && session.is_durable();
+        let named = self.terms.name.clone().zip(session.name.clone()).filter(|_| remembers);
+        let principal = session.origin.principal.clone();
+        self.holder = named.map(|(link, session)| Holder { principal, session, link });
+        self
+    }
+
     pub(crate) fn queue(&self) -> &Arc<Queue> {
         &self.queue
     }
@@ -125,6 +141,11 @@ impl Link {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
+    }
+
+    /// Whether `next` is attached in its place: it has ended, or its connection counts no more.
+    pub(crate) fn is_replaced_by(&self, next: &Self) -> bool {
+        self.has_ended() || self.epoch != next.epoch
     }
 
     /// Takes at most `want` copies; whether there are more to be had now. If not, the queue will notify.

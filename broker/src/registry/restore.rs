@@ -1,9 +1,10 @@
 //! Starting with what the store has kept.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hashbrown::HashMap;
-use roadbed_core::{Qos, QueueId, Result};
+use roadbed_core::{ConsumerTerms, CopyId, Hold, Qos, QueueId, Result, Settle};
 
 use crate::broker::Shared;
 use crate::entry::{Entry, Extra};
@@ -11,8 +12,8 @@ use crate::inflight::{Body, Slot};
 use crate::keys::Row as KeyRow;
 use crate::lock;
 use crate::mailbox::{Life, SessionCore};
-use crate::queue::{Copy, Queue};
-use crate::store::{NewCopy, Op, QueueRow, Recovery, Row, RowKey, SessionRow, StoredCopy};
+use crate::queue::{Copy, Link, Queue};
+use crate::store::{Holder, NewCopy, Op, QueueRow, Recovery, Row, RowKey, SessionRow, StoredCopy, StoredHold};
 
 /// How often the broker has started on this store.
 pub(crate) fn epoch_of(recovery: &Recovery) -> u32 {
@@ -54,7 +55,9 @@ impl Shared {
         }
         let sessions =
             self.registry.lock().named.iter().map(|session| (session.queue_id(self), session.clone())).collect();
+        let held: Vec<_> = recovery.copies.iter().filter_map(held_by_link).collect();
         recovery.copies.into_iter().for_each(|copy| self.restore_copy(&sessions, copy));
+        held.into_iter().for_each(|(copy, attempt, hold)| self.restore_hold(copy, attempt, hold));
         self.restore_watchers();
         recovery.prepared.into_iter().for_each(|(gid, prepared)| self.restore_prepared(gid, prepared));
         Ok(())
@@ -114,6 +117,25 @@ impl Shared {
         }
     }
 
+    /// A link of a kept session holds a copy of a queue again; it is attached again sooner or later, or its session expires.
+    fn restore_hold(&self, copy: CopyId, attempt: u32, hold: StoredHold) {
+        let StoredHold { holder: Some(Holder { principal, session, link }), outcome, .. } = hold else { return };
+        let session = self.registry.lock().named.get(&principal, &session).cloned();
+        let (Some(session), Some(queue)) = (session, self.registry.queue(copy.queue)) else { return };
+        let terms = ConsumerTerms {
+            name: Some(link),
+            hold: Hold::Session,
+            settle: Settle::Second,
+            ..ConsumerTerms::queue(queue.address().clone())
+        };
+        let link = Arc::new(Link::new(queue.clone(), &session, terms, None));
+        link.ended.store(true, Ordering::Release);
+        if queue.hold_again(&link, copy.seq, attempt, outcome) {
+            let body = Body::Pulled { link, seq: copy.seq };
+            lock(&session.inner).slab.insert(u16::MAX, attempt, body);
+        }
+    }
+
     /// Competing consumers find their queues again.
     fn restore_watchers(&self) {
         let watchers = self.registry.lock().watchers.clone();
@@ -129,6 +151,11 @@ impl Shared {
     }
 }
 
+fn held_by_link(kept: &StoredCopy) -> Option<(CopyId, u32, StoredHold)> {
+    let hold = kept.held.clone().filter(|hold| hold.holder.is_some())?;
+    Some((kept.copy.copy, kept.attempt, hold))
+}
+
 fn restore_mail(shared: &Shared, session: &SessionCore, kept: StoredCopy) {
     let NewCopy { copy, qos, retained, bindings } = kept.copy;
     let mut inner = lock(&session.inner);
@@ -141,11 +168,11 @@ fn restore_mail(shared: &Shared, session: &SessionCore, kept: StoredCopy) {
         entry.extra = Some(Box::new(Extra { bindings, attempts, count, enqueued_at, ..Extra::default() }));
     }
     match kept.held {
-        Some((slot, Some(_))) if slot > 0 => {
+        Some(StoredHold { slot, outcome: Some(_), .. }) if slot > 0 => {
             let (order, body) = (copy.seq, Body::Decided { seq: entry.seq, stored: true });
             inner.slab.restore(slot, Slot { order, attempt: kept.attempt.max(1), body });
         }
-        Some((slot, None)) if slot > 0 && qos == Qos::ExactlyOnce => {
+        Some(StoredHold { slot, outcome: None, .. }) if slot > 0 && qos == Qos::ExactlyOnce => {
             inner.bytes += entry.message.cost();
             let body = Body::Mail(entry);
             inner.slab.restore(slot, Slot { order: copy.seq, attempt: kept.attempt.max(1), body });

@@ -231,7 +231,7 @@ fn opened(dialed: &Dialed, dial: &Dial, stored: &StoredSession, v5: bool) -> Ope
         expiry,
         qos_max: peer.qos_max.read(),
         message_bytes_max: usize::try_from(peer.packet_bytes_max).unwrap_or(usize::MAX),
-        in_doubt: stored.in_doubt(),
+        in_doubt: stored.in_doubt().into_iter().map(|key| (key, None)).collect(),
     }
 }
 

@@ -87,7 +87,7 @@ async fn a_key_is_known_again_until_it_is_forgotten() {
 
     let (session, mut peer) = tokio::join!(client.open(kept("s")), waiting.open(true));
     let session = session.unwrap();
-    assert_eq!(session.opened().in_doubt, [Key::Number(7)]);
+    assert_eq!(session.opened().in_doubt, [(Key::Number(7), None)]);
     let (mut producer, _) = session.producer(ProducerTerms::default()).await.unwrap();
     producer.send(&mut vec![outgoing(3, 7)]);
     let Event::Publish(again) = peer.event().await else { panic!("PUBLISH") };
