@@ -5,8 +5,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use roadbed_core::{
-    Attached, Close, Consumer, ConsumerTerms, Credential, Disposition, Done, Error, ErrorKind, Fut, Manage, Managed,
-    Node, Open, Opened, Producer, ProducerTerms, Qos, Result, Scope, Session, SessionEvent, Time, Transaction, TxnId,
+    Attached, Close, Condition, Consumer, ConsumerTerms, Credential, Disposition, Done, Error, ErrorKind, Fut, Manage,
+    Managed, Node, Open, Opened, Producer, ProducerTerms, Qos, Result, Scope, Session, SessionEvent, Time, Transaction,
+    TxnId,
 };
 
 use bytestring::ByteString;
@@ -178,7 +179,7 @@ impl Session for BrokerSession {
         let attached = self.check("attach").and_then(|()| {
             if let Some(to) = &terms.to {
                 self.broker.shared().route(to).map_err(|condition| {
-                    Error::new(ErrorKind::NotFound, "attach").detail(format!("{to}: {condition}"))
+                    Error::new(refusal(condition), "attach").detail(format!("{to}: {condition}"))
                 })?;
             }
             let producer = BrokerProducer::new(self.broker.clone(), self.core.clone(), self.epoch, terms.to.clone());
@@ -255,6 +256,16 @@ impl Session for BrokerSession {
     fn close(&self, close: Close) -> Fut<()> {
         self.broker.shared().disconnect(&self.core, self.epoch, Some(close));
         Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// What kind of error it is that nothing can be sent to an address.
+const fn refusal(condition: Condition) -> ErrorKind {
+    match condition {
+        Condition::Unauthorized => ErrorKind::Unauthorized,
+        Condition::InvalidAddress => ErrorKind::Invalid,
+        Condition::NotSupported => ErrorKind::NotSupported,
+        _ => ErrorKind::NotFound,
     }
 }
 

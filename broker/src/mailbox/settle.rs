@@ -280,7 +280,7 @@ impl Inner {
             _ => None,
         };
         let first = !matches!(state, DeliveryState::Enlisted { .. });
-        let (state, note) = run_step(state, step)?;
+        let (state, note) = run_step(state, step, &Outcome::Released)?;
         match note {
             Note::Late => return late(shared),
             Note::Repeat => return Ok(Settled::Repeated),
@@ -410,8 +410,9 @@ impl Inner {
     }
 }
 
-/// Applies a receiver's step to a delivery.
-pub(crate) fn run_step(state: DeliveryState, step: Step) -> Result<(DeliveryState, Note)> {
+/// Applies a receiver's step to a delivery. `forgotten` is what becomes of one that the receiver has forgotten within a transaction, if that
+/// rolls back: its link's default outcome.
+pub(crate) fn run_step(state: DeliveryState, step: Step, forgotten: &Outcome) -> Result<(DeliveryState, Note)> {
     let kind = if matches!(state, DeliveryState::Enlisted { .. }) { ErrorKind::Conflict } else { ErrorKind::Invalid };
     let on = |state: DeliveryState, event| state.on(event).map_err(|error| Error::new(kind, "settle").because(error));
     match step {
@@ -420,7 +421,7 @@ pub(crate) fn run_step(state: DeliveryState, step: Step) -> Result<(DeliveryStat
         Step::Enlist { txn, outcome, settled } => {
             let (state, note) = on(state, Event::Enlist { txn, work: Work::Retire(outcome) })?;
             match (settled, note) {
-                (true, Note::Moved) => on(state, Event::Settle),
+                (true, Note::Moved) => on(state, Event::Lapse(forgotten.clone())),
                 _ => Ok((state, note)),
             }
         }

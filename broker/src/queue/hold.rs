@@ -93,7 +93,7 @@ impl Queue {
         };
         let first = !matches!(held.state, DeliveryState::Enlisted { .. });
         let nameable = slot.is_none() || held.owner.outlives_handles();
-        let (state, note) = run_step(held.state.clone(), step)?;
+        let (state, note) = run_step(held.state.clone(), step, held.owner.forgotten())?;
         if note == Note::Repeat {
             return Ok(Settled::Repeated);
         }
@@ -219,7 +219,14 @@ impl Queue {
         let attempt = copy.attempts() + 1;
         let ended = Some(Outcome::Released);
         let state = DeliveryState::Enlisted { txn, work: Work::Retire(outcome), ended };
-        let owner = Owner { session: 0, session_name: None, link: None, origin: Arc::default(), lease: None };
+        let owner = Owner {
+            session: 0,
+            session_name: None,
+            link: None,
+            origin: Arc::default(),
+            lease: None,
+            on_lapse: Outcome::Released,
+        };
         inner.held.insert(seq, Held { copy, state, attempt, owner: Arc::new(owner), until: None });
         Some(attempt)
     }
@@ -285,6 +292,12 @@ impl super::Owner {
     /// Whether a delivery can be named once the session that had its handle is gone, and be settled again.
     fn outlives_handles(&self) -> bool {
         self.lease.is_some() || self.session_name.is_some()
+    }
+
+    /// What becomes of a delivery that the owner has forgotten within a transaction, if that rolls back. It is nobody's fault where nothing but
+    /// a lease says who the owner is.
+    fn forgotten(&self) -> &Outcome {
+        if self.lease.is_some() { &Outcome::Released } else { &self.on_lapse }
     }
 
     /// What `undeliverable_here` excludes: the durable name of the link, or as a makeshift its session.

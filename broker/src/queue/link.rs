@@ -51,6 +51,8 @@ pub(crate) struct Owner {
     pub(crate) origin: Arc<Origin>,
     /// How long it may hold, if not as long as it is there.
     pub(crate) lease: Option<std::time::Duration>,
+    /// What becomes of its delivery if it forgets it and says nothing that counts.
+    pub(crate) on_lapse: Outcome,
 }
 
 /// A copy that a link has taken from its queue.
@@ -101,6 +103,7 @@ impl Link {
                 Hold::Lease(lease) => Some(lease),
                 _ => None,
             },
+            on_lapse: terms.on_lapse.clone(),
         };
         Self {
             queue,

@@ -80,10 +80,14 @@ pub fn outcome_state(outcome: &Outcome) -> State {
 
 /// The state that tells a sender what became of its message: nobody there, or nobody who can take it now, is *released*.
 pub fn confirm_state(confirm: &Confirm) -> State {
-    let nobody = matches!(confirm.why, Some(Condition::NoRoute | Condition::NoConsumer | Condition::Busy));
+    let why = match &confirm.outcome {
+        Outcome::Rejected(reason) => confirm.why.or(Some(reason.condition)),
+        _ => confirm.why,
+    };
+    let nobody = matches!(why, Some(Condition::NoRoute | Condition::NoConsumer | Condition::Busy));
     let outcome = match &confirm.outcome {
         _ if nobody => State::Released,
-        Outcome::Rejected(reason) if reason.condition == Condition::Unavailable => State::Released,
+        Outcome::Rejected(_) if why == Some(Condition::Unavailable) => State::Released,
         outcome => outcome_state(outcome),
     };
     match confirm.provisional {
@@ -96,6 +100,7 @@ pub fn confirm_state(confirm: &Confirm) -> State {
 pub fn error_fault(error: &Error) -> Fault {
     let condition = match error.kind() {
         ErrorKind::Invalid => "amqp:invalid-field",
+        ErrorKind::Protocol => "amqp:decode-error",
         ErrorKind::Unauthenticated | ErrorKind::Unauthorized => "amqp:unauthorized-access",
         ErrorKind::NotFound => "amqp:not-found",
         ErrorKind::Conflict => "amqp:resource-locked",

@@ -67,7 +67,7 @@ impl Encoded {
 impl WireMessage for Encoded {
     fn read(self, context: &ReadContext<'_>) -> Result<Message> {
         self.decode(context).map_err(|refusal| match refusal {
-            Refusal::Decode(error) => Error::new(ErrorKind::Invalid, "receive").detail(error).because(error),
+            Refusal::Decode(error) => Error::new(ErrorKind::Protocol, "receive").detail(error).because(error),
             Refusal::Address(words) => Error::new(ErrorKind::Invalid, "receive").detail(words),
         })
     }

@@ -52,8 +52,13 @@ fn producer(session: &dyn Session, attach: Attach) -> Result<Fut<Granted>> {
     let qos_max =
         if attach.rcv_settle_mode == ReceiverSettleMode::Second { Qos::ExactlyOnce } else { Qos::AtLeastOnce };
     let asked = session.producer(ProducerTerms { to: to.clone(), name: Some(name.clone()), qos_max });
+    let granted_max = session.opened().qos_max;
     Ok(Box::pin(async move {
-        let (producer, _) = asked.await?;
+        let (producer, attached) = asked.await?;
+        if qos_max > granted_max.min(attached.qos_max) {
+            // Its sender keeps what it sends until it is told: it has to know that this is in vain (Part 2, section 2.8.3).
+            return Err(Error::new(ErrorKind::NotSupported, "attach").detail("exactly once is not kept here"));
+        }
         let target = Some(TargetArchetype::Target(target));
         Ok(Granted { kind: Kind::Producer { producer, to, name }, source, target })
     }))

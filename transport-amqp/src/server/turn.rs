@@ -290,7 +290,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
                 batch.outgoing.push(Outgoing { cookie: delivery, message, qos, key, txn });
             }
             Err(error) => {
-                let fault = Fault::new("amqp:decode-error", error.to_string());
+                let fault = dialect::error_fault(&error);
                 self.machine.answer(id.session, delivery, State::Rejected(Some(fault)), out);
             }
         }

@@ -121,10 +121,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             }
             for delivery in batch.deliveries.drain(..) {
                 let tag = delivery.info.as_ref().and_then(|info| Tag::new(&info.id.to_bytes()));
-                let first = delivery.qos < Qos::ExactlyOnce;
-                let sending = Sending { cookie: delivery.handle.map(cookie), tag, first, ..Sending::default() };
-                let sent = self.machine.deliver(id, &delivery, sending, now, &mut self.losses, out);
                 let txn = delivery.info.as_ref().and_then(|info| info.txn);
+                // What is acquired by a transaction says so (Part 4, section 4.4).
+                let state = txn.map(|txn| State::Transactional { txn: dialect::txn_bytes(txn), outcome: None });
+                let first = delivery.qos < Qos::ExactlyOnce;
+                let sending = Sending { cookie: delivery.handle.map(cookie), tag, first, state, ..Sending::default() };
+                let sent = self.machine.deliver(id, &delivery, sending, now, &mut self.losses, out);
                 if let (Ok(number), Some(handle), Some(txn)) = (sent, delivery.handle, txn) {
                     let acquired = Retired { link: id, delivery: number, handle, state: State::Released };
                     self.transactions.acquire(txn, acquired);
