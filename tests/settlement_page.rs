@@ -1,5 +1,5 @@
 //! The page `docs/settlement.md`, made of the settlement tables of all protocols. `cargo xtask docs` writes it; otherwise this test compares.
-#![cfg(all(feature = "mqtt", feature = "http"))]
+#![cfg(all(feature = "mqtt", feature = "http", feature = "amqp"))]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use roadbed::settlement::{COPY, Copied, Decision, Effect, Settlement};
 
-const TABLES: [&Settlement; 2] = [&roadbed_mqtt::SETTLEMENT, &roadbed_http::SETTLEMENT];
+const TABLES: [&Settlement; 3] = [&roadbed_mqtt::SETTLEMENT, &roadbed_amqp::SETTLEMENT, &roadbed_http::SETTLEMENT];
 
 #[test]
 fn the_page_is_that_of_the_data() {

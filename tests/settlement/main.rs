@@ -3,10 +3,12 @@
 //! The trials are made of the same data as `docs/settlement.md`: `ingress/VARIANT/DECISION` and `egress/VARIANT/SIGNAL`, and `crash/..` for
 //! the exactly-once table. The peer's side is written by hand, byte by byte, so that it shares no code with what it tests.
 
+#[cfg(feature = "amqp")]
+mod amqp;
 mod deciding;
 #[cfg(feature = "http")]
 mod http;
-#[cfg(all(feature = "mqtt", feature = "http"))]
+#[cfg(all(feature = "mqtt", feature = "http", feature = "amqp"))]
 mod index;
 #[cfg(feature = "mqtt")]
 mod mqtt;
@@ -27,7 +29,9 @@ fn main() -> ExitCode {
     trials.extend(mqtt::trials());
     #[cfg(feature = "http")]
     trials.extend(http::trials());
-    #[cfg(all(feature = "mqtt", feature = "http"))]
+    #[cfg(feature = "amqp")]
+    trials.extend(amqp::trials());
+    #[cfg(all(feature = "mqtt", feature = "http", feature = "amqp"))]
     trials.extend(index::trials(&trials.iter().map(|trial| trial.name().to_owned()).collect()));
     let mut arguments = Arguments::from_args();
     // They mostly wait.

@@ -9,6 +9,7 @@ pub mod dialect;
 mod error;
 mod machine;
 mod server;
+mod settlement;
 
 pub use config::MachineConfig;
 pub use error::{DecodeError, Error, SendError};
@@ -17,3 +18,4 @@ pub use machine::{
     SessionId, UnsettledMap, unsettled_map,
 };
 pub use server::{Connection, Listener, Server, ServerConfig, serve};
+pub use settlement::SETTLEMENT;

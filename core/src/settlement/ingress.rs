@@ -96,7 +96,11 @@ pub struct Ingress {
 /// - `withheld`: no answer comes, though one is due, and the connection goes on for the time being;
 /// - `close`: the connection is closed;
 /// - an MQTT packet: its name, and its reason code where the version has one: `PUBACK`, `PUBREC 0x97`;
-/// - an HTTP status: three digits, and ` Retry-After` if that header is there: `202`, `429 Retry-After`.
+/// - an HTTP status: three digits, and ` Retry-After` if that header is there: `202`, `429 Retry-After`;
+/// - an AMQP disposition: its outcome, and the condition if it has one: `accepted`, `rejected amqp:not-found`; `transactional` stands
+///   before one that waits for its transaction;
+/// - an AMQP `detach`, `end` or `close`, and its condition if it has one: `detach amqp:not-found`;
+/// - AMQP's `link-credit` in a flow, and the code of a `sasl-outcome`: `link-credit 0`, `sasl-outcome 1`.
 pub fn is_answer(text: &str) -> bool {
     text == "n/a" || text.split(", then ").all(is_step)
 }
@@ -105,6 +109,7 @@ fn is_step(step: &str) -> bool {
     if matches!(step, "nothing" | "withheld" | "close") {
         return true;
     }
+    let step = step.strip_prefix("transactional ").unwrap_or(step);
     let (word, rest) = step.split_once(' ').unwrap_or((step, ""));
     let digits = |text: &str, len: usize, hex: bool| {
         text.len() == len
@@ -113,8 +118,20 @@ fn is_step(step: &str) -> bool {
     if digits(word, 3, false) {
         return matches!(rest, "" | "Retry-After");
     }
+    match word {
+        "accepted" | "released" | "modified" | "declared" => return rest.is_empty(),
+        "rejected" | "detach" | "end" | "close" => return rest.is_empty() || is_condition(rest),
+        "link-credit" | "sasl-outcome" => return digits(rest, 1, false),
+        _ => {}
+    }
     let named = !word.is_empty() && word.bytes().all(|b| b.is_ascii_uppercase());
     named && (rest.is_empty() || rest.strip_prefix("0x").is_some_and(|code| digits(code, 2, true)))
+}
+
+/// An AMQP error condition: names joined by colons.
+fn is_condition(text: &str) -> bool {
+    let is_name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+    text.contains(':') && text.split(':').all(is_name)
 }
 
 #[cfg(test)]
@@ -132,6 +149,12 @@ mod tests {
             "withheld, then close",
             "202",
             "429 Retry-After",
+            "accepted",
+            "rejected amqp:link:message-size-exceeded",
+            "transactional released",
+            "detach amqp:not-found",
+            "sasl-outcome 1, then close",
+            "link-credit 0, then rejected amqp:resource-limit-exceeded",
         ] {
             assert!(is_answer(good), "{good}");
         }
@@ -145,6 +168,10 @@ mod tests {
             "429 Retry",
             "close, close",
             "n/a, then close",
+            "accepted amqp:not-found",
+            "detach not-found",
+            "rejected amqp:",
+            "link-credit",
         ] {
             assert!(!is_answer(bad), "{bad}");
         }
