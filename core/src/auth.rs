@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use async_trait::async_trait;
+use bytes::Bytes;
 use bytestring::ByteString;
 
 use crate::{Address, Credential, Error, ErrorKind, Filter, Result, Time};
@@ -31,6 +32,38 @@ pub trait Authenticator: Send + Sync {
     /// # Errors
     /// [`ErrorKind::Unauthenticated`] if it is wrong; the reason is not told to the peer.
     async fn authenticate(&self, name: &str, credential: &Credential) -> Result<Identity>;
+
+    /// The SASL mechanisms by which somebody can come in, the strongest first. ANONYMOUS, PLAIN and EXTERNAL come as a
+    /// [`Credential`]; any other is conducted by [`exchange`](Self::exchange).
+    fn mechanisms(&self) -> &[&'static str] {
+        &["EXTERNAL", "PLAIN", "ANONYMOUS"]
+    }
+
+    /// Begins to ask a peer that calls itself `name`: a SASL mechanism of several rounds, an MQTT 5 authentication method.
+    /// `None`: it is not conducted here.
+    fn exchange(&self, _name: &str, _mechanism: &str) -> Option<Box<dyn AuthExchange>> {
+        None
+    }
+}
+
+/// Questions and answers that end in an identity: one exchange, for one peer.
+#[async_trait]
+pub trait AuthExchange: Send {
+    /// Takes what the peer says, first or in answer to [`AuthStep::Continue`]; `None` if it has said nothing yet. Not called
+    /// again after its end. Dropping the future ends the exchange.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unauthenticated`] if the peer is not who it says; it is told that and nothing else.
+    async fn step(&mut self, data: Option<Bytes>) -> Result<AuthStep>;
+}
+
+/// One step of an [`AuthExchange`].
+#[derive(Clone, Debug)]
+pub enum AuthStep {
+    /// Send this, and wait for the peer's answer.
+    Continue(Bytes),
+    /// The peer is known; the data is the last word to it, by which it knows the server.
+    Success(Identity, Option<Bytes>),
 }
 
 /// What a principal wants to do.
@@ -66,6 +99,7 @@ impl Authenticator for Permissive {
     async fn authenticate(&self, name: &str, credential: &Credential) -> Result<Identity> {
         Ok(match credential {
             Credential::Password { user, .. } if !user.is_empty() => Identity::new(user.clone()),
+            Credential::External { name } => Identity::new(name.clone()),
             _ => Identity::new(ByteString::from(name)),
         })
     }

@@ -49,7 +49,7 @@ mod timer;
 mod wire;
 
 pub use address::{Address, AddressError};
-pub use auth::{Action, Authenticator, Authorizer, DenyAll, Identity, Permissive};
+pub use auth::{Action, AuthExchange, AuthStep, Authenticator, Authorizer, DenyAll, Identity, Permissive};
 pub use capability::{Capabilities, CreditKind, Limit, Loss, Losses, Outcomes, Transactions};
 pub use endpoint::{Consumer, Endpoint, Fut, Participant, Producer, Session, Transaction};
 pub use error::{Error, ErrorKind, Recovery, Result};

@@ -602,6 +602,11 @@ pub enum Credential {
         /// The password.
         password: Bytes,
     },
+    /// What the carrier has proved already: the name in a TLS certificate.
+    External {
+        /// The name.
+        name: ByteString,
+    },
     /// A signed token.
     Token {
         /// Its kind: `sas`, `jwt`, ...
@@ -617,6 +622,7 @@ impl core::fmt::Debug for Credential {
         match self {
             Self::Anonymous => f.write_str("Anonymous"),
             Self::Password { user, .. } => write!(f, "Password({user:?})"),
+            Self::External { name } => write!(f, "External({name:?})"),
             Self::Token { kind, .. } => write!(f, "Token({kind:?})"),
         }
     }

@@ -26,7 +26,7 @@ pub use frame::{FRAME_BYTES_MIN, Frame, FrameType, frame, frame_bytes};
 pub use guard::{GuardLimits, walk};
 pub use header::ProtocolHeader;
 pub use performative::{Performative, put_performative};
-pub use sasl::{SaslFrame, put_sasl};
+pub use sasl::{SaslCode, SaslFrame, put_sasl};
 pub use section::{Body, Sections, sections};
 pub use state::{Fault, State};
 pub use tag::Tag;

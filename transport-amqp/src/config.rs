@@ -32,11 +32,16 @@ pub struct MachineConfig {
     pub idle_timeout_min: Duration,
     /// How long the peer may take to answer a close. Default 2 s.
     pub close_timeout: Duration,
-    /// Server: the SASL mechanisms offered. Default PLAIN and ANONYMOUS.
+    /// Server: the SASL mechanisms offered, as far as the authenticator knows them; EXTERNAL only where the carrier knows the client.
+    /// Default EXTERNAL, SCRAM-SHA-512, SCRAM-SHA-256, PLAIN and ANONYMOUS.
     pub mechanisms: Vec<String>,
     /// Server: whether connections without SASL are refused. Default true.
     pub sasl_required: bool,
+    /// Client: how often a server may ask to have the password hashed (SCRAM): a bound of the processor time of connecting. Default 250,000.
+    pub scram_iterations_max: u32,
 }
+
+const MECHANISMS: [&str; 5] = ["EXTERNAL", "SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "ANONYMOUS"];
 
 impl Default for MachineConfig {
     fn default() -> Self {
@@ -53,8 +58,9 @@ impl Default for MachineConfig {
             idle_timeout: Duration::from_secs(120),
             idle_timeout_min: Duration::from_millis(100),
             close_timeout: Duration::from_secs(2),
-            mechanisms: alloc::vec!["PLAIN".into(), "ANONYMOUS".into()],
+            mechanisms: MECHANISMS.map(Into::into).to_vec(),
             sasl_required: true,
+            scram_iterations_max: 250_000,
         }
     }
 }
@@ -89,4 +95,5 @@ setters! {
     close_timeout: Duration,
     mechanisms: Vec<String>,
     sasl_required: bool,
+    scram_iterations_max: u32,
 }

@@ -1,6 +1,8 @@
 use roadbed_core::ErrorKind;
 use thiserror::Error;
 
+use crate::codec::SaslCode;
+
 /// Why bytes of a peer are not AMQP. After any of these the connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -103,11 +105,17 @@ pub enum Error {
     #[error("nothing came for as long as the idle time-out")]
     IdleTimeout,
     /// The server does not let us in, with this code (Part 5, section 5.3.3.6).
-    #[error("the server refused our credentials (code {0})")]
-    SaslRefused(u8),
-    /// The server offers none of our mechanisms.
-    #[error("the server offers no mechanism that we have")]
+    #[error("the server refused our credentials ({0})")]
+    SaslRefused(SaslCode),
+    /// The two ends have no mechanism in common.
+    #[error("there is no SASL mechanism that both ends have")]
     SaslMechanism,
+    /// Our user name cannot be said by the mechanism.
+    #[error("the user name cannot be used with SCRAM")]
+    SaslCredentials,
+    /// The server has not proved that it knows our password, or asked for more work than we do for it.
+    #[error("the server has not proved who it is")]
+    SaslServer,
 }
 
 impl Error {
@@ -125,9 +133,12 @@ impl Error {
             Self::Decode(_) => "amqp:decode-error",
             Self::TooLittle(_) => "amqp:not-allowed",
             Self::OpenTimeout | Self::IdleTimeout => "amqp:resource-limit-exceeded",
-            Self::ProtocolHeader | Self::Unexpected(_) | Self::SaslRefused(_) | Self::SaslMechanism => {
-                "amqp:illegal-state"
-            }
+            Self::ProtocolHeader
+            | Self::Unexpected(_)
+            | Self::SaslRefused(_)
+            | Self::SaslMechanism
+            | Self::SaslCredentials
+            | Self::SaslServer => "amqp:illegal-state",
         }
     }
 }
@@ -136,7 +147,9 @@ impl From<Error> for roadbed_core::Error {
     fn from(error: Error) -> Self {
         let kind = match error {
             Error::OpenTimeout | Error::IdleTimeout => ErrorKind::TimedOut,
-            Error::SaslRefused(_) | Error::SaslMechanism => ErrorKind::Unauthenticated,
+            Error::SaslRefused(SaslCode::Sys | SaslCode::SysTemp) => ErrorKind::Unavailable,
+            Error::SaslRefused(_) | Error::SaslMechanism | Error::SaslServer => ErrorKind::Unauthenticated,
+            Error::SaslCredentials => ErrorKind::Invalid,
             _ => ErrorKind::Protocol,
         };
         Self::new(kind, "receive").detail(error).because(error)

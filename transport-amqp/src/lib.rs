@@ -14,8 +14,8 @@ mod settlement;
 pub use config::MachineConfig;
 pub use error::{DecodeError, Error, SendError};
 pub use machine::{
-    Accept, Credit, Detached, Disposed, Event, Forgotten, Incoming, LinkId, Machine, Sasl, Sending, SentDelivery,
-    SessionId, UnsettledMap, unsettled_map,
+    Accept, Admission, Credit, Detached, Disposed, Event, Forgotten, Incoming, LinkId, Machine, Sasl, Sending,
+    SentDelivery, SessionId, UnsettledMap, unsettled_map,
 };
 pub use server::{Connection, Listener, Server, ServerConfig, serve};
 pub use settlement::SETTLEMENT;

@@ -22,6 +22,7 @@ mod link;
 mod opening;
 mod outgoing;
 mod resume;
+mod sasl;
 mod session;
 mod unsettled;
 mod window;
@@ -30,8 +31,8 @@ pub use event::{
     Accept, Credit, Detached, Disposed, Event, Forgotten, Incoming, LinkId, Sending, SentDelivery, SessionId,
     UnsettledMap,
 };
-pub use opening::Sasl;
 pub use resume::unsettled_map;
+pub use sasl::{Admission, Sasl};
 
 use clock::{Clock, Due};
 use session::Session;
@@ -48,6 +49,9 @@ pub struct Machine {
     state: State,
     /// Client: how it wants to be let in, and where.
     sasl: Option<Sasl>,
+    exchange: Option<sasl::Exchange>,
+    /// Client: how many challenges it has answered.
+    sasl_rounds: u8,
     hostname: Option<String>,
     open_sent: bool,
     clock: Clock,
@@ -74,8 +78,10 @@ enum State {
     Header(ProtocolHeader),
     /// Client: the server has not said its mechanisms. Server: the client has not chosen.
     Sasl,
-    /// Server: the client's credentials wait for an answer. Client: ours do.
+    /// Server: what the client has said waits for an answer. Client: what we have said does.
     SaslAsked,
+    /// Server: the client has been asked, and has not answered.
+    SaslChallenged,
     /// AMQP has begun, and the peer's open has not come.
     Opening,
     /// Server: the peer's open is not answered.
@@ -101,7 +107,7 @@ impl Machine {
     pub fn wants_input(&self) -> bool {
         match self.state {
             State::Asked | State::Closed => false,
-            State::SaslAsked => self.sasl.is_some(),
+            State::SaslAsked => self.is_client(),
             _ => true,
         }
     }
@@ -175,7 +181,8 @@ impl Machine {
 
     /// One frame, by the table of what may come when.
     fn take(&mut self, found: &Frame, out: &mut Output) -> Result<Option<Event>, Error> {
-        if found.kind == FrameType::Sasl || matches!(self.state, State::Sasl | State::SaslAsked) {
+        if found.kind == FrameType::Sasl || matches!(self.state, State::Sasl | State::SaslAsked | State::SaslChallenged)
+        {
             return self.sasl_frame(found, out);
         }
         if found.body.is_empty() {

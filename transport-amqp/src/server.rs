@@ -7,12 +7,14 @@ mod coordinator;
 mod links;
 mod listener;
 mod open;
+mod sasl;
 mod settle;
 mod turn;
 
 use alloc::sync::Arc;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use roadbed_core::{Endpoint, Result, Socket};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -31,13 +33,16 @@ struct Shared {
     endpoint: Arc<dyn Endpoint>,
     config: ServerConfig,
     machine: Arc<crate::MachineConfig>,
+    /// For connections whose carrier knows the client.
+    machine_external: Arc<crate::MachineConfig>,
 }
 
 impl Server {
     /// A server for `endpoint`.
     pub fn new(endpoint: Arc<dyn Endpoint>, config: ServerConfig) -> Self {
-        let machine = Arc::new(config.machine.clone());
-        Self { shared: Arc::new(Shared { endpoint, config, machine }) }
+        let offering = |external| Arc::new(offering(&config, external));
+        let (machine, machine_external) = (offering(false), offering(true));
+        Self { shared: Arc::new(Shared { endpoint, config, machine, machine_external }) }
     }
 
     /// Serves one connection until it ends. Resolves to an error if the peer broke the protocol or was lost; dropping the future
@@ -54,8 +59,25 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        Connection::new(Arc::clone(&self.shared), Socket::with_read(stream, already))
+        Connection::new(Arc::clone(&self.shared), Socket::with_read(stream, already), None)
     }
+
+    /// As [`serve_after`](Self::serve_after), of a stream whose carrier has found out who the client is: the name in its TLS certificate. Such a
+    /// client is offered EXTERNAL, too.
+    pub fn serve_known<S>(&self, stream: S, already: Bytes, name: ByteString) -> Connection<S>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        Connection::new(Arc::clone(&self.shared), Socket::with_read(stream, already), Some(name))
+    }
+}
+
+/// The mechanisms that are configured, and by which somebody can come in.
+fn offering(config: &ServerConfig, external: bool) -> crate::MachineConfig {
+    let mut machine = config.machine.clone();
+    let possible = config.authenticator.mechanisms();
+    machine.mechanisms.retain(|name| possible.contains(&&**name) && (external || name != "EXTERNAL"));
+    machine
 }
 
 impl core::fmt::Debug for Server {

@@ -8,8 +8,8 @@ use fe2o3_amqp_types::transaction::{Declared, TransactionalState};
 use proptest::prelude::*;
 use roadbed_amqp::DecodeError;
 use roadbed_amqp::codec::{
-    Body, Disposition, Fault, Flow, GuardLimits, Performative, ProtocolHeader, SaslFrame, State, Tag, Transfer, frame,
-    put_sasl, sections, walk,
+    Body, Disposition, Fault, Flow, GuardLimits, Performative, ProtocolHeader, SaslCode, SaslFrame, State, Tag,
+    Transfer, frame, put_sasl, sections, walk,
 };
 use roadbed_core::Role;
 
@@ -259,7 +259,7 @@ fn sasl_frames_survive_both_ways() {
         SaslFrame::Init { mechanism: "ANONYMOUS".into(), response: None, hostname: None },
         SaslFrame::Challenge("c".into()),
         SaslFrame::Response("r".into()),
-        SaslFrame::Outcome { code: 1, data: None },
+        SaslFrame::Outcome { code: SaslCode::Auth, data: None },
     ];
     for frame in frames {
         let bytes = written(|out| put_sasl(out, &frame));

@@ -28,5 +28,5 @@ pub use config::MachineConfig;
 pub use error::{DecodeError, EncodeError, Error, SendError};
 pub use machine::{Event, Incoming, Machine, Peer, Said, Welcome};
 #[cfg(feature = "std")]
-pub use server::{AuthExchange, AuthStep, Connection, Listener, Server, ServerConfig, serve};
+pub use server::{Connection, Listener, Server, ServerConfig, serve};
 pub use settlement::SETTLEMENT;

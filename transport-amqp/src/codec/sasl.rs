@@ -26,13 +26,48 @@ pub enum SaslFrame {
     Challenge(Bytes),
     /// The client's answer.
     Response(Bytes),
-    /// How it ended: 0 is success (section 5.3.3.6).
+    /// How it ended.
     Outcome {
         /// The code.
-        code: u8,
+        code: SaslCode,
         /// What the mechanism says last.
         data: Option<Bytes>,
     },
+}
+
+/// How SASL ended (section 5.3.3.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum SaslCode {
+    /// The client is let in.
+    Ok = 0,
+    /// Its credentials are wrong.
+    Auth = 1,
+    /// The server could not tell.
+    Sys = 2,
+    /// The server will not be able to tell until somebody mends it.
+    SysPerm = 3,
+    /// The server cannot tell now.
+    SysTemp = 4,
+}
+
+impl SaslCode {
+    fn read(code: u32) -> Result<Self, DecodeError> {
+        const ALL: [SaslCode; 5] = [SaslCode::Ok, SaslCode::Auth, SaslCode::Sys, SaslCode::SysPerm, SaslCode::SysTemp];
+        ALL.get(code as usize).copied().ok_or(DecodeError::Field("code"))
+    }
+}
+
+impl core::fmt::Display for SaslCode {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Ok => "ok",
+            Self::Auth => "auth",
+            Self::Sys => "sys",
+            Self::SysPerm => "sys-perm",
+            Self::SysTemp => "sys-temp",
+        })
+    }
 }
 
 impl SaslFrame {
@@ -60,7 +95,7 @@ impl SaslFrame {
             0x42 => Self::Challenge(needed(fields.binary()?, "challenge")?),
             0x43 => Self::Response(needed(fields.binary()?, "response")?),
             0x44 => Self::Outcome {
-                code: fields.u32()?.ok_or(DecodeError::Missing("code"))?.try_into().unwrap_or(u8::MAX),
+                code: SaslCode::read(fields.u32()?.ok_or(DecodeError::Missing("code"))?)?,
                 data: fields.binary()?.map(|bytes| frame.slice_ref(bytes)),
             },
             _ => return Err(DecodeError::Performative),
@@ -86,7 +121,7 @@ pub fn put_sasl(out: &mut BytesMut, frame: &SaslFrame) {
         SaslFrame::Challenge(data) => put_described_list(out, 0x42, 1, |out| put_binary(out, data)),
         SaslFrame::Response(data) => put_described_list(out, 0x43, 1, |out| put_binary(out, data)),
         SaslFrame::Outcome { code, data } => put_described_list(out, 0x44, 2, |out| {
-            out.put_slice(&[0x50, *code]);
+            out.put_slice(&[0x50, *code as u8]);
             match data {
                 Some(data) => put_binary(out, data),
                 None => put_null(out),

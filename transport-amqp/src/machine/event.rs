@@ -29,13 +29,15 @@ pub struct LinkId {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
-    /// Server: who the client says it is. Answer with [`Machine::admit`](super::Machine::admit).
+    /// Server: who the client says it is. Answer with [`Machine::admit`](super::Machine::admit) or [`Machine::challenge`](super::Machine::challenge).
     Sasl {
         /// The mechanism, one of those offered.
         mechanism: String,
         /// What the client says first.
         response: Option<Bytes>,
     },
+    /// Server: what the client says to a challenge; answer as before.
+    SaslResponse(Bytes),
     /// Server: the client opens the connection; answer with [`Machine::open`](super::Machine::open). Client: the connection is open.
     Open(Box<Open>),
     /// A session has begun, asked for by either end.

@@ -1,60 +1,17 @@
 //! From the first byte to open: protocol headers, SASL, open.
 
 use alloc::boxed::Box;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::sync::Arc;
 use core::time::Duration;
 
-use bytes::Bytes;
-use bytestring::ByteString;
 use fe2o3_amqp_types::performatives::{ChannelMax, MaxFrameSize, Open};
 use roadbed_core::{Output, Time};
 
-use super::{Clock, Event, Machine, State};
-use crate::codec::{Frame, FrameType, Performative, ProtocolHeader, SaslFrame, put_frame, put_sasl};
+use super::{Clock, Event, Machine, Sasl, State};
+use crate::codec::{Performative, ProtocolHeader};
 use crate::config::MachineConfig;
 use crate::error::{Error, SendError};
-
-/// How a client proves who it is (Part 5, section 5.3).
-#[derive(Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Sasl {
-    /// It does not.
-    Anonymous,
-    /// By a name and a password.
-    Plain {
-        /// The name.
-        user: ByteString,
-        /// The password.
-        password: ByteString,
-    },
-    /// By what the carrier has proved already: a TLS certificate.
-    External,
-}
-
-impl core::fmt::Debug for Sasl {
-    /// Never shows a secret.
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(self.mechanism())
-    }
-}
-
-impl Sasl {
-    const fn mechanism(&self) -> &'static str {
-        match self {
-            Self::Anonymous => "ANONYMOUS",
-            Self::Plain { .. } => "PLAIN",
-            Self::External => "EXTERNAL",
-        }
-    }
-
-    fn response(&self) -> Bytes {
-        match self {
-            Self::Anonymous | Self::External => Bytes::new(),
-            Self::Plain { user, password } => Bytes::from(alloc::format!("\0{user}\0{password}").into_bytes()),
-        }
-    }
-}
 
 impl Machine {
     /// A server's end.
@@ -86,6 +43,8 @@ impl Machine {
             config,
             state,
             sasl,
+            exchange: None,
+            sasl_rounds: 0,
             hostname: None,
             open_sent: false,
             peer_frame_max: 512,
@@ -97,22 +56,6 @@ impl Machine {
             later: Default::default(),
             scratch: Default::default(),
         }
-    }
-
-    /// Server: tells the client whether it is let in. Otherwise the connection ends.
-    ///
-    /// # Errors
-    /// [`SendError::NotAttached`] if no [`Event::Sasl`] waits for it.
-    pub fn admit(&mut self, admitted: bool, out: &mut Output) -> Result<(), SendError> {
-        if self.state != State::SaslAsked || self.is_client() {
-            return Err(SendError::NotAttached);
-        }
-        self.put_sasl(&SaslFrame::Outcome { code: u8::from(!admitted), data: None }, out);
-        match admitted {
-            true => self.state = State::Header(ProtocolHeader::Sasl),
-            false => self.end(),
-        }
-        Ok(())
     }
 
     /// Server: answers the client's open.
@@ -171,7 +114,7 @@ impl Machine {
         self.clock.open(self.config.idle_timeout, self.peer_idle);
     }
 
-    const fn is_client(&self) -> bool {
+    pub(super) const fn is_client(&self) -> bool {
         self.hostname.is_some()
     }
 
@@ -194,8 +137,7 @@ impl Machine {
             }
             ProtocolHeader::Sasl if !after_sasl => {
                 out.put_slice(&ProtocolHeader::Sasl.bytes());
-                self.put_sasl(&SaslFrame::Mechanisms(self.config.mechanisms.clone()), out);
-                self.state = State::Sasl;
+                self.say_mechanisms(out);
                 Ok(())
             }
             _ => Err(self.wrong_header(Error::ProtocolHeader, out)),
@@ -218,45 +160,5 @@ impl Machine {
             out.put_slice(&wanted.bytes());
         }
         error
-    }
-
-    pub(super) fn sasl_frame(&mut self, found: &Frame, out: &mut Output) -> Result<Option<Event>, Error> {
-        if found.kind != FrameType::Sasl || !matches!(self.state, State::Sasl | State::SaslAsked) {
-            return Err(Error::Unexpected("a frame of another layer"));
-        }
-        let said = SaslFrame::decode(&found.body, &self.config.guard)?;
-        match (self.state, said, &self.sasl) {
-            (State::Sasl, SaslFrame::Init { mechanism, response, .. }, None) => {
-                if !self.config.mechanisms.contains(&mechanism) {
-                    self.put_sasl(&SaslFrame::Outcome { code: 1, data: None }, out);
-                    return Err(Error::SaslMechanism);
-                }
-                self.state = State::SaslAsked;
-                Ok(Some(Event::Sasl { mechanism, response }))
-            }
-            (State::Sasl, SaslFrame::Mechanisms(offered), Some(sasl)) => {
-                let mechanism = sasl.mechanism();
-                if !offered.iter().any(|offered| offered == mechanism) {
-                    return Err(Error::SaslMechanism);
-                }
-                let (response, hostname) = (Some(sasl.response()), self.hostname.clone());
-                let init = SaslFrame::Init { mechanism: mechanism.to_string(), response, hostname };
-                self.put_sasl(&init, out);
-                self.state = State::SaslAsked;
-                Ok(None)
-            }
-            (State::SaslAsked, SaslFrame::Outcome { code: 0, .. }, Some(_)) => {
-                out.put_slice(&ProtocolHeader::Amqp.bytes());
-                self.state = State::Header(ProtocolHeader::Amqp);
-                self.say_open(out);
-                Ok(None)
-            }
-            (State::SaslAsked, SaslFrame::Outcome { code, .. }, Some(_)) => Err(Error::SaslRefused(code)),
-            _ => Err(Error::Unexpected("a SASL frame")),
-        }
-    }
-
-    fn put_sasl(&mut self, said: &SaslFrame, out: &mut Output) {
-        out.flat(|buffer| put_frame(buffer, FrameType::Sasl, 0, |buffer| put_sasl(buffer, said)));
     }
 }

@@ -4,6 +4,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
+use bytestring::ByteString;
 use roadbed_core::serve::Driver;
 use roadbed_core::{Result, Socket};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,8 +19,8 @@ use super::turn::Running;
 pub struct Connection<S>(Driver<Running<S>>);
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection<S> {
-    pub(super) fn new(shared: Arc<Shared>, socket: Socket<S>) -> Self {
-        Self(Driver::new(Box::pin(Opening::new(shared, socket).open())))
+    pub(super) fn new(shared: Arc<Shared>, socket: Socket<S>, external: Option<ByteString>) -> Self {
+        Self(Driver::new(Box::pin(Opening::new(shared, socket, external).open())))
     }
 }
 

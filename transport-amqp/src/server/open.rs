@@ -17,12 +17,14 @@ use roadbed_core::Timer;
 
 /// A connection that is being opened.
 pub(super) struct Opening<S> {
-    shared: Arc<Shared>,
-    socket: Socket<S>,
-    machine: Machine,
-    timer: Timer,
+    pub(super) shared: Arc<Shared>,
+    pub(super) socket: Socket<S>,
+    pub(super) machine: Machine,
+    pub(super) timer: Timer,
     /// What has been read and not looked at.
     held: Bytes,
+    /// Who the client is, if the carrier has found that out.
+    pub(super) external: Option<ByteString>,
 }
 
 /// What a client that was let in holds.
@@ -35,9 +37,10 @@ pub(super) struct Admitted {
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
-    pub(super) fn new(shared: Arc<Shared>, socket: Socket<S>) -> Self {
-        let machine = Machine::server(Arc::clone(&shared.machine), shared.config.clock.now());
-        Self { shared, socket, machine, timer: Timer::default(), held: Bytes::new() }
+    pub(super) fn new(shared: Arc<Shared>, socket: Socket<S>, external: Option<ByteString>) -> Self {
+        let config = if external.is_some() { &shared.machine_external } else { &shared.machine };
+        let machine = Machine::server(Arc::clone(config), shared.config.clock.now());
+        Self { shared, socket, machine, timer: Timer::default(), held: Bytes::new(), external }
     }
 
     /// From the first byte to open.
@@ -45,19 +48,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
         let mut identity = None;
         loop {
             match self.next().await? {
-                Event::Sasl { mechanism, response } => {
-                    let known = authenticate(&self.shared, &mechanism, response).await;
-                    let mut out = self.socket.output();
-                    self.machine.admit(known.is_ok(), &mut out)?;
-                    match known {
-                        Ok(known) => identity = Some(known),
-                        Err(error) => {
-                            self.socket.farewell(out, self.shared.config.close_timeout).await;
-                            return Err(error);
-                        }
-                    }
-                    self.flush(out).await?;
-                }
+                Event::Sasl { mechanism, response } => identity = Some(self.sasl(&mechanism, response).await?),
                 Event::Open(open) => return self.opened(identity, open.container_id.into()).await,
                 _ => return Err(Error::new(ErrorKind::Protocol, "open").detail("open was expected")),
             }
@@ -65,12 +56,13 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
     }
 
     async fn opened(mut self, identity: Option<Identity>, container: ByteString) -> Result<Box<Running<S>>> {
-        match attach(&self.shared, identity, container).await {
+        let shared = Arc::clone(&self.shared);
+        match self.in_time(attach(&shared, identity, container)).await {
             Ok(admitted) => {
                 let mut out = self.socket.output();
                 self.machine.open(&mut out)?;
                 self.flush(out).await?;
-                let Self { shared, socket, machine, timer, held } = self;
+                let Self { shared, socket, machine, timer, held, .. } = self;
                 Ok(Box::new(Running::new(shared, socket, machine, timer, held, admitted)))
             }
             Err(error) => {
@@ -82,7 +74,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
         }
     }
 
-    async fn next(&mut self) -> Result<Event> {
+    pub(super) async fn next(&mut self) -> Result<Event> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
@@ -125,7 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
         Ok(event)
     }
 
-    async fn flush(&mut self, out: Output) -> Result<()> {
+    pub(super) async fn flush(&mut self, out: Output) -> Result<()> {
         let mut out = Some(out);
         poll_fn(|cx| {
             let pending = out.take().unwrap_or_else(|| self.socket.output());
@@ -139,16 +131,6 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
     }
 }
 
-async fn authenticate(shared: &Shared, mechanism: &str, response: Option<Bytes>) -> Result<Identity> {
-    let malformed = || Error::new(ErrorKind::Unauthenticated, "authenticate").detail("malformed credentials");
-    let (name, credential) = match mechanism {
-        "ANONYMOUS" => (ByteString::new(), Credential::Anonymous),
-        "PLAIN" => plain(&response.unwrap_or_default()).ok_or_else(malformed)?,
-        _ => return Err(malformed()),
-    };
-    shared.config.authenticator.authenticate(&name, &credential).await
-}
-
 /// Opens the client's session. Without SASL, the client is nobody in particular.
 async fn attach(shared: &Shared, identity: Option<Identity>, container: ByteString) -> Result<Admitted> {
     let identity = match identity {
@@ -159,17 +141,6 @@ async fn attach(shared: &Shared, identity: Option<Identity>, container: ByteStri
     let open = Open { origin: Arc::clone(&origin), scope: Scope::unique(), ..Open::default() };
     let session = shared.endpoint.open(open).await?;
     Ok(Admitted { origin, session, valid_until: identity.valid_until, container })
-}
-
-/// PLAIN (RFC 4616): who to act as, who it is, and the password, between NULs. Nobody acts as somebody else.
-fn plain(response: &Bytes) -> Option<(ByteString, Credential)> {
-    let mut parts = response.split(|&byte| byte == 0);
-    let (act_as, user, password) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() || !(act_as.is_empty() || act_as == user) {
-        return None;
-    }
-    let user = ByteString::try_from(response.slice_ref(user)).ok()?;
-    Some((user.clone(), Credential::Password { user, password: response.slice_ref(password) }))
 }
 
 pub(super) fn lost(error: std::io::Error) -> Error {

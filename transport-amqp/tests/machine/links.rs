@@ -16,7 +16,7 @@ fn opens_by_every_mechanism_and_closes() {
             assert_eq!(pair.at_client(), []);
             let asked = one(pair.at_server());
             assert_eq!(asked, Event::Sasl { mechanism: name.into(), response: Some(Bytes::from(said)) });
-            pair.server.admit(true, &mut pair.to_client).expect("asked");
+            pair.server.admit(Admission::Admitted(None), &mut pair.to_client).expect("asked");
             assert_eq!(pair.at_client(), []);
             assert!(matches!(one(pair.at_server()), Event::Open(open) if open.hostname.as_deref() == Some("host")));
             pair.server.open(&mut pair.to_client).expect("asked");
@@ -35,9 +35,9 @@ fn a_client_that_is_not_admitted_is_told() {
     pair.at_server();
     pair.at_client();
     assert!(matches!(one(pair.at_server()), Event::Sasl { .. }));
-    pair.server.admit(false, &mut pair.to_client).expect("asked");
+    pair.server.admit(Admission::Refused(SaslCode::Auth), &mut pair.to_client).expect("asked");
     assert!(pair.server.is_closed());
-    assert_eq!(pair.try_at_client(), Err(Error::SaslRefused(1)));
+    assert_eq!(pair.try_at_client(), Err(Error::SaslRefused(SaslCode::Auth)));
 }
 
 #[test]

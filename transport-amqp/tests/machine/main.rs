@@ -11,10 +11,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use fe2o3_amqp_types::definitions::ReceiverSettleMode;
 use fe2o3_amqp_types::performatives::Attach;
-use roadbed_amqp::codec::{Fault, GuardLimits, Performative, ProtocolHeader, State, Tag, Transfer, frame};
+use roadbed_amqp::codec::{Fault, GuardLimits, Performative, ProtocolHeader, SaslCode, State, Tag, Transfer, frame};
 use roadbed_amqp::dialect::Encoded;
 use roadbed_amqp::{
-    Accept, DecodeError, Error, Event, Forgotten, Incoming, LinkId, MachineConfig, Sasl, SendError, Sending,
+    Accept, Admission, DecodeError, Error, Event, Forgotten, Incoming, LinkId, MachineConfig, Sasl, SendError, Sending,
     SentDelivery, SessionId, UnsettledMap, unsettled_map,
 };
 use roadbed_core::{

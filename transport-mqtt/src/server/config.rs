@@ -4,7 +4,6 @@ use core::time::Duration;
 
 use roadbed_core::{Authenticator, Clock, DenyAll, Permissive, SystemClock};
 
-use super::auth::AuthExchange;
 use crate::MachineConfig;
 
 /// What a server does beyond the protocol: who may come in, how long things may take, how much may wait.
@@ -13,10 +12,9 @@ use crate::MachineConfig;
 pub struct ServerConfig {
     /// What the machine takes, offers and waits for.
     pub machine: MachineConfig,
-    /// Decides who a client is. Default: nobody comes in.
+    /// Decides who a client is, also by enhanced authentication (section 4.12): methods that it does not conduct are refused with 0x8C.
+    /// Default: nobody comes in.
     pub authenticator: Arc<dyn Authenticator>,
-    /// Conducts enhanced authentication (section 4.12); without one its methods are refused with 0x8C.
-    pub auth_exchange: Option<Arc<dyn AuthExchange>>,
     /// Where the time comes from. Default: the system.
     pub clock: Arc<dyn Clock>,
     /// The longest that a session is kept after its connection, in seconds; clients that ask for more are told. Default 7 days.
@@ -42,7 +40,6 @@ impl ServerConfig {
         Self {
             machine: MachineConfig::default(),
             authenticator,
-            auth_exchange: None,
             clock: Arc::new(SystemClock::default()),
             session_expiry_secs_max: 7 * 24 * 3600,
             in_flight_max: 1024,
@@ -63,13 +60,6 @@ impl ServerConfig {
     #[must_use]
     pub fn machine(mut self, machine: MachineConfig) -> Self {
         self.machine = machine;
-        self
-    }
-
-    /// Sets [`ServerConfig::auth_exchange`].
-    #[must_use]
-    pub fn auth_exchange(mut self, exchange: Arc<dyn AuthExchange>) -> Self {
-        self.auth_exchange = Some(exchange);
         self
     }
 

@@ -1,6 +1,5 @@
 //! The server: puts an endpoint on the wire.
 
-mod auth;
 mod config;
 mod connection;
 mod listener;
@@ -15,7 +14,6 @@ use bytes::Bytes;
 use roadbed_core::{Endpoint, Result, Socket};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub use auth::{AuthExchange, AuthStep};
 pub use config::ServerConfig;
 pub use connection::Connection;
 pub use listener::Listener;

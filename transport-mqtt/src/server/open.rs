@@ -11,13 +11,13 @@ use core::time::Duration;
 use bytes::Bytes;
 use bytestring::ByteString;
 use roadbed_core::{
-    ConsumerTerms, Error, ErrorKind, Grant, Identity, Open, Origin, Output, ProducerTerms, Protocol, Result, Scope,
-    Socket, Time,
+    AuthStep, ConsumerTerms, Error, ErrorKind, Grant, Identity, Open, Origin, Output, ProducerTerms, Protocol, Result,
+    Scope, Socket, Time,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::turn::Running;
-use super::{AUTH_ROUNDS_MAX, AuthStep, Shared};
+use super::{AUTH_ROUNDS_MAX, Shared};
 use crate::codec::{Connect, Notes, ReasonCode};
 use crate::{Event, Machine, Welcome, dialect};
 use roadbed_core::Timer;
@@ -73,15 +73,13 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
 
     /// Enhanced authentication (section 4.12).
     async fn exchange(&mut self, connect: &Connect, method: &str) -> Result<Admitted, Refusal> {
-        let exchange = self.shared.config.auth_exchange.clone().filter(|exchange| exchange.knows(method));
-        let Some(exchange) = exchange else {
+        let Some(mut exchange) = self.shared.config.authenticator.exchange(&connect.client_id, method) else {
             let error = Error::new(ErrorKind::Unauthenticated, "open").detail("unknown authentication method");
             return Err(Refusal(ReasonCode::BadAuthenticationMethod, error));
         };
         let mut data = connect.auth_data.clone();
-        for round in 0..AUTH_ROUNDS_MAX {
-            let step = exchange.step(&connect.client_id, method, round, data).await;
-            match step.map_err(|error| Refusal(ReasonCode::NotAuthorized, error))? {
+        for _ in 0..AUTH_ROUNDS_MAX {
+            match exchange.step(data).await.map_err(|error| Refusal(ReasonCode::NotAuthorized, error))? {
                 AuthStep::Success(identity, auth_data) => return Ok(Admitted { identity, auth_data }),
                 AuthStep::Continue(challenge) => data = self.challenge(challenge).await?,
             }

@@ -1,20 +1,17 @@
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use core::task::{Context, Poll};
 
-use bytestring::ByteString;
-use roadbed_core::{Error, ErrorKind, Fut, Output, Result, Time};
+use roadbed_core::{AuthExchange, AuthStep, Error, ErrorKind, Fut, Output, Result, Time};
 
-use super::{AuthExchange, AuthStep};
 use crate::Machine;
 use crate::codec::{Auth, Notes, ReasonCode};
 
 /// A re-authentication under way (section 4.12.1).
 pub(super) struct Reauth {
-    exchange: Arc<dyn AuthExchange>,
-    client_id: ByteString,
+    /// Ours between two steps.
+    exchange: Option<Box<dyn AuthExchange>>,
     round: u32,
-    step: Option<Fut<AuthStep>>,
+    step: Option<Fut<(Box<dyn AuthExchange>, AuthStep)>>,
 }
 
 /// What a re-authentication has come to.
@@ -26,20 +23,19 @@ pub(super) enum Reauthenticated {
 }
 
 impl Reauth {
-    pub(super) fn new(exchange: Arc<dyn AuthExchange>, client_id: ByteString) -> Self {
-        Self { exchange, client_id, round: 0, step: None }
+    pub(super) const fn new(exchange: Box<dyn AuthExchange>) -> Self {
+        Self { exchange: Some(exchange), round: 0, step: None }
     }
 
     /// The client's word: the first one, or the answer to a challenge.
     pub(super) fn hear(&mut self, auth: Auth) -> Result<()> {
-        if self.step.is_some() || self.round >= super::AUTH_ROUNDS_MAX {
+        let Some(mut exchange) = self.exchange.take().filter(|_| self.round < super::AUTH_ROUNDS_MAX) else {
             return Err(Error::new(ErrorKind::Protocol, "authenticate").detail("it is not the client's turn"));
-        }
-        let (exchange, client_id, round) = (Arc::clone(&self.exchange), self.client_id.clone(), self.round);
+        };
         self.round += 1;
         self.step = Some(Box::pin(async move {
-            let method = auth.method.unwrap_or_default();
-            exchange.step(&client_id, &method, round, auth.data).await
+            let step = exchange.step(auth.data).await?;
+            Ok((exchange, step))
         }));
         Ok(())
     }
@@ -55,7 +51,9 @@ impl Reauth {
         let Some(step) = &mut self.step else { return Poll::Pending };
         let Poll::Ready(answer) = step.as_mut().poll(cx) else { return Poll::Pending };
         self.step = None;
-        let (reason, data, became) = match answer? {
+        let (exchange, answer) = answer?;
+        self.exchange = Some(exchange);
+        let (reason, data, became) = match answer {
             AuthStep::Continue(data) => (ReasonCode::ContinueAuthentication, Some(data), Reauthenticated::Challenged),
             AuthStep::Success(identity, data) if identity.principal == *principal => {
                 (ReasonCode::Success, data, Reauthenticated::Until(identity.valid_until))

@@ -248,8 +248,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
     fn reauthenticate(&mut self, auth: Auth, out: &mut Output) -> Turn<()> {
         if auth.reason == ReasonCode::ReAuthenticate && self.reauth.is_none() {
             let name = self.session.opened().name.clone().unwrap_or_default();
-            let exchange = self.shared.config.auth_exchange.clone();
-            self.reauth = exchange.map(|exchange| Box::new(Reauth::new(exchange, name)));
+            let method = auth.method.as_deref().unwrap_or_default();
+            let exchange = self.shared.config.authenticator.exchange(&name, method);
+            self.reauth = exchange.map(|exchange| Box::new(Reauth::new(exchange)));
         }
         let heard = self.reauth.as_mut().map(|reauth| reauth.hear(auth));
         match heard {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use libtest_mimic::Trial;
-use roadbed::{Error, ErrorKind, Identity};
-use roadbed_mqtt::{AuthExchange, AuthStep, ServerConfig};
+use roadbed::{AuthExchange, AuthStep, Authenticator, Credential, Error, ErrorKind, Identity, Permissive};
+use roadbed_mqtt::ServerConfig;
 
 use super::{World, nothing_comes, statements, text};
 use crate::Result;
@@ -24,26 +24,41 @@ pub(super) fn trials() -> Vec<Trial> {
     }
 }
 
+/// Lets everybody in who says nothing, or answers a question.
+struct Asking;
+
+#[async_trait]
+impl Authenticator for Asking {
+    async fn authenticate(&self, name: &str, credential: &Credential) -> roadbed::Result<Identity> {
+        Permissive.authenticate(name, credential).await
+    }
+
+    fn exchange(&self, _: &str, method: &str) -> Option<Box<dyn AuthExchange>> {
+        (method == "QUESTION").then(|| Box::new(Question::default()) as Box<dyn AuthExchange>)
+    }
+}
+
 /// Asks once, and wants to hear `yes`.
-struct Question;
+#[derive(Default)]
+struct Question {
+    asked: bool,
+}
 
 #[async_trait]
 impl AuthExchange for Question {
-    fn knows(&self, method: &str) -> bool {
-        method == "QUESTION"
-    }
-
-    async fn step(&self, _: &str, _: &str, round: u32, data: Option<Bytes>) -> roadbed::Result<AuthStep> {
-        match (round, data.as_deref()) {
-            (0, _) => Ok(AuthStep::Continue(Bytes::from_static(b"well?"))),
-            (_, Some(b"yes")) => Ok(AuthStep::Success(Identity::new("somebody"), Some(Bytes::from_static(b"hello")))),
+    async fn step(&mut self, data: Option<Bytes>) -> roadbed::Result<AuthStep> {
+        match (std::mem::replace(&mut self.asked, true), data.as_deref()) {
+            (false, _) => Ok(AuthStep::Continue(Bytes::from_static(b"well?"))),
+            (true, Some(b"yes")) => {
+                Ok(AuthStep::Success(Identity::new("somebody"), Some(Bytes::from_static(b"hello"))))
+            }
             _ => Err(Error::new(ErrorKind::Unauthenticated, "authenticate")),
         }
     }
 }
 
 async fn asked() -> Result<(World, Peer)> {
-    let world = World::with(ServerConfig::permissive().auth_exchange(Arc::new(Question))).await?;
+    let world = World::with(ServerConfig::new(Arc::new(Asking))).await?;
     let mut peer = Peer::open(&world.served).await?;
     let connect = Connect { properties: text(0x15, "QUESTION"), ..Connect::new(true, "a") };
     peer.write(&connect.to_bytes()).await?;
@@ -88,7 +103,7 @@ async fn refused() -> Result {
 }
 
 async fn without_a_method() -> Result {
-    let world = World::with(ServerConfig::permissive().auth_exchange(Arc::new(Question))).await?;
+    let world = World::with(ServerConfig::new(Arc::new(Asking))).await?;
     let mut peer = world.client("a").await?;
     same("a method", peer.connack.body.contains(&0x15), false)?;
     nothing_comes(&mut peer).await
