@@ -5,16 +5,26 @@ use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 
 use bytes::Bytes;
-use roadbed_core::{Output, Role};
+use roadbed_core::{Output, Role, TxnId};
 use smallvec::SmallVec;
 
 use super::link::{Partial, Stage};
 use super::session::{Got, Sent, widen};
 use super::{Disposed, Event, Forgotten, Incoming, LinkId, Machine, SentDelivery, SessionId};
 use crate::codec::{Disposition, State, Transfer};
+use crate::dialect::txn_id;
 use crate::error::Error;
 
 impl Machine {
+    /// Whether a message within `txn` has begun to come, and has not come whole: it cannot be discharged like that (Part 4, section 4.4.1).
+    pub fn is_posting(&self, txn: TxnId) -> bool {
+        let links = self.sessions.values().flat_map(|session| session.links.iter().flatten());
+        links.filter_map(|link| link.partial.as_ref()).any(|partial| match &partial.state {
+            Some(State::Transactional { txn: named, .. }) => txn_id(named) == Some(txn),
+            _ => false,
+        })
+    }
+
     /// One frame of a message; the message when it is whole.
     pub(super) fn transferred(
         &mut self,

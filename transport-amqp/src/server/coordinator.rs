@@ -5,7 +5,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::task::{Context, Poll};
 
-use roadbed_core::{Error, ErrorKind, Fut, Handle, Output, Session, Transaction, TxnId};
+use roadbed_core::{Error, ErrorKind, Fut, Handle, Output, Session, Time, Transaction, TxnId};
 
 use crate::codec::{Control, Fault, GuardLimits, State};
 use crate::dialect::{txn_bytes, txn_id};
@@ -46,6 +46,8 @@ enum Work {
     Discharge {
         done: Fut<()>,
         commit: bool,
+        /// It took too long.
+        late: bool,
         retired: Vec<Retired>,
         acquired: Vec<Retired>,
     },
@@ -75,8 +77,34 @@ impl Transactions {
         }
     }
 
+    /// The control link of a transaction to which a delivery cannot come, since it is in another one that is not discharged (Part 4, section 4.4.2).
+    pub(super) fn conflict(&self, txn: TxnId, link: LinkId, delivery: u64) -> Option<LinkId> {
+        if self.open.len() < 2 {
+            return None;
+        }
+        let holds = |open: &Open| {
+            let acquired = || open.acquired.iter().any(|held| (held.link, held.delivery) == (link, delivery));
+            open.retired.contains_key(&(link, delivery)) || acquired()
+        };
+        let elsewhere = self.open.iter().any(|(&other, open)| other != txn && holds(open));
+        self.open.get(&txn).filter(|_| elsewhere).map(|open| open.control)
+    }
+
     /// Takes a message of a controller.
-    pub(super) fn hear(&mut self, session: &dyn Session, transactions_max: usize, incoming: &Incoming) {
+    ///
+    /// # Errors
+    /// What ends the control link, and rolls back what was declared on it.
+    pub(super) fn hear(
+        &mut self,
+        session: &dyn Session,
+        transactions_max: usize,
+        now: Time,
+        machine: &Machine,
+        incoming: &Incoming,
+    ) -> Result<(), Fault> {
+        if incoming.settled {
+            return Err(Fault::new("amqp:not-allowed", "nobody would hear what became of it"));
+        }
         let message = dialect::Encoded::new(incoming.pieces.clone()).to_bytes();
         let work = match Control::read(&message, &GuardLimits::default()) {
             Err(error) => Work::Refuse(Fault::new("amqp:decode-error", alloc::format!("{error}"))),
@@ -87,16 +115,18 @@ impl Transactions {
                 Work::Refuse(Fault::new("amqp:resource-limit-exceeded", "too many transactions are open"))
             }
             Ok(Control::Declare { .. }) => Work::Declare(session.transaction()),
-            Ok(Control::Discharge { txn, fail }) => match txn_id(&txn).and_then(|txn| self.open.remove(&txn)) {
+            Ok(Control::Discharge { txn, fail }) => match txn_id(&txn).filter(|txn| self.open.contains_key(txn)) {
                 None => Work::Refuse(unknown()),
-                Some(Open { transaction, retired, acquired, .. }) => {
-                    let done = if fail { transaction.rollback() } else { transaction.commit() };
-                    let retired = retired.into_values().collect();
-                    Work::Discharge { done, commit: !fail, retired, acquired }
+                Some(txn) if !fail && machine.is_posting(txn) => {
+                    return Err(rolled_back("a message of it has not come whole"));
+                }
+                Some(txn) => {
+                    self.open.remove(&txn).map_or_else(|| Work::Refuse(unknown()), |open| open.discharge(fail, now))
                 }
             },
         };
         self.asked.push(Asked { control: incoming.link, delivery: incoming.delivery, work });
+        Ok(())
     }
 
     /// Answers what the endpoint has done; says whether anything was. What was retired by a commit is appended to `retired`.
@@ -130,6 +160,15 @@ impl Transactions {
     }
 }
 
+impl Open {
+    fn discharge(self, fail: bool, now: Time) -> Work {
+        let Self { transaction, retired, acquired, .. } = self;
+        let late = transaction.expires_at().is_some_and(|at| at.has_passed(now));
+        let done = if fail { transaction.rollback() } else { transaction.commit() };
+        Work::Discharge { done, commit: !fail, late, retired: retired.into_values().collect(), acquired }
+    }
+}
+
 impl Asked {
     fn poll(
         &mut self,
@@ -148,20 +187,22 @@ impl Asked {
                     State::Declared(txn_bytes(id))
                 }
             }),
-            Work::Discharge { done, commit, retired: due, acquired } => done.as_mut().poll(cx).map(|done| match done {
-                Ok(()) if *commit => {
-                    retired.append(due);
-                    State::Accepted
-                }
-                // Giving up always succeeds: what is not there any more has been rolled back.
-                done => {
-                    retired.append(acquired);
-                    match done {
-                        Err(error) if *commit => State::Rejected(Some(rolled_back(&error))),
-                        _ => State::Accepted,
+            Work::Discharge { done, commit, late, retired: due, acquired } => {
+                done.as_mut().poll(cx).map(|done| match done {
+                    Ok(()) if *commit => {
+                        retired.append(due);
+                        State::Accepted
                     }
-                }
-            }),
+                    // Giving up always succeeds: what is not there any more has been rolled back.
+                    done => {
+                        retired.append(acquired);
+                        match done {
+                            Err(error) if *commit => State::Rejected(Some(refused(&error, *late))),
+                            _ => State::Accepted,
+                        }
+                    }
+                })
+            }
         }
     }
 }
@@ -170,10 +211,15 @@ pub(super) fn unknown() -> Fault {
     Fault::new("amqp:transaction:unknown-id", "there is no such transaction")
 }
 
-fn rolled_back(error: &Error) -> Fault {
-    let condition = match error.kind() {
-        ErrorKind::TimedOut => "amqp:transaction:timeout",
-        _ => "amqp:transaction:rollback",
-    };
+/// The transaction was rolled back for what its controller did.
+pub(super) fn rolled_back(words: &str) -> Fault {
+    Fault::new(ROLLBACK, words)
+}
+
+const ROLLBACK: &str = "amqp:transaction:rollback";
+
+/// A commit that did not come about (Part 4, section 4.5.8).
+fn refused(error: &Error, late: bool) -> Fault {
+    let condition = if late || error.kind() == ErrorKind::TimedOut { "amqp:transaction:timeout" } else { ROLLBACK };
     Fault::new(condition, alloc::format!("{error}"))
 }

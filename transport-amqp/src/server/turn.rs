@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Shared;
 use super::attach::{Granted, attach};
-use super::coordinator::{Transactions, unknown};
+use super::coordinator::{Transactions, rolled_back, unknown};
 use super::links::{Kind, Links};
 use super::open::{Admitted, lost};
 use super::settle;
@@ -262,7 +262,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             // What was posted before counts to the transaction that may now be discharged.
             self.hand_over(batch);
             self.links.touch(place);
-            return self.transactions.hear(&*self.session, self.shared.config.transactions_max, &incoming);
+            let max = self.shared.config.transactions_max;
+            let heard = self.transactions.hear(&*self.session, max, now, &self.machine, &incoming);
+            return heard.unwrap_or_else(|fault| self.break_link(incoming.link, fault, out));
         };
         let Incoming { link: id, delivery, tag, settled, second, state, pieces, .. } = incoming;
         let txn = match &state {
@@ -315,6 +317,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
                 current = Some(handle);
             }
             let id = LinkId { session: disposed.session, handle };
+            if let Some(control) = txn.and_then(|txn| self.transactions.conflict(txn, id, number)) {
+                self.break_link(control, rolled_back("a delivery is in another transaction"), out);
+                continue;
+            }
             let Some(Kind::Consumer { on_lapse, .. }) = self.links.get(id).map(|link| &link.kind) else { continue };
             let Some(disposal) = settle::disposal(disposed, txn, index, on_lapse) else { continue };
             if disposal.disposition.cookie.is_some()
