@@ -1,8 +1,10 @@
 mod control;
 mod egress;
 mod ingress;
+mod mismatch;
 mod peer;
 mod server;
+mod transactions;
 mod wire;
 mod wrong;
 
@@ -29,7 +31,8 @@ pub(crate) fn trials() -> Vec<Trial> {
             crate::trial(name, move || egress::cell(cell, Variant::named(variant)))
         })
     });
-    ingress.chain(egress).chain(wrong::trials()).collect()
+    let others = [mismatch::trials(), transactions::trials(), wrong::trials()];
+    ingress.chain(egress).chain(others.into_iter().flatten()).collect()
 }
 
 impl Variant {

@@ -68,7 +68,11 @@ pub(super) struct Received {
     pub(super) tag: Vec<u8>,
     pub(super) settled: bool,
     pub(super) state: Value,
+    /// The transfer's own rcv-settle-mode.
+    pub(super) mode: Option<u32>,
     pub(super) sections: Vec<(u64, Value)>,
+    /// As it was encoded.
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Received {
@@ -81,6 +85,11 @@ impl Received {
 
     pub(super) fn section(&self, code: u64) -> &Value {
         self.sections.iter().find(|(known, _)| *known == code).map_or(&Null, |(_, value)| value)
+    }
+
+    /// The delivery count in its header.
+    pub(super) fn count(&self) -> u32 {
+        self.section(0x70).field(4).uint().unwrap_or(0)
     }
 }
 
@@ -304,6 +313,29 @@ impl Peer {
         Ok(number)
     }
 
+    /// Opens the session's window to this many more transfers.
+    pub(super) async fn open_window(&mut self, window: u32) -> Result {
+        self.window = window;
+        let flow = self.session_flow();
+        self.say(&described(wire::FLOW, flow)).await
+    }
+
+    /// The first frame of a message, and its number.
+    pub(super) async fn transfer_part(&mut self, link: Link, state: Value, more: bool, part: &[u8]) -> Result<u32> {
+        let number = self.next_delivery;
+        self.next_delivery += 1;
+        let tag = Binary(number.to_be_bytes().to_vec());
+        let fields = vec![Uint(link.ours), Uint(number), tag, Uint(0), Bool(false), Bool(more), Null, state];
+        self.write(&wire::frame(0, &described(wire::TRANSFER, fields), part)).await?;
+        Ok(number)
+    }
+
+    /// The last frame of a message.
+    pub(super) async fn transfer_rest(&mut self, link: Link, state: Value, part: &[u8]) -> Result {
+        let fields = vec![Uint(link.ours), Null, Null, Null, Bool(false), Bool(false), Null, state];
+        self.write(&wire::frame(0, &described(wire::TRANSFER, fields), part)).await
+    }
+
     /// The next message.
     pub(super) async fn receive(&mut self) -> Result<Received> {
         let frame = self.frame(wire::TRANSFER).await?;
@@ -316,7 +348,9 @@ impl Peer {
             tag,
             settled: frame.field(4).is_true(),
             state: frame.field(7).clone(),
+            mode: frame.field(6).uint(),
             sections: wire::sections(&frame.payload),
+            bytes: frame.payload,
         })
     }
 

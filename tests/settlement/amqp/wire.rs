@@ -75,8 +75,12 @@ impl Value {
                 out.extend(code.to_be_bytes());
                 value.encode(out);
             }
-            // None of these is written by a trial.
-            Value::Array(_) | Value::Other(..) => out.push(0x40),
+            Value::Other(constructor, bytes) => {
+                out.push(*constructor);
+                out.extend(bytes);
+            }
+            // No trial writes one.
+            Value::Array(_) => out.push(0x40),
         }
     }
 
