@@ -32,10 +32,12 @@ pub struct Amqp {
     pub write_bytes_max: usize,
     /// How many bytes of answers may wait to be written before nothing more is read.
     pub answer_bytes_max: usize,
-    /// How many attaches, declares and discharges of a client may be under way.
+    /// How many attaches, declares, discharges and requests of a client may be under way.
     pub requests_max: usize,
     /// How many transactions a connection may have.
     pub transactions_max: usize,
+    /// How long the answer to a request waits for the credit of its link, in seconds; then it is dropped.
+    pub reply_timeout_seconds: u64,
     /// How long the last bytes may take to leave, in seconds.
     pub close_timeout_seconds: u64,
     /// How many connections a listener serves at once; further ones wait to be accepted.
@@ -59,6 +61,7 @@ impl Default for Amqp {
             answer_bytes_max: server.answer_bytes_max,
             requests_max: server.requests_max,
             transactions_max: server.transactions_max,
+            reply_timeout_seconds: server.reply_timeout.as_secs(),
             close_timeout_seconds: server.close_timeout.as_secs(),
             connections_max: 65_536,
         }
@@ -87,6 +90,7 @@ impl Amqp {
         config.write_bytes_max = self.write_bytes_max;
         config.answer_bytes_max = self.answer_bytes_max;
         config.requests_max = self.requests_max.max(1);
+        config.reply_timeout = Duration::from_secs(self.reply_timeout_seconds);
         config.close_timeout = Duration::from_secs(self.close_timeout_seconds);
         Server::new(serving.endpoint.clone(), config)
     }

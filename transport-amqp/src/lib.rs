@@ -8,6 +8,7 @@ mod config;
 pub mod dialect;
 mod error;
 mod machine;
+mod management;
 mod server;
 mod settlement;
 

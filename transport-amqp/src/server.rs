@@ -7,6 +7,7 @@ mod coordinator;
 mod links;
 mod listener;
 mod open;
+mod requests;
 mod sasl;
 mod settle;
 mod turn;

@@ -22,10 +22,12 @@ pub struct ServerConfig {
     pub write_bytes_max: usize,
     /// How many bytes of answers may wait to be written before nothing more is read. Default 1 MiB.
     pub answer_bytes_max: usize,
-    /// How many attaches, declares and discharges may be under way before nothing more is read. Default 4,096.
+    /// How many attaches, declares, discharges and requests may be under way before nothing more is read. Default 4,096.
     pub requests_max: usize,
     /// How many transactions a connection may have. Default 64.
     pub transactions_max: usize,
+    /// How long the answer to a request waits for the credit of its link; then it is dropped. Default 10 s.
+    pub reply_timeout: Duration,
     /// How long the last bytes may take to leave when a connection ends. Default 2 s.
     pub close_timeout: Duration,
 }
@@ -42,6 +44,7 @@ impl ServerConfig {
             answer_bytes_max: 1 << 20,
             requests_max: 4096,
             transactions_max: 64,
+            reply_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(2),
         }
     }

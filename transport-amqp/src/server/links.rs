@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use bytestring::ByteString;
 use roadbed_core::{Address, Consumer, Outcome, Producer, ReadySet};
 
+use super::requests::{OwnNode, Replies};
 use crate::{LinkId, SessionId};
 
 /// The links of a connection that are attached to the endpoint.
@@ -34,6 +35,10 @@ pub(super) enum Kind {
     Consumer { consumer: Box<dyn Consumer>, on_lapse: Outcome },
     /// The peer controls transactions.
     Coordinator,
+    /// The peer asks a node of the server's own.
+    Requests(OwnNode),
+    /// The peer hears the answers of such a node.
+    Replies(Replies),
 }
 
 impl Links {
@@ -85,6 +90,13 @@ impl Links {
             link.touched = false;
         }
         Some(place)
+    }
+
+    /// Looks at the links on which answers wait.
+    pub(super) fn touch_replies(&mut self) {
+        let waits = |link: &Option<Link>| matches!(link, Some(Link { kind: Kind::Replies(replies), .. }) if !replies.is_empty());
+        let places: Vec<usize> = (0..self.links.len()).filter(|&place| waits(&self.links[place])).collect();
+        places.into_iter().for_each(|place| self.touch(place));
     }
 
     /// Looks at the link again when something has moved.

@@ -1,3 +1,4 @@
+mod requests;
 mod serve;
 
 use alloc::boxed::Box;
@@ -16,11 +17,14 @@ use roadbed_core::{
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use requests::REQUESTS_CREDIT;
+
 use super::Shared;
 use super::attach::{Granted, attach};
 use super::coordinator::{Transactions, rolled_back, unknown};
 use super::links::{Kind, Links};
 use super::open::{Admitted, lost};
+use super::requests::{Mail, Requests, own_link};
 use super::settle;
 use crate::codec::{Fault, State, Tag};
 use crate::dialect::{self, Encoded};
@@ -33,6 +37,7 @@ const ROUNDS_MAX: usize = 32;
 const DELIVERIES_MAX: u32 = 256;
 /// How many messages are handed to the endpoint at once.
 const OUTGOING_MAX: usize = 512;
+
 /// How many declares and discharges a controller may send ahead.
 const CONTROL_CREDIT: u32 = 16;
 
@@ -52,6 +57,11 @@ pub(super) struct Running<S> {
     attaching: Vec<(LinkId, Fut<Granted>)>,
     detaching: Vec<Fut<()>>,
     transactions: Transactions,
+    /// Requests to the server's own nodes, and answers on their way to an address.
+    requests: Requests,
+    mail: Mail,
+    /// When the next answer has waited too long for credit.
+    reply_deadline: Option<Time>,
     /// Outcomes that receivers wait to see settled, once applied.
     unsaid: BTreeMap<(LinkId, u64), State>,
     losses: Losses,
@@ -86,8 +96,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Drive for Running<S> {
 
     fn close(self: Box<Self>, ending: Ending) -> Fut<()> {
         Box::pin(async move {
-            let Self { shared, mut socket, session, links, attaching, transactions, .. } = *self;
-            drop((links, attaching, transactions));
+            let Self { shared, mut socket, session, links, attaching, transactions, requests, mail, .. } = *self;
+            drop((links, attaching, transactions, requests, mail));
             let closed = match ending.orderly {
                 true => session.close(Close::default()).await,
                 false => {
@@ -125,6 +135,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             attaching: Vec::new(),
             detaching: Vec::new(),
             transactions: Transactions::default(),
+            requests: Requests::default(),
+            mail: Mail::default(),
+            reply_deadline: None,
             unsaid: BTreeMap::new(),
             losses: Losses::default(),
             filling: 0,
@@ -142,6 +155,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             for _ in 0..ROUNDS_MAX {
                 let mut moved = self.read(cx, now, batch, &mut out)?;
                 moved |= self.answer(cx, batch, &mut out);
+                moved |= self.answer_requests(cx, now, &mut out);
                 moved |= self.serve_links(cx, now, batch, &mut out);
                 self.machine.flush(&mut out);
                 let flushed = self.socket.poll_flush(cx, core::mem::take(&mut out));
@@ -216,7 +230,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
     }
 
     fn is_busy(&self) -> bool {
-        self.attaching.len() + self.transactions.waiting() >= self.shared.config.requests_max
+        self.attaching.len() + self.transactions.waiting() + self.requests.waiting() >= self.shared.config.requests_max
     }
 
     fn event(&mut self, event: Event, now: Time, batch: &mut Batch, out: &mut Output) -> Turn<()> {
@@ -226,7 +240,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             Event::Credit(id, credit) => self.credit(id, credit, out),
             Event::Forgotten(forgotten) => self.forgotten(&forgotten, batch),
             Event::Attach(id, asked) => {
-                let granted = attach(&*self.session, &self.container, *asked);
+                let granted: Fut<Granted> = match own_link(&asked) {
+                    Some(granted) => Box::pin(core::future::ready(Ok(granted))),
+                    None => attach(&*self.session, &self.container, *asked),
+                };
                 self.attaching.push((id, granted));
             }
             Event::Detach(id, _) => {
@@ -258,6 +275,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             self.filling = place;
         }
         let Some(link) = self.links.at(place) else { return };
+        if let &Kind::Requests(node) = &link.kind {
+            self.hand_over(batch);
+            return self.request(node, incoming, out);
+        }
         let Kind::Producer { to, name, .. } = &link.kind else {
             // What was posted before counts to the transaction that may now be discharged.
             self.hand_over(batch);
@@ -388,11 +409,13 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
     fn detach(&mut self, id: LinkId) {
         self.attaching.retain(|(of, _)| *of != id);
         self.unsaid.retain(|(of, _), _| *of != id);
+        self.requests.detached(id);
         let Some(link) = self.links.remove(id) else { return };
         match link.kind {
             Kind::Producer { producer, .. } => self.detaching.push(producer.detach(Detach::Close)),
             Kind::Consumer { consumer, .. } => self.detaching.push(consumer.detach(Detach::Close)),
             Kind::Coordinator => self.transactions.end(id),
+            Kind::Requests(_) | Kind::Replies(_) => {}
         }
     }
 
@@ -439,13 +462,19 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
                 return;
             }
         };
+        self.requests.attached(id, &kind, source.as_ref());
         if self.machine.accept(id, Accept { source, target, ..Accept::default() }, out).is_err() {
+            self.requests.detached(id);
             return;
         }
         let is_coordinator = matches!(kind, Kind::Coordinator);
+        let asks = matches!(kind, Kind::Requests(_));
         let place = self.links.insert(id, kind);
         if is_coordinator {
             let _ = self.machine.grant(id, CONTROL_CREDIT, false, None, out);
+        }
+        if asks {
+            let _ = self.machine.grant(id, REQUESTS_CREDIT, false, None, out);
         }
         // Credit may have come with the attach.
         let credit = self.machine.credit(id);
@@ -456,11 +485,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
     }
 
     fn timers(&mut self, cx: &mut Context<'_>, now: Time, out: &mut Output) -> Turn<()> {
-        let deadlines = [self.machine.poll_timeout(), self.valid_until];
+        let deadlines = [self.machine.poll_timeout(), self.valid_until, self.reply_deadline];
         if self.timer.poll(cx, now, deadlines.into_iter().flatten().min()).is_pending() {
             return Ok(());
         }
         cx.waker().wake_by_ref();
+        self.expire_replies(now);
         Ok(self.machine.handle_timeout(now, out)?)
     }
 

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::super::coordinator::Retired;
 use super::super::links::Kind;
 use super::super::settle::cookie;
+use super::requests::REQUESTS_CREDIT;
 use super::{CONTROL_CREDIT, DELIVERIES_MAX, Running};
 use crate::codec::{State, Tag};
 use crate::{LinkId, SendError, Sending, dialect};
@@ -35,6 +36,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
                     }
                     Ok(false)
                 }
+                Kind::Requests(_) => {
+                    let credit = REQUESTS_CREDIT.saturating_sub(self.machine.unanswered(id));
+                    if self.machine.credit(id).credit < credit / 2 {
+                        let _ = self.machine.grant(id, credit, false, None, out);
+                    }
+                    Ok(false)
+                }
+                Kind::Replies(_) => Ok(self.serve_replies(place, id, now, out)),
             };
             match served {
                 Ok(served) => moved |= served,

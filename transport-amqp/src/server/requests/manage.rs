@@ -1,0 +1,119 @@
+//! `$management`: what is asked about nodes.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use roadbed_core::{
+    Address, Binding, Consumer, Error, ErrorKind, Fut, Manage, Managed, QueueSettings, Result, Session, Unbind,
+};
+
+use super::read::Request;
+use super::{Answer, Next, Work, invalid, then};
+use crate::management::{Changes, Map, Operation, bound, description_map, unbound};
+
+/// What is asked, and of which node.
+pub(super) fn operation(request: Request) -> Result<(Address, Operation)> {
+    let operation = Operation::read(&request.operation, request.body)?;
+    if !matches!(&*request.kind, "" | "queue") {
+        let words = "the only type of nodes here is queue";
+        return Err(Error::new(ErrorKind::NotSupported, "manage").detail(words));
+    }
+    if request.name.is_empty() {
+        return Err(invalid("a request says which node it is about: name"));
+    }
+    let name = Address::new(request.name).map_err(|error| invalid(&alloc::format!("{error}")))?;
+    Ok((name, operation))
+}
+
+/// A queue that was made for a link of the same connection: the link itself binds it, so that retained values come, and what the client
+/// sends does not, as with every other protocol.
+pub(super) fn on_link(name: Address, operation: Operation, consumer: &mut dyn Consumer, session: &dyn Session) -> Work {
+    match operation {
+        Operation::Bind(binding) => then(consumer.bind(alloc::vec![binding]), |granted| {
+            Next::Done(one(granted, |granted| Answer::ok(200, "OK").with(bound(Some(&granted)))))
+        }),
+        Operation::Unbind(unbind) => then(consumer.unbind(alloc::vec![unbind]), |found| {
+            Next::Done(one(found, |found| Answer::ok(200, "OK").with(unbound(found))))
+        }),
+        other => on_node(name, other, session),
+    }
+}
+
+pub(super) fn on_node(name: Address, operation: Operation, session: &dyn Session) -> Work {
+    match operation {
+        Operation::Create(settings) => create(name, settings, session),
+        Operation::Read => describe(name, session, Answer::ok(200, "OK")),
+        Operation::Update(changes) => update(name, changes, session),
+        Operation::Delete => count(session.manage(Manage::Delete(name)), 204, "Deleted"),
+        Operation::Purge => count(session.manage(Manage::Purge(name)), 200, "OK"),
+        Operation::Bind(binding) => bind(name, binding, session),
+        Operation::Unbind(unbind) => take_away(name, unbind, session),
+    }
+}
+
+/// Whether it was there before is a question of its own.
+fn create(name: Address, settings: QueueSettings, session: &dyn Session) -> Work {
+    let before = session.manage(Manage::Describe(name.clone()));
+    Box::pin(async move {
+        let answer = match before.await {
+            Ok(_) => Answer::ok(200, "OK"),
+            Err(error) if error.kind() == ErrorKind::NotFound => Answer::ok(201, "Created"),
+            Err(error) => return Next::Done(Answer::refused(&error)),
+        };
+        Next::Then(Box::new(move |session| declare(name, settings, answer, session)))
+    })
+}
+
+fn update(name: Address, changes: Changes, session: &dyn Session) -> Work {
+    then(session.manage(Manage::Describe(name.clone())), move |managed| match managed {
+        Managed::Description(node) => {
+            let settings = changes.over(&node.settings);
+            Next::Then(Box::new(move |session| declare(name, settings, Answer::ok(200, "OK"), session)))
+        }
+        _ => Next::Done(Answer::ok(500, "the endpoint does not describe the node")),
+    })
+}
+
+fn declare(name: Address, settings: QueueSettings, answer: Answer, session: &dyn Session) -> Work {
+    let declared = session.manage(Manage::Declare(name.clone(), settings));
+    then(declared, move |_| Next::Then(Box::new(move |session| describe(name, session, answer))))
+}
+
+fn describe(name: Address, session: &dyn Session, answer: Answer) -> Work {
+    then(session.manage(Manage::Describe(name)), |managed| {
+        Next::Done(match managed {
+            Managed::Description(node) => answer.with(description_map(&node)),
+            _ => Answer::ok(500, "the endpoint does not describe the node"),
+        })
+    })
+}
+
+fn bind(name: Address, binding: Binding, session: &dyn Session) -> Work {
+    then(session.manage(Manage::Bind(name, binding)), |_| Next::Done(Answer::ok(200, "OK").with(bound(None))))
+}
+
+fn take_away(name: Address, unbind: Unbind, session: &dyn Session) -> Work {
+    then(session.manage(Manage::Unbind(name, unbind)), |managed| {
+        let found = matches!(managed, Managed::Done(count) if count > 0);
+        Next::Done(Answer::ok(200, "OK").with(unbound(found)))
+    })
+}
+
+fn count(asked: Fut<Managed>, status: u16, words: &'static str) -> Work {
+    then(asked, move |managed| {
+        let mut map = Map::default();
+        if let Managed::Done(count) = managed {
+            map.set("count", count);
+        }
+        Next::Done(Answer::ok(status, words).with(map))
+    })
+}
+
+/// The one answer to one binding.
+fn one<T>(mut answers: Vec<Result<T>>, ok: impl FnOnce(T) -> Answer) -> Answer {
+    match answers.pop() {
+        Some(Ok(granted)) => ok(granted),
+        Some(Err(error)) => Answer::refused(&error),
+        None => Answer::ok(500, "the endpoint has not answered"),
+    }
+}
