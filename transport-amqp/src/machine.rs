@@ -5,12 +5,12 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use fe2o3_amqp_types::definitions;
 use fe2o3_amqp_types::performatives::Close;
 use roadbed_core::{Output, Protocol, Role, Time};
 
-use crate::codec::{Fault, Frame, FrameType, Performative, ProtocolHeader, frame, frame_bytes, put_frame};
+use crate::codec::{Fault, Frame, FrameType, Performative, ProtocolHeader, Transfer, frame, frame_bytes, put_frame};
 use crate::config::MachineConfig;
 use crate::error::{DecodeError, Error, SendError};
 
@@ -180,13 +180,18 @@ impl Machine {
     }
 
     /// One frame, by the table of what may come when.
-    fn take(&mut self, found: &Frame, out: &mut Output) -> Result<Option<Event>, Error> {
+    fn take(&mut self, mut found: Frame, out: &mut Output) -> Result<Option<Event>, Error> {
         if found.kind == FrameType::Sasl || matches!(self.state, State::Sasl | State::SaslAsked | State::SaslChallenged)
         {
-            return self.sasl_frame(found, out);
+            return self.sasl_frame(&found, out);
         }
         if found.body.is_empty() {
             return Ok(None);
+        }
+        if self.state == State::Open && Transfer::is_next(&found.body) {
+            let (transfer, payload) = Transfer::decode(&found.body, &self.config.guard)?;
+            found.body.advance(payload);
+            return self.in_session(found.channel, Performative::Transfer(transfer), found.body, out);
         }
         let (performative, payload) = Performative::decode(&found.body, &self.config.guard)?;
         match (self.state, performative) {
@@ -264,7 +269,7 @@ impl Protocol for Machine {
                     Ok(None) => return Ok(None),
                     Ok(Some(found)) => {
                         self.clock.hear(now);
-                        self.take(&found, out)
+                        self.take(found, out)
                     }
                     Err(error) => Err(error.into()),
                 }

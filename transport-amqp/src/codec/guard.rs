@@ -26,6 +26,8 @@ impl GuardLimits {
 }
 
 const DEPTH: usize = 32;
+/// What nearly all values keep to: room for so few levels is made much faster.
+const SHALLOW: usize = 5;
 
 /// A compound value under way.
 #[derive(Clone, Copy, Default)]
@@ -46,7 +48,18 @@ struct Level {
 /// # Errors
 /// [`DecodeError`] for what is cut short, nested too deep, too many, or of no known constructor.
 pub fn walk(bytes: &[u8], start: usize, limits: &GuardLimits) -> Result<usize, DecodeError> {
-    let mut levels = [Level::default(); DEPTH + 1];
+    let shallow = GuardLimits { depth_max: limits.depth_max.min(SHALLOW), ..*limits };
+    match walk_within::<{ SHALLOW + 1 }>(bytes, start, &shallow) {
+        Err(DecodeError::TooDeep(SHALLOW)) if limits.depth_max > SHALLOW => {
+            walk_within::<{ DEPTH + 1 }>(bytes, start, limits)
+        }
+        walked => walked,
+    }
+}
+
+fn walk_within<const LEVELS: usize>(bytes: &[u8], start: usize, limits: &GuardLimits) -> Result<usize, DecodeError> {
+    let mut levels = [Level::default(); LEVELS];
+    let depth_max = limits.depth_max.min(LEVELS - 1);
     levels[0] = Level { end: bytes.len(), left: 1, element: None, sized: false };
     let (mut depth, mut at, mut budget) = (0, start, limits.values_max);
     loop {
@@ -93,8 +106,8 @@ pub fn walk(bytes: &[u8], start: usize, limits: &GuardLimits) -> Result<usize, D
         if inner.left > budget {
             return Err(DecodeError::TooManyValues(limits.values_max));
         }
-        if depth + 1 > limits.depth_max.min(DEPTH) {
-            return Err(DecodeError::TooDeep(limits.depth_max.min(DEPTH)));
+        if depth + 1 > depth_max {
+            return Err(DecodeError::TooDeep(depth_max));
         }
         depth += 1;
         levels[depth] = inner;
@@ -110,6 +123,7 @@ pub(super) enum Width {
     Array { wide: bool },
 }
 
+#[inline]
 pub(super) fn width(code: u8) -> Result<Width, DecodeError> {
     Ok(match code {
         0x00 => Width::Described,

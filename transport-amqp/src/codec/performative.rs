@@ -38,10 +38,13 @@ impl Performative {
     /// # Errors
     /// [`DecodeError`] if there is none, or bytes follow one that has no payload.
     pub fn decode(frame: &Bytes, limits: &GuardLimits) -> Result<(Self, usize), DecodeError> {
+        if Transfer::is_next(frame) {
+            return Transfer::decode(frame, limits).map(|(transfer, end)| (Self::Transfer(transfer), end));
+        }
         let end = walk(frame, 0, limits)?;
         let descriptor = Reader::new(frame).descriptor()?.ok_or(DecodeError::Performative)?;
         if descriptor == Transfer::DESCRIPTOR {
-            return Transfer::decode(frame).map(|(transfer, end)| (Self::Transfer(transfer), end));
+            return Transfer::decode(frame, limits).map(|(transfer, end)| (Self::Transfer(transfer), end));
         }
         if end != frame.len() {
             return Err(DecodeError::Trailing);

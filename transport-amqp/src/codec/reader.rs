@@ -34,6 +34,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next value, which must not be described.
+    #[inline]
     pub(crate) fn raw(&mut self) -> Result<Raw<'a>, DecodeError> {
         let code = self.take(1)?[0];
         let bytes = match width(code)? {
@@ -75,6 +76,7 @@ impl<'a> Reader<'a> {
         })
     }
 
+    #[inline]
     fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
         let end = self.at.checked_add(len).ok_or(DecodeError::Truncated)?;
         let taken = self.bytes.get(self.at..end).ok_or(DecodeError::Truncated)?;
@@ -176,6 +178,11 @@ impl<'a> Fields<'a> {
         self.left -= 1;
         let raw = self.reader.raw()?;
         Ok((!raw.is_null()).then_some(raw))
+    }
+
+    /// Whether the next field is described.
+    pub(crate) fn is_described(&self) -> bool {
+        self.left > 0 && self.reader.bytes.get(self.reader.at) == Some(&0)
     }
 
     /// The next field as it is encoded, described or not; `None` if it is null or left out.

@@ -1,6 +1,8 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::reader::Reader;
 use super::{GuardLimits, walk};
 use crate::DecodeError;
@@ -33,7 +35,7 @@ pub enum Body {
     #[default]
     Empty,
     /// The bytes of data sections, without their headers.
-    Data(Vec<Range<usize>>),
+    Data(SmallVec<[Range<usize>; 1]>),
     /// Sequences, each as it is encoded, descriptor included.
     Sequence(Vec<Range<usize>>),
     /// One value, without the section's descriptor.

@@ -1,5 +1,6 @@
 use bytes::{Bytes, BytesMut};
 
+use super::guard::{GuardLimits, walk};
 use super::reader::{Raw, Reader};
 use super::state::State;
 use super::tag::Tag;
@@ -38,11 +39,17 @@ impl Transfer {
     pub const DESCRIPTOR: u64 = 0x14;
     const FIELDS: u32 = 11;
 
-    /// Reads the transfer that `frame` begins with, and says where its payload begins.
+    /// Whether a frame begins with a transfer, in the way that nearly all write it.
+    pub(crate) fn is_next(frame: &[u8]) -> bool {
+        frame.starts_with(&[0x00, 0x53, Self::DESCRIPTOR as u8])
+    }
+
+    /// Reads the transfer that `frame` begins with, and says where its payload begins. Its fields are flat, and bounded by their list; only a state, or more fields
+    /// than there are, need a [`walk`] before.
     ///
     /// # Errors
     /// [`DecodeError`] if it is none, or breaks section 2.7.5.
-    pub fn decode(frame: &Bytes) -> Result<(Self, usize), DecodeError> {
+    pub fn decode(frame: &Bytes, limits: &GuardLimits) -> Result<(Self, usize), DecodeError> {
         let mut reader = Reader::new(frame);
         if reader.descriptor()? != Some(Self::DESCRIPTOR) {
             return Err(DecodeError::Performative);
@@ -60,6 +67,9 @@ impl Transfer {
             Some(mode @ 0..=1) => Some(mode as u8),
             Some(_) => return Err(DecodeError::Field("rcv-settle-mode")),
         };
+        if fields.is_described() {
+            walk(frame, 0, limits)?;
+        }
         let state = fields.encoded()?.map(|encoded| State::read(encoded, frame)).transpose()?;
         let transfer = Self {
             handle,
@@ -74,7 +84,11 @@ impl Transfer {
             aborted: fields.bool()?,
             batchable: fields.bool()?,
         };
-        Ok((transfer, reader.at()))
+        match fields.left() {
+            0 if fields.rest().is_empty() => Ok((transfer, reader.at())),
+            0 => Err(DecodeError::Size),
+            _ => walk(frame, 0, limits).map(|end| (transfer, end)),
+        }
     }
 
     /// Appends the performative, with all its fields.

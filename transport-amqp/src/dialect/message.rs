@@ -47,6 +47,9 @@ impl Encoded {
     }
 
     fn decode(mut self, context: &ReadContext<'_>) -> Result<Message, Refusal> {
+        if let (Some(address), Some(payload)) = (&self.address, self.only_payload()) {
+            return Ok(Message::builder(address.clone(), payload).origin(context.origin.clone()).build());
+        }
         let total = self.pieces.iter().map(Bytes::len).sum();
         self.pieces.retain(|piece| !piece.is_empty());
         let first = self.pieces.first().cloned().unwrap_or_default();
@@ -61,6 +64,21 @@ impl Encoded {
         };
         let first = self.pieces.first().cloned().unwrap_or_default();
         Parts { bytes: &first, pieces: &self.pieces, found }.read(self.address, context)
+    }
+}
+
+impl Encoded {
+    /// The payload of a message that is one data section in its shortest form and nothing else: what most devices send.
+    fn only_payload(&self) -> Option<Bytes> {
+        let [bytes] = &self.pieces[..] else { return None };
+        let (start, len) = match **bytes {
+            [0x00, 0x53, 0x75, 0xa0, len, ..] => (5, usize::from(len)),
+            [0x00, 0x53, 0x75, 0xb0, a, b, c, d, ..] if [a, b, c] != [0, 0, 0] => {
+                (8, u32::from_be_bytes([a, b, c, d]) as usize)
+            }
+            _ => return None,
+        };
+        (start + len == bytes.len()).then(|| bytes.slice(start..))
     }
 }
 
@@ -223,6 +241,7 @@ impl Parts<'_> {
     fn payload(&self) -> Result<Payload, DecodeError> {
         Ok(match &self.found.body {
             Body::Empty => Payload::EMPTY,
+            Body::Data(data) if data.len() == 1 && self.pieces.len() == 1 => self.bytes.slice(data[0].clone()).into(),
             Body::Data(pieces) => {
                 Payload::from_segments(pieces.iter().flat_map(|piece| self.slices(piece.clone())).collect())
             }

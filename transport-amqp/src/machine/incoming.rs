@@ -56,7 +56,13 @@ impl Machine {
             return Ok(Some(self.break_session(id, "amqp:not-allowed", words, out)));
         }
         let begins = link.partial.is_none();
-        if begins {
+        let mut partial = if let Some(partial) = link.partial.take() {
+            if transfer.delivery_id.is_some_and(|low| partial.delivery as u32 != low) {
+                let words = "a delivery begins within another of the same link";
+                return Ok(Some(self.break_session(id, "amqp:invalid-field", words, out)));
+            }
+            partial
+        } else {
             if link.credit == 0 && link.taken_back == 0 {
                 let words = "there was no credit for this".into();
                 return Ok(Some(self.break_link(link_id, "amqp:link:transfer-limit-exceeded", words, out)));
@@ -77,18 +83,11 @@ impl Machine {
                 None => link.taken_back -= 1,
             }
             link.delivery_count = link.delivery_count.wrapping_add(1);
-            link.partial = Some(Partial::new(number, tag));
             session.last_got = Some(number);
-        } else if transfer
-            .delivery_id
-            .is_some_and(|low| link.partial.as_ref().is_some_and(|partial| partial.delivery as u32 != low))
-        {
-            let words = "a delivery begins within another of the same link";
-            return Ok(Some(self.break_session(id, "amqp:invalid-field", words, out)));
-        }
+            Partial::new(number, tag)
+        };
         let Some(link) = session.link(handle) else { return Err(Error::Handle(handle)) };
         let second = link.second;
-        let Some(partial) = link.partial.as_mut() else { return Ok(None) };
         partial.settled |= transfer.settled.unwrap_or(false);
         partial.resume |= transfer.resume;
         if begins || transfer.rcv_settle_mode.is_some() {
@@ -99,7 +98,6 @@ impl Machine {
             partial.state = Some(state);
         }
         if transfer.aborted {
-            link.partial = None;
             self.refill(id, out);
             return Ok(None);
         }
@@ -109,13 +107,13 @@ impl Machine {
             return Ok(Some(self.break_link(link_id, "amqp:link:message-size-exceeded", words, out)));
         }
         if transfer.more {
+            link.partial = Some(partial);
             self.refill(id, out);
             return Ok(None);
         }
-        let whole = link.partial.take();
-        let event = whole.map(|whole| self.got(link_id, whole));
+        let event = self.got(link_id, partial);
         self.refill(id, out);
-        Ok(event)
+        Ok(Some(event))
     }
 
     /// A message that is whole.

@@ -12,6 +12,8 @@ use crate::{LinkId, SessionId};
 #[derive(Default)]
 pub(super) struct Links {
     places: BTreeMap<LinkId, usize>,
+    /// The link that was asked for last, which is often the next one.
+    last: Option<(LinkId, usize)>,
     links: Vec<Option<Link>>,
     pub(super) ready: ReadySet,
     /// Links that something was done to since they were looked at.
@@ -53,13 +55,19 @@ impl Links {
     }
 
     pub(super) fn remove(&mut self, id: LinkId) -> Option<Link> {
+        self.last = None;
         let place = self.places.remove(&id)?;
         self.ready.remove(place);
         self.links.get_mut(place)?.take()
     }
 
-    pub(super) fn place(&self, id: LinkId) -> Option<usize> {
-        self.places.get(&id).copied()
+    pub(super) fn place(&mut self, id: LinkId) -> Option<usize> {
+        if let Some((_, place)) = self.last.filter(|(last, _)| *last == id) {
+            return Some(place);
+        }
+        let place = self.places.get(&id).copied()?;
+        self.last = Some((id, place));
+        Some(place)
     }
 
     pub(super) fn of_session(&self, session: SessionId) -> Vec<LinkId> {

@@ -120,8 +120,13 @@ pub fn transfer(size: usize, settled: bool) -> Vec<u8> {
     tag.extend([0; 4]);
     let fields = [vec![0x52, 0], uint(0), tag, uint(0), boolean(settled)];
     let mut body = described(TRANSFER, &fields);
-    body.extend([0, 0x53, 0x75, 0xB0]);
-    body.extend((size as u32).to_be_bytes());
+    match u8::try_from(size) {
+        Ok(size) => body.extend([0, 0x53, 0x75, 0xA0, size]),
+        Err(_) => {
+            body.extend([0, 0x53, 0x75, 0xB0]);
+            body.extend((size as u32).to_be_bytes());
+        }
+    }
     body.extend((0..size).map(|i| b'a' + (i % 26) as u8));
     frame(0, &body)
 }
