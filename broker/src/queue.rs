@@ -59,6 +59,8 @@ pub(crate) struct QueueInner {
     /// Links that would look at it.
     looking: Vec<Arc<Link>>,
     links: Vec<Arc<Link>>,
+    /// How many copies have come since a link took some.
+    untaken: usize,
     pub(crate) bindings: Vec<Binding>,
     timeline: Timeline,
     tombstones: Tombstones,
@@ -102,6 +104,7 @@ impl Queue {
             waiting: VecDeque::new(),
             looking: Vec::new(),
             links: Vec::new(),
+            untaken: 0,
             bindings: Vec::new(),
             timeline: Timeline::default(),
             tombstones: Tombstones::default(),

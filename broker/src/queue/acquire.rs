@@ -91,6 +91,7 @@ impl Queue {
             handing.ops.extend(stored.and_then(|copy| told(copy, &pull, link)));
             if handing.ops.is_empty() { out.push(pull) } else { handing.pulls.push(pull) }
         }
+        inner.untaken = if taken > 0 || dry { 0 } else { inner.untaken };
         let left = inner.available();
         after.links.extend(inner.wakes(left).into_iter().filter(|other| !Arc::ptr_eq(other, link)));
         if dry && !inner.deleted {

@@ -34,16 +34,16 @@ impl Queue {
         let now = shared.now();
         let mut inner = lock(&self.inner);
         let before = inner.available();
-        // Somebody waits, and will take them at once: they need no memory of their own.
-        let passes = !inner.waiting.is_empty();
+        let parks = inner.parks(shared);
+        inner.untaken = inner.untaken.saturating_add(run.len());
         for (n, outgoing) in run.iter().enumerate() {
             if let Err(condition) = inner.admits(shared, &outgoing.message, now) {
                 refused.push((n, condition));
                 continue;
             }
-            let message = match passes {
-                true => outgoing.message.clone(),
-                false => parked.message(shared, &outgoing.message, n),
+            let message = match parks {
+                true => parked.message(shared, &outgoing.message, n),
+                false => outgoing.message.clone(),
             };
             let incoming = Incoming { message, qos: outgoing.qos.min(qos_max), seq: None, stored: false };
             self.put_in(shared, &mut inner, incoming, now);
@@ -210,6 +210,13 @@ impl QueueInner {
             return Err(Condition::Full);
         }
         Ok(())
+    }
+
+    /// Whether what comes now will wait, so that it must not pin the buffer that it was read into: unless somebody waits for it, or takes what there is, and
+    /// little is left.
+    fn parks(&self, shared: &Shared) -> bool {
+        let few = self.available().max(self.untaken) < shared.settings.parked_messages_min;
+        self.waiting.is_empty() && (self.links.is_empty() || !few)
     }
 
     fn unreserve(&mut self, message: &Message) {
