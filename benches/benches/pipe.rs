@@ -2,6 +2,7 @@
 //! acknowledgements. Figures are per delivery; reading what subscribers get, to acknowledge it, is in them.
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use roadbed_benches::cross::{Cross, Speaks};
 use roadbed_benches::mqtt::{SHAPES, SIZES, Shape, messages_per_read, publishes};
 use roadbed_benches::pipe::Pipe;
 use roadbed_benches::{criterion, per_message};
@@ -37,5 +38,17 @@ fn row(group: &mut Group<'_>, shape: &Shape, (qos, level): (QoS, &str), size: us
     per_message(group, &name, messages * subscribers, || pipe.publish(&chunk, messages));
 }
 
-criterion_group!(name = benches; config = criterion(); targets = pair, fan_out);
+/// From one protocol to another, QoS 1 and unsettled.
+fn cross(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("pipe/cross");
+    for (from, to) in [(Speaks::Mqtt, Speaks::Amqp), (Speaks::Amqp, Speaks::Mqtt), (Speaks::Amqp, Speaks::Amqp)] {
+        for size in SIZES {
+            let messages = messages_per_read(size);
+            let mut cross = Cross::new(from, to, size, messages);
+            per_message(&mut group, &format!("{from:?}-{to:?}/{size}"), messages, || cross.send());
+        }
+    }
+}
+
+criterion_group!(name = benches; config = criterion(); targets = pair, fan_out, cross);
 criterion_main!(benches);

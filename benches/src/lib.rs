@@ -3,10 +3,13 @@
 //! `benches/` measures (`cargo xtask bench`), `tests/` holds the counts that must not grow. How to read the figures: `README.md`.
 
 mod alloc;
+pub mod amqp;
 pub mod broker;
+pub mod cross;
 pub mod http;
 mod measure;
 pub mod mqtt;
+pub mod peer;
 pub mod pipe;
 mod wire;
 

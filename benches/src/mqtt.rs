@@ -43,17 +43,28 @@ pub fn messages_per_read(size: usize) -> usize {
 
 /// A read buffer with `messages` PUBLISH packets; those of QoS 1 and 2 count from packet identifier 1.
 pub fn publishes(shape: &Shape, qos: QoS, size: usize, messages: usize) -> Bytes {
+    let user = PROPERTIES[..shape.properties].iter().map(|&(name, value)| (name.into(), value.into())).collect();
+    encoded(shape.version, qos, messages, &Publish { topic: TOPIC.into(), user, ..payload(size) })
+}
+
+/// As [`publishes`], to any topic.
+pub fn publishes_to(topic: &'static str, version: Version, qos: QoS, size: usize, messages: usize) -> Bytes {
+    encoded(version, qos, messages, &Publish { topic: topic.into(), ..payload(size) })
+}
+
+fn payload(size: usize) -> Publish {
+    Publish { payload: vec![b'x'; size].into(), ..Publish::default() }
+}
+
+fn encoded(version: Version, qos: QoS, messages: usize, publish: &Publish) -> Bytes {
     let mut out = BytesMut::new();
     for n in 1..=messages {
         let packet = Packet::Publish(Box::new(Publish {
             qos,
             packet_id: PacketId::new(n as u16).filter(|_| qos != QoS::AtMostOnce),
-            topic: TOPIC.into(),
-            user: PROPERTIES[..shape.properties].iter().map(|&(name, value)| (name.into(), value.into())).collect(),
-            payload: vec![b'x'; size].into(),
-            ..Publish::default()
+            ..publish.clone()
         }));
-        packet.encode(shape.version, &mut out).expect("a packet that can be written");
+        packet.encode(version, &mut out).expect("a packet that can be written");
     }
     out.freeze()
 }
@@ -86,11 +97,11 @@ pub fn serving(version: Version) -> Machine {
 }
 
 /// Hands every event of `chunk` to `each`; all of it must be whole packets.
-pub fn read(
-    machine: &mut Machine,
+pub fn read<P: Protocol>(
+    machine: &mut P,
     chunk: &Bytes,
     out: &mut Output,
-    mut each: impl FnMut(&mut Machine, Event, &mut Output),
+    mut each: impl FnMut(&mut P, P::Event, &mut Output),
 ) {
     let mut at = 0;
     while let Some(event) = machine.next(NOW, chunk, &mut at, out).expect("legal packets") {

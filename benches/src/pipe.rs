@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use bytes::{Bytes, BytesMut};
 use roadbed_broker::Broker;
 use roadbed_mqtt::codec::{Connect, Packet, PacketId, QoS, Subscribe, Subscription, Version};
-use roadbed_mqtt::{Connection, Server, ServerConfig};
+use roadbed_mqtt::{Server, ServerConfig};
 use tokio::runtime::Runtime;
 
 use crate::mqtt::{Shape, TOPIC};
@@ -26,9 +26,9 @@ pub struct Pipe {
     runtime: Runtime,
 }
 
-struct Client {
-    wire: Wire,
-    connection: Pin<Box<Connection<Wire>>>,
+pub(crate) struct Client {
+    pub(crate) wire: Wire,
+    connection: Pin<Box<dyn Future<Output = roadbed_core::Result<()>>>>,
     woken: Arc<Woken>,
     waker: Waker,
 }
@@ -41,7 +41,9 @@ impl Pipe {
     pub fn new(shape: &Shape, qos: QoS, size: usize, subscribers: usize) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let server = Server::new(Arc::new(Broker::new()), ServerConfig::permissive());
-        let client = |name: &str, then: Option<Packet>| Client::new(&server, size, &hello(shape.version, name, then));
+        let client = |name: &str, then: Option<Packet>| {
+            Client::new(|wire| server.serve(wire), size, &hello(shape.version, name, then))
+        };
         let subscribe = Packet::Subscribe(Subscribe {
             packet_id: PacketId::MIN,
             subscription_id: None,
@@ -98,16 +100,20 @@ pub fn hello(version: Version, name: &str, then: Option<Packet>) -> Bytes {
 }
 
 impl Client {
-    fn new(server: &Server, size: usize, first: &Bytes) -> Self {
+    /// A client that has said `first` to a server.
+    pub(crate) fn new<F>(serve: impl FnOnce(Wire) -> F, size: usize, first: &Bytes) -> Self
+    where
+        F: Future<Output = roadbed_core::Result<()>> + 'static,
+    {
         let wire = Wire::new(size);
         wire.send(first);
         let woken = Arc::new(Woken(AtomicBool::new(true)));
-        let connection = Box::pin(server.serve(wire.clone()));
+        let connection = Box::pin(serve(wire.clone()));
         Self { wire, connection, waker: woken.clone().into(), woken }
     }
 
     /// Whether it was polled.
-    fn poll(&mut self) -> bool {
+    pub(crate) fn poll(&mut self) -> bool {
         if !self.woken.0.swap(false, Ordering::Relaxed) {
             return false;
         }
@@ -125,7 +131,7 @@ impl Wake for Woken {
 }
 
 /// Writes a PUBACK for each PUBLISH of QoS 1 whose head, or whole, is in `heads`.
-fn acknowledge(heads: &[u8], size: usize, acks: &mut Vec<u8>) {
+pub(crate) fn acknowledge(heads: &[u8], size: usize, acks: &mut Vec<u8>) {
     let mut rest = heads;
     while let [first, after @ ..] = rest {
         let (mut remaining, mut at) = (0, 0);
