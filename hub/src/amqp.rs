@@ -16,6 +16,8 @@ pub struct Amqp {
     pub frame_bytes_max: u32,
     /// The largest message, in bytes.
     pub message_bytes_max: u64,
+    /// How many bytes of messages that have not come whole a connection may hold.
+    pub partial_bytes_max: u64,
     /// How many sessions a connection may have.
     pub sessions_max: u16,
     /// How many links a connection may have.
@@ -51,6 +53,7 @@ impl Default for Amqp {
         Self {
             frame_bytes_max: machine.frame_bytes_max,
             message_bytes_max: machine.message_bytes_max,
+            partial_bytes_max: machine.partial_bytes_max,
             sessions_max: machine.sessions_max,
             links_max: machine.links_max,
             incoming_window: machine.incoming_window,
@@ -74,6 +77,7 @@ impl Amqp {
         MachineConfig::default()
             .frame_bytes_max(self.frame_bytes_max.max(512))
             .message_bytes_max(self.message_bytes_max)
+            .partial_bytes_max(self.partial_bytes_max)
             .sessions_max(self.sessions_max.max(1))
             .links_max(self.links_max.max(1))
             .incoming_window(self.incoming_window.max(1))

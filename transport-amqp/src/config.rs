@@ -16,6 +16,9 @@ pub struct MachineConfig {
     pub opening_bytes_max: u32,
     /// The largest message that we take, in bytes. Default 16 MiB.
     pub message_bytes_max: u64,
+    /// How many bytes of messages that have not come whole a connection may hold, over all its links; one message is always taken. Default
+    /// 64 MiB.
+    pub partial_bytes_max: u64,
     /// How many sessions a connection may have. Default 64.
     pub sessions_max: u16,
     /// How many links a connection may have, over all its sessions. Default 4,096.
@@ -50,6 +53,7 @@ impl Default for MachineConfig {
             frame_bytes_max: 64 << 10,
             opening_bytes_max: 8 << 10,
             message_bytes_max: 16 << 20,
+            partial_bytes_max: 64 << 20,
             sessions_max: 64,
             links_max: 4096,
             incoming_window: 4096,
@@ -85,6 +89,7 @@ setters! {
     frame_bytes_max: u32,
     opening_bytes_max: u32,
     message_bytes_max: u64,
+    partial_bytes_max: u64,
     sessions_max: u16,
     links_max: u32,
     incoming_window: u32,

@@ -100,7 +100,6 @@ impl Machine {
         let link = session.link(id.handle).filter(|link| link.stage != Stage::Detaching);
         let link = link.ok_or(SendError::NotAttached)?;
         link.stage = Stage::Detaching;
-        link.partial = None;
         let name = (sends(link.role), link.name.clone());
         session.clear_link(id.handle);
         self.names.remove(&name);

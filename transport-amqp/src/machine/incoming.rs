@@ -8,7 +8,7 @@ use bytes::Bytes;
 use roadbed_core::{Output, Role, TxnId};
 use smallvec::SmallVec;
 
-use super::link::{Partial, Stage};
+use super::link::{Held, PINNED_MAX, Partial, Stage};
 use super::session::{Got, Sent, widen};
 use super::{Disposed, Event, Forgotten, Incoming, LinkId, Machine, SentDelivery, SessionId};
 use crate::codec::{Disposition, State, Transfer};
@@ -34,6 +34,7 @@ impl Machine {
         out: &mut Output,
     ) -> Result<Option<Event>, Error> {
         let bytes_max = self.config.message_bytes_max;
+        let copied = transfer.more && self.held().pinned >= PINNED_MAX;
         let session = self.session(id)?;
         session.next_incoming = session.next_incoming.wrapping_add(1);
         let Some(window) = session.window.checked_sub(1) else {
@@ -57,6 +58,7 @@ impl Machine {
         }
         let begins = link.partial.is_none();
         let mut partial = if let Some(partial) = link.partial.take() {
+            session.held.remove(partial.held);
             if transfer.delivery_id.is_some_and(|low| partial.delivery as u32 != low) {
                 let words = "a delivery begins within another of the same link";
                 return Ok(Some(self.break_session(id, "amqp:invalid-field", words, out)));
@@ -101,19 +103,32 @@ impl Machine {
             self.refill(id, out);
             return Ok(None);
         }
-        partial.push(payload);
-        if partial.bytes > bytes_max {
+        partial.push(payload, copied);
+        if partial.held.bytes > bytes_max {
             let words = format!("the message is larger than {bytes_max} bytes");
             return Ok(Some(self.break_link(link_id, "amqp:link:message-size-exceeded", words, out)));
         }
         if transfer.more {
+            let held = partial.held;
             link.partial = Some(partial);
+            session.held.add(held);
+            if self.held().bytes > self.config.partial_bytes_max.max(bytes_max) {
+                let words = "too many messages of this connection have not come whole".into();
+                return Ok(Some(self.break_link(link_id, "amqp:resource-limit-exceeded", words, out)));
+            }
             self.refill(id, out);
             return Ok(None);
         }
         let event = self.got(link_id, partial);
         self.refill(id, out);
         Ok(Some(event))
+    }
+
+    /// What messages that have not come whole hold, over all sessions.
+    fn held(&self) -> Held {
+        let mut held = Held::default();
+        self.sessions.values().for_each(|session| held.add(session.held));
+        held
     }
 
     /// A message that is whole.

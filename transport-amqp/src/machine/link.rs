@@ -56,12 +56,22 @@ pub(super) struct Partial {
     pub(super) second: bool,
     pub(super) resume: bool,
     pub(super) state: Option<State>,
-    pub(super) bytes: u64,
+    pub(super) held: Held,
     pub(super) pieces: Pieces,
     /// How many pieces at the end are small.
     small: usize,
 }
 
+/// What messages hold that have not come whole.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Held {
+    pub(super) bytes: u64,
+    /// Pieces that are slices of what was read, and keep all of that from being freed.
+    pub(super) pinned: u32,
+}
+
+/// How many pieces of unfinished messages a connection may pin; further ones are copied.
+pub(super) const PINNED_MAX: u32 = 64;
 /// A piece below this size does not stand alone for long, since each pins what it was read with.
 const SMALL: usize = 4096;
 /// How many small pieces are joined.
@@ -102,17 +112,19 @@ impl Partial {
             second: false,
             resume: false,
             state: None,
-            bytes: 0,
+            held: Held::default(),
             pieces: Pieces::new(),
             small: 0,
         }
     }
 
-    pub(super) fn push(&mut self, piece: Bytes) {
+    /// Takes a piece, as it is or copied.
+    pub(super) fn push(&mut self, piece: Bytes, copied: bool) {
         if piece.is_empty() {
             return;
         }
-        self.bytes += piece.len() as u64;
+        self.held.add(Held { bytes: piece.len() as u64, pinned: u32::from(!copied) });
+        let piece = if copied { Bytes::copy_from_slice(&piece) } else { piece };
         self.small = if piece.len() < SMALL { self.small + 1 } else { 0 };
         self.pieces.push(piece);
         if self.small == JOIN {
@@ -122,5 +134,17 @@ impl Partial {
             self.pieces.push(joined.freeze());
             self.small = 0;
         }
+    }
+}
+
+impl Held {
+    pub(super) const fn add(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.pinned += other.pinned;
+    }
+
+    pub(super) const fn remove(&mut self, other: Self) {
+        self.bytes = self.bytes.saturating_sub(other.bytes);
+        self.pinned = self.pinned.saturating_sub(other.pinned);
     }
 }

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::link::Link;
+use super::link::{Held, Link};
 use super::unsettled::Unsettled;
 use crate::codec::{State, Tag, Transfer};
 
@@ -37,6 +37,8 @@ pub(super) struct Session {
     pub(super) got: Unsettled<Got>,
     /// Transfers for which the window has no room.
     pub(super) backlog: VecDeque<(Transfer, Vec<Bytes>)>,
+    /// What messages that have not come whole hold.
+    pub(super) held: Held,
     /// Answers that are not written yet, since the next may continue them.
     pub(super) answer: Option<Answer>,
 }
@@ -85,6 +87,7 @@ impl Session {
             sent: Unsettled::new(),
             got: Unsettled::new(),
             backlog: VecDeque::new(),
+            held: Held::default(),
             answer: None,
         }
     }
@@ -106,6 +109,8 @@ impl Session {
 
     /// Takes everything of a link away that cannot be used any more.
     pub(super) fn clear_link(&mut self, handle: u32) {
+        let partial = self.link(handle).and_then(|link| link.partial.take());
+        self.held.remove(partial.map_or(Held::default(), |partial| partial.held));
         self.sent.retain(|sent| sent.link != handle);
         self.got.retain(|got| got.link != handle);
         self.backlog.retain(|(transfer, _)| transfer.handle != handle);

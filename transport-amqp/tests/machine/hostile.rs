@@ -144,6 +144,35 @@ fn endless_messages_end_at_the_limit() {
 }
 
 #[test]
+fn unfinished_messages_are_bounded_over_all_links() {
+    let config = MachineConfig::default().message_bytes_max(1000).partial_bytes_max(1000);
+    let mut pair = Pair::open_with(config, MachineConfig::default(), 1 << 20);
+    let (session, theirs) = pair.session();
+    let links: Vec<_> = ["a", "b", "c"].map(|name| pair.link(session, sender(name, "queues/q")).1).into();
+    links.iter().for_each(|&link| pair.grant(link, 10));
+    let mut number = 0;
+    let mut piece = |pair: &mut Pair, link: usize, bytes: usize, more: bool, aborted: bool| {
+        let fresh = Transfer { delivery_id: Some(number), delivery_tag: Tag::new(b"t"), ..Transfer::default() };
+        let begins = bytes > 0;
+        number += u32::from(begins);
+        let transfer = if begins { fresh } else { Transfer::default() };
+        let transfer = Transfer { handle: links[link].handle, more, aborted, ..transfer };
+        pair.inject(&transfer_frame(theirs.0, transfer, &vec![0; bytes])).expect("legal")
+    };
+    // What was aborted, and what became whole, does not count.
+    for _ in 0..5 {
+        assert_eq!(piece(&mut pair, 0, 900, true, false), []);
+        assert_eq!(piece(&mut pair, 0, 0, false, true), []);
+        assert_eq!(piece(&mut pair, 1, 900, true, false), []);
+        assert!(matches!(one(piece(&mut pair, 1, 0, false, false)), Event::Transfer(_)));
+    }
+    assert_eq!(piece(&mut pair, 0, 600, true, false), []);
+    let Event::Detach(gone, detached) = one(piece(&mut pair, 1, 600, true, false)) else { panic!("detached") };
+    assert_eq!((gone, &*detached.fault.expect("why").condition), (links[1], "amqp:resource-limit-exceeded"));
+    assert_eq!(piece(&mut pair, 2, 400, true, false), [], "what the link held is gone with it");
+}
+
+#[test]
 fn transfers_without_a_link_or_credit_or_tag_are_refused() {
     let first = Transfer { delivery_id: Some(0), delivery_tag: Tag::new(b"t"), ..Transfer::default() };
     for (credit, transfer, condition) in [
