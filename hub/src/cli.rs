@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     after_help = "\
 Try it:
   roadbed demo                                          every protocol to every other, checked
-  roadbed serve                                         a hub on 127.0.0.1:1883 (MQTT) and 127.0.0.1:8080 (HTTP)
+  roadbed serve                                         a hub on this machine: MQTT 1883, AMQP 5672, HTTP 8080
   roadbed receive mqtt://127.0.0.1/plant/+/alarm        follow a filter
   roadbed send http://127.0.0.1:8080/plant/7/alarm hot  send to a topic
 
@@ -50,7 +50,7 @@ pub enum Command {
 #[derive(Debug, Default, Args)]
 #[command(after_help = "\
 Examples:
-  roadbed serve                                     MQTT on 127.0.0.1:1883, HTTP on 127.0.0.1:8080
+  roadbed serve                                     on 127.0.0.1: MQTT on port 1883, AMQP on 5672, HTTP on 8080
   roadbed serve --mqtt 127.0.0.1:0                  MQTT alone, on a free port
   roadbed serve --config roadbed.toml               as `roadbed config` shows it
   roadbed serve --mqtt 0.0.0.0:1883 --insecure      for everybody who can reach it, without authentication")]

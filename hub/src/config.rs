@@ -59,7 +59,7 @@ impl Listen {
 impl Default for Listen {
     fn default() -> Self {
         let local = |port| vec![SocketAddr::from(([127, 0, 0, 1], port))];
-        Self { mqtt: local(1883), http: local(8080), amqp: Vec::new() }
+        Self { mqtt: local(1883), http: local(8080), amqp: local(5672) }
     }
 }
 
@@ -102,6 +102,12 @@ mod tests {
         let missing: Vec<_> = wanted.iter().filter(|key| !named.contains(key)).collect();
         assert!(missing.is_empty(), "config/default.toml lacks {missing:?}");
         assert_eq!(named.len(), wanted.len());
+    }
+
+    #[test]
+    fn by_default_it_listens_for_every_protocol_on_this_machine_alone() {
+        let all: Vec<_> = Listen::default().all().map(ToString::to_string).collect();
+        assert_eq!(all, ["127.0.0.1:1883", "127.0.0.1:8080", "127.0.0.1:5672"]);
     }
 
     fn keys(table: &toml::Table) -> Vec<String> {
