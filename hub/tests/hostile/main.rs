@@ -1,5 +1,6 @@
 //! What the hub bears: each attack leaves its memory bounded, and the other clients served.
 
+mod amqp;
 mod support;
 
 use std::io::{Read, Write};

@@ -13,12 +13,21 @@ pub(crate) struct Hub {
     child: Child,
     pub(crate) mqtt: String,
     pub(crate) http: String,
+    pub(crate) amqp: String,
 }
 
 impl Hub {
     pub(crate) fn start() -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_roadbed"));
-        let command = command.args(["serve", "--memory", "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+        Self::with("")
+    }
+
+    /// A hub with this configuration.
+    pub(crate) fn with(config: &str) -> Self {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), config).expect("a temporary file");
+        let (mut command, any) = (Command::new(env!("CARGO_BIN_EXE_roadbed")), "127.0.0.1:0");
+        let command = command.args(["serve", "--memory", "--mqtt", any, "--http", any, "--amqp", any, "--config"]);
+        let command = command.arg(file.path());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the hub starts");
         let mut said = String::new();
         let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
@@ -33,8 +42,8 @@ impl Hub {
             let word = said.split_whitespace().find_map(|word| word.strip_prefix(scheme));
             word.unwrap_or_else(|| panic!("no {scheme} in {said}")).trim_end_matches('/').to_owned()
         };
-        let (mqtt, http) = (address("mqtt://"), address("http://"));
-        Self { child, mqtt, http }
+        let (mqtt, http, amqp) = (address("mqtt://"), address("http://"), address("amqp://"));
+        Self { child, mqtt, http, amqp }
     }
 
     /// What the hub occupies, in bytes.
@@ -42,6 +51,15 @@ impl Hub {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the hub lives");
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("the kernel tells");
         line.split_whitespace().nth(1).and_then(|kib| kib.parse::<usize>().ok()).expect("a number") << 10
+    }
+
+    /// The time that its threads have run.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("the hub lives");
+        let after_name = stat.rsplit_once(')').expect("the name is in brackets").1;
+        let ticks: u64 =
+            after_name.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum();
+        Duration::from_millis(ticks * 10)
     }
 
     /// Two clients of good manners still get a message across, in time.
