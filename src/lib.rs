@@ -15,6 +15,8 @@ pub use roadbed_broker as broker;
 pub use roadbed_http as http;
 #[cfg(feature = "mqtt")]
 pub use roadbed_mqtt as mqtt;
+#[cfg(feature = "sasl")]
+pub use roadbed_sasl as sasl;
 
 #[cfg(feature = "broker")]
 pub use broker::Broker;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use roadbed::Authenticator;
 use roadbed::amqp::{MachineConfig, Server, ServerConfig};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,10 @@ pub struct Amqp {
     pub links_max: u32,
     /// How many transfers a client may send before the session's window is opened again.
     pub incoming_window: u32,
+    /// The SASL mechanisms that are offered, as far as anybody can come in by them.
+    pub sasl_mechanisms: Vec<String>,
+    /// Whether clients may leave SASL out, where anonymous ones may come in.
+    pub sasl_optional: bool,
     /// How long a connection may take to be open, in seconds.
     pub open_timeout_seconds: u64,
     /// How long a client may be silent, in seconds; 0: for ever.
@@ -57,6 +62,8 @@ impl Default for Amqp {
             sessions_max: machine.sessions_max,
             links_max: machine.links_max,
             incoming_window: machine.incoming_window,
+            sasl_mechanisms: machine.mechanisms.clone(),
+            sasl_optional: true,
             open_timeout_seconds: machine.open_timeout.as_secs(),
             idle_timeout_seconds: machine.idle_timeout.as_secs(),
             credit_max: server.credit_max,
@@ -72,8 +79,9 @@ impl Default for Amqp {
 }
 
 impl Amqp {
-    /// Who leaves out SASL is anonymous; whether such a client comes in is for the authenticator to say.
-    fn machine(&self) -> MachineConfig {
+    /// Who leaves SASL out is anonymous: where no such client can come in, it is told at once.
+    fn machine(&self, authenticator: &dyn Authenticator) -> MachineConfig {
+        let anonymous = authenticator.mechanisms().contains(&"ANONYMOUS");
         MachineConfig::default()
             .frame_bytes_max(self.frame_bytes_max.max(512))
             .message_bytes_max(self.message_bytes_max)
@@ -83,12 +91,13 @@ impl Amqp {
             .incoming_window(self.incoming_window.max(1))
             .open_timeout(Duration::from_secs(self.open_timeout_seconds))
             .idle_timeout(Duration::from_secs(self.idle_timeout_seconds))
-            .sasl_required(false)
+            .mechanisms(self.sasl_mechanisms.clone())
+            .sasl_required(!(self.sasl_optional && anonymous))
     }
 
     pub(crate) fn server(&self, serving: &Serving) -> Server {
         let mut config = ServerConfig::new(serving.authenticator.clone())
-            .machine(self.machine())
+            .machine(self.machine(&*serving.authenticator))
             .credit_max(self.credit_max.max(1))
             .transactions_max(self.transactions_max);
         config.write_bytes_max = self.write_bytes_max;
@@ -122,5 +131,40 @@ mod tests {
             assert_eq!(&answer, header);
         }
         hub.stop().await;
+    }
+
+    /// What a hub answers to a client that begins with SASL, and to one that does not.
+    async fn greeted(users: &str) -> (Vec<String>, [u8; 8]) {
+        let amqp = vec!["127.0.0.1:0".parse().unwrap()];
+        let users = toml::from_str(users).unwrap();
+        let config = Config { listen: Listen { amqp, ..Listen::NONE }, users, ..Config::default() };
+        let hub = Running::start(&config, None).await.unwrap();
+        let mut with = TcpStream::connect(hub.amqp()[0]).await.unwrap();
+        with.write_all(b"AMQP\x03\x01\x00\x00").await.unwrap();
+        let mut said = vec![0; 12];
+        with.read_exact(&mut said).await.unwrap();
+        let mut frame = vec![0; u32::from_be_bytes(said[8..].try_into().unwrap()) as usize - 4];
+        with.read_exact(&mut frame).await.unwrap();
+        let text = String::from_utf8_lossy(&frame).into_owned();
+        let offered = super::Amqp::default().sasl_mechanisms.into_iter().filter(|name| text.contains(&**name));
+        let mut without = TcpStream::connect(hub.amqp()[0]).await.unwrap();
+        without.write_all(b"AMQP\x00\x01\x00\x00").await.unwrap();
+        let mut header = [0; 8];
+        without.read_exact(&mut header).await.unwrap();
+        let offered = offered.collect();
+        hub.stop().await;
+        (offered, header)
+    }
+
+    #[tokio::test]
+    async fn what_a_hub_offers_is_what_its_users_have() {
+        let (offered, header) = greeted("").await;
+        assert_eq!((&offered[..], &header), (&["PLAIN".into(), "ANONYMOUS".into()][..], b"AMQP\x00\x01\x00\x00"));
+        let hashed = crate::auth::line("alice", b"secret", None).unwrap();
+        let (offered, header) = greeted(&hashed).await;
+        assert_eq!((&offered[..], &header), (&["PLAIN".into()][..], b"AMQP\x03\x01\x00\x00"), "nobody is anonymous");
+        let scram = crate::auth::line("alice", b"secret", Some(4096)).unwrap();
+        let (offered, _) = greeted(&scram).await;
+        assert_eq!(offered, ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"]);
     }
 }

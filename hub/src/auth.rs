@@ -1,5 +1,8 @@
 //! Who may come in: the users of the configuration file.
 
+mod scram;
+mod secrets;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -7,32 +10,50 @@ use argon2::Argon2;
 use argon2::password_hash::rand_core::OsRng;
 use argon2::password_hash::{self, PasswordHash, PasswordHashString, PasswordHasher, PasswordVerifier, SaltString};
 use async_trait::async_trait;
-use roadbed::{Authenticator, Credential, Error, ErrorKind, Identity, Result};
+use roadbed::sasl::Verifier;
+use roadbed::{AuthExchange, Authenticator, Credential, Error, ErrorKind, Identity, Result};
 use tokio::sync::Semaphore;
 
 use crate::error::Failure;
+use scram::Scram;
+pub use secrets::Secrets;
 
 /// How many passwords are checked at once: each check takes 19 MiB and some 20 ms of a processor, on purpose.
 const CHECKS_MAX: usize = 2;
 
-/// Names with hashed passwords.
+/// Names with what is kept of their passwords.
 #[derive(Debug)]
 pub struct Users {
     hashes: BTreeMap<String, PasswordHashString>,
+    scram: Scram,
     /// Checked for a name that is not there, so that the time does not tell.
     decoy: PasswordHashString,
     checks: Arc<Semaphore>,
 }
 
 impl Users {
-    /// Takes over the hashes of a configuration.
+    /// Takes over what a configuration has.
     ///
     /// # Errors
-    /// If one of them is not a hash in the PHC string format.
-    pub fn new(users: &BTreeMap<String, String>) -> Result<Self, Failure> {
-        let hashes = users.iter().map(|(name, hash)| Ok((name.clone(), read(name, hash)?)));
+    /// If one of the texts is neither a password hash in the PHC string format nor a SCRAM verifier.
+    pub fn new(users: &BTreeMap<String, Secrets>) -> Result<Self, Failure> {
+        let (mut hashes, mut verifiers) = (BTreeMap::new(), BTreeMap::new());
+        for (name, text) in users.iter().flat_map(|(name, secrets)| secrets.iter().map(move |text| (name, text))) {
+            let twice = match text.starts_with("SCRAM-") {
+                true => {
+                    let verifier = verifier(name, text)?;
+                    verifiers.insert((name.clone(), verifier.hash()), verifier).is_some()
+                }
+                false => hashes.insert(name.clone(), read(name, text)?).is_some(),
+            };
+            if twice {
+                return Err(Failure::usage(format!("the user \"{name}\" has two passwords of one kind"))
+                    .help("keep the line that `roadbed hash` printed last"));
+            }
+        }
         Ok(Self {
-            hashes: hashes.collect::<Result<_, Failure>>()?,
+            hashes,
+            scram: Scram::new(verifiers),
             decoy: hash(b"").map_err(|error| Failure::unavailable(format!("cannot hash a password: {error}")))?,
             checks: Arc::new(Semaphore::new(CHECKS_MAX)),
         })
@@ -54,22 +75,37 @@ impl Users {
 impl Authenticator for Users {
     async fn authenticate(&self, _name: &str, credential: &Credential) -> Result<Identity> {
         let refused = || Error::new(ErrorKind::Unauthenticated, "authenticate");
-        let Credential::Password { user, password } = credential else { return Err(refused()) };
+        let (user, password) = match credential {
+            Credential::Password { user, password } => (user, password),
+            Credential::Token { .. } => return Err(refused().detail("tokens are not taken here, but passwords are")),
+            _ => return Err(refused()),
+        };
         match self.check(user, password.to_vec()).await {
             true => Ok(Identity::new(user.clone())),
             false => Err(refused()),
         }
     }
+
+    fn mechanisms(&self) -> &[&'static str] {
+        self.scram.mechanisms()
+    }
+
+    fn exchange(&self, _name: &str, mechanism: &str) -> Option<Box<dyn AuthExchange>> {
+        self.scram.exchange(mechanism)
+    }
 }
 
-/// The line of the configuration file that lets `name` in with `password`.
+/// The line of the configuration file that lets `name` in with `password`; with `iterations` also by SCRAM, with as many of them.
 ///
 /// # Errors
 /// If the system has no randomness.
-pub(crate) fn line(name: &str, password: &[u8]) -> Result<String, password_hash::Error> {
-    let hash = hash(password)?;
-    let name = toml::Value::from(name);
-    Ok(format!("{name} = \"{hash}\""))
+pub(crate) fn line(name: &str, password: &[u8], iterations: Option<u32>) -> Result<String, password_hash::Error> {
+    let hash = hash(password)?.to_string();
+    let secrets = match iterations {
+        None => toml::Value::from(hash),
+        Some(iterations) => toml::Value::from([vec![hash], scram::verifiers(password, iterations)].concat()),
+    };
+    Ok(format!("{} = {secrets}", toml::Value::from(name)))
 }
 
 fn hash(password: &[u8]) -> Result<PasswordHashString, password_hash::Error> {
@@ -84,6 +120,13 @@ fn read(name: &str, hash: &str) -> Result<PasswordHashString, Failure> {
     })
 }
 
+fn verifier(name: &str, text: &str) -> Result<Verifier, Failure> {
+    text.parse().map_err(|error| {
+        Failure::usage(format!("the SCRAM verifier of the user \"{name}\" is not one: {error}"))
+            .help(format!("`roadbed hash --scram {name}` asks for a password and prints the line"))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use bytestring::ByteString;
@@ -91,8 +134,8 @@ mod tests {
     use super::*;
 
     fn users() -> Users {
-        let line = line("alice", b"secret").unwrap();
-        let table: BTreeMap<String, String> = toml::from_str(&line).unwrap();
+        let line = line("alice", b"secret", Some(4096)).unwrap();
+        let table: BTreeMap<String, Secrets> = toml::from_str(&line).unwrap();
         Users::new(&table).unwrap()
     }
 
@@ -114,5 +157,46 @@ mod tests {
     fn a_plain_password_in_the_file_is_an_error_that_says_what_to_do() {
         let failure = Users::new(&BTreeMap::from([("alice".into(), "secret".into())])).unwrap_err().to_string();
         assert!(failure.contains("\"alice\"") && failure.contains("roadbed hash alice"), "{failure}");
+        let verifier = BTreeMap::from([("alice".into(), "SCRAM-SHA-256$4096:x$y:z".into())]);
+        let failure = Users::new(&verifier).unwrap_err().to_string();
+        assert!(failure.contains("\"alice\"") && failure.contains("roadbed hash --scram alice"), "{failure}");
+    }
+
+    #[test]
+    fn a_line_can_have_a_hash_alone() {
+        let line = line("a\"b", b"secret", None).unwrap();
+        let table: BTreeMap<String, Secrets> = toml::from_str(&line).unwrap();
+        let users = Users::new(&table).unwrap();
+        assert!(users.hashes.contains_key("a\"b"));
+        assert_eq!(users.mechanisms(), ["PLAIN"]);
+        assert!(users.exchange("", "SCRAM-SHA-256").is_none());
+    }
+
+    #[test]
+    fn two_passwords_of_one_kind_are_one_too_many() {
+        let hash = hash(b"secret").unwrap().to_string();
+        let twice = BTreeMap::from([("alice".into(), Secrets::from(vec![hash.clone(), hash]))]);
+        assert!(Users::new(&twice).unwrap_err().to_string().contains("two passwords"));
+    }
+
+    #[tokio::test]
+    async fn scram_lets_in_whoever_has_a_verifier() {
+        use roadbed::AuthStep;
+        use roadbed::sasl::{ScramClient, ScramHash};
+        let users = users();
+        assert_eq!(users.mechanisms(), ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"]);
+        for (hash, password, lets_in) in [
+            (ScramHash::Sha256, "secret", true),
+            (ScramHash::Sha512, "secret", true),
+            (ScramHash::Sha256, "guess", false),
+        ] {
+            let mut exchange = users.exchange("", hash.mechanism()).unwrap();
+            let mut client = ScramClient::new(hash, "alice", password.as_bytes(), 10_000).unwrap();
+            let first = client.step(b"").unwrap();
+            let Ok(AuthStep::Continue(challenge)) = exchange.step(Some(first)).await else { panic!("a challenge") };
+            let proof = client.step(&challenge).unwrap();
+            let step = exchange.step(Some(proof)).await;
+            assert_eq!(matches!(step, Ok(AuthStep::Success(identity, _)) if identity.principal == "alice"), lets_in);
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use roadbed::sasl::{ITERATIONS, ITERATIONS_MIN};
 
 /// The hub, and a hand to send and receive messages with over every protocol that it speaks.
 #[derive(Debug, Parser)]
@@ -191,9 +192,16 @@ pub struct Config {
 /// `roadbed hash`
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
-  roadbed hash alice    then put the line into [users] of roadbed.toml")]
+Examples:
+  roadbed hash alice            then put the line into [users] of roadbed.toml
+  roadbed hash --scram alice    alice can also prove over AMQP and MQTT 5 to know the password, without sending it")]
 pub struct Hash {
+    /// Add verifiers for SCRAM-SHA-512 and SCRAM-SHA-256
+    #[arg(long)]
+    pub scram: bool,
+    /// How often each client hashes the password when it comes in by SCRAM: its work, and that of who steals the file
+    #[arg(long, requires = "scram", default_value_t = ITERATIONS, value_name = "N", value_parser = clap::value_parser!(u32).range(i64::from(ITERATIONS_MIN)..))]
+    pub iterations: u32,
     /// The user's name
     #[arg(value_name = "NAME")]
     pub name: String,

@@ -10,6 +10,7 @@ use roadbed::http::HttpConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::amqp::Amqp;
+use crate::auth::Secrets;
 use crate::mqtt::Mqtt;
 
 /// The configuration file. Every key has a default; a key that is not known is an error.
@@ -21,8 +22,8 @@ pub struct Config {
     pub listen: Listen,
     /// What concerns the hub as a whole.
     pub hub: Hub,
-    /// Who may come in: names, and hashes of their passwords.
-    pub users: BTreeMap<String, String>,
+    /// Who may come in: names, and what is kept of their passwords.
+    pub users: BTreeMap<String, Secrets>,
     /// The bounds of the broker.
     pub broker: Settings,
     /// The MQTT server.

@@ -28,7 +28,7 @@ mod sys;
 mod web;
 
 pub use amqp::Amqp;
-pub use auth::Users;
+pub use auth::{Secrets, Users};
 pub use cli::Cli;
 pub use config::{Config, Hub, Listen};
 pub use error::{Failure, Kind};

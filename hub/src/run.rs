@@ -63,6 +63,6 @@ fn hash(options: &cli::Hash) -> Result {
     if password.is_empty() {
         return Err(Failure::usage("an empty password is none"));
     }
-    let line = auth::line(&options.name, password.as_bytes());
+    let line = auth::line(&options.name, password.as_bytes(), options.scram.then_some(options.iterations));
     say(line.map_err(|error| Failure::unavailable(format!("cannot hash a password: {error}")))?)
 }

@@ -76,16 +76,24 @@ fn a_misspelt_key_is_named_with_its_line_and_the_nearest() {
 
 #[test]
 fn a_password_is_hashed_into_a_line_of_the_configuration() {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_roadbed"));
-    let mut child = command.args(["hash", "alice"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(b"secret\n").unwrap();
-    let line = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    let hashed = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_roadbed"));
+        let mut child = command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"secret\n").unwrap();
+        String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+    };
+    let scram = hashed(&["hash", "--scram", "--iterations", "4096", "bob"]);
+    assert!(
+        scram.contains("$argon2") && scram.contains("SCRAM-SHA-256$4096:") && scram.contains("SCRAM-SHA-512$4096:")
+    );
+    let line = [hashed(&["hash", "alice"]), scram].concat();
     let config = file(&format!("[users]\n{line}"));
     assert!(said(&["config", "--check", config.path().to_str().unwrap()]).contains("is in order"));
 
     let hub = Hub::start(&["--mqtt", "127.0.0.1:0", "--config", config.path().to_str().unwrap()]);
     let server = hub.url("mqtt://").replace("mqtt://", "");
     assert!(said(&["send", &format!("mqtt://alice:secret@{server}/t"), "x"]).starts_with("accepted"));
+    assert!(said(&["send", &format!("mqtt://bob:secret@{server}/t"), "x"]).starts_with("accepted"));
     let error = refused(&["send", &format!("mqtt://alice:guess@{server}/t"), "x"], 1);
     assert!(error.starts_with("error: "), "{error}");
 }

@@ -8,3 +8,11 @@ pub(crate) fn decoy(secret: &[u8; 32], hash: ScramHash, user: &str, iterations: 
     let (stored_key, server_key) = (part("stored key"), part("server key"));
     Verifier { hash, iterations, salt, stored_key, server_key }
 }
+
+/// A secret for [`ScramServer::new`](crate::ScramServer::new) that lasts as long as the verifiers from which it is made.
+pub fn secret_of<'a>(verifiers: impl IntoIterator<Item = &'a Verifier>) -> [u8; 32] {
+    let all: String = verifiers.into_iter().map(ToString::to_string).collect();
+    let mut secret = [0; 32];
+    secret.copy_from_slice(&ScramHash::Sha256.hmac(b"users who are not there", all.as_bytes()));
+    secret
+}

@@ -10,6 +10,7 @@ mod server;
 mod verifier;
 
 pub use client::ScramClient;
+pub use decoy::secret_of;
 pub use hash::ScramHash;
 pub use server::{ScramServer, ScramStore};
 pub use verifier::{ITERATIONS, ITERATIONS_MIN, SALT_BYTES, Verifier, VerifierError};
