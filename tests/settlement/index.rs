@@ -9,14 +9,36 @@ use roadbed::settlement::COPY;
 use crate::Result;
 use crate::tell::{Context as _, same};
 
-const INDEX: &str = include_str!("../../transport-mqtt/tests/statements.md");
-/// How many statements appendix B has.
-const STATEMENTS: usize = 251;
+/// The normative statements of a protocol.
+struct Index {
+    page: &'static str,
+    /// What the names of its statements begin with.
+    prefix: &'static str,
+    statements: usize,
+    /// Where tests are that are named without a crate.
+    folder: &'static str,
+}
 
-pub(crate) fn trials(names: &BTreeSet<String>) -> [Trial; 2] {
-    let (statements, copies) = (names.clone(), names.clone());
+const MQTT: Index = Index {
+    page: include_str!("../../transport-mqtt/tests/statements.md"),
+    prefix: "MQTT-",
+    // As many as appendix B has.
+    statements: 251,
+    folder: "transport-mqtt",
+};
+
+const AMQP: Index = Index {
+    page: include_str!("../../transport-amqp/tests/statements.md"),
+    prefix: "AMQP-",
+    statements: 127,
+    folder: "transport-amqp",
+};
+
+pub(crate) fn trials(names: &BTreeSet<String>) -> [Trial; 3] {
+    let (mqtt, amqp, copies) = (names.clone(), names.clone(), names.clone());
     [
-        Trial::test("index/normative-statements", move || Ok(check(&statements)?)),
+        Trial::test("index/normative-statements", move || Ok(check(&MQTT, &mqtt)?)),
+        Trial::test("index/normative-statements-of-amqp", move || Ok(check(&AMQP, &amqp)?)),
         Trial::test("index/states-of-a-copy", move || Ok(check_copies(&copies)?)),
     ]
 }
@@ -25,7 +47,7 @@ fn check_copies(names: &BTreeSet<String>) -> Result {
     let mut proven = BTreeSet::new();
     for row in COPY {
         for &reference in row.proof {
-            let exists = names.contains(reference) || is_test(reference)?;
+            let exists = names.contains(reference) || is_test(reference, MQTT.folder)?;
             same("it exists", exists, true).during(&format!("{}, {reference}", row.event))?;
             proven.insert(reference);
         }
@@ -34,9 +56,13 @@ fn check_copies(names: &BTreeSet<String>) -> Result {
     same("trials that the table does not name", missing, Vec::new())
 }
 
-fn check(names: &BTreeSet<String>) -> Result {
+fn check(index: &Index, names: &BTreeSet<String>) -> Result {
     let mut proven = BTreeSet::new();
-    let rows: Vec<_> = INDEX.lines().filter(|line| line.starts_with("| MQTT-")).collect();
+    let rows: Vec<_> = index
+        .page
+        .lines()
+        .filter(|line| line.strip_prefix("| ").is_some_and(|row| row.starts_with(index.prefix)))
+        .collect();
     for row in &rows {
         let cells: Vec<_> = row.trim_matches('|').split(" | ").map(str::trim).collect();
         let (&id, &proof) = (cells.first().ok_or("an empty row")?, cells.last().ok_or("an empty row")?);
@@ -44,15 +70,15 @@ fn check(names: &BTreeSet<String>) -> Result {
         same("a proof, or a word why there is none", proof.is_empty(), false).during(row)?;
         for reference in proof.split('`').skip(1).step_by(2) {
             let name = if reference == "statement" { format!("statement/{id}") } else { reference.to_owned() };
-            let exists = names.contains(&name) || is_law(reference)? || is_test(reference)?;
+            let exists = names.contains(&name) || is_law(reference)? || is_test(reference, index.folder)?;
             same("it exists", exists, true).during(&format!("{id}, {reference}"))?;
             proven.insert(name);
         }
     }
     let ids: BTreeSet<_> = rows.iter().filter_map(|row| row.split(' ').nth(1)).collect();
-    same("statements", (rows.len(), ids.len()), (STATEMENTS, STATEMENTS))?;
-    let missing: Vec<_> =
-        names.iter().filter(|name| name.starts_with("statement/") && !proven.contains(*name)).collect();
+    same("statements", (rows.len(), ids.len()), (index.statements, index.statements))?;
+    let prefix = format!("statement/{}", index.prefix);
+    let missing: Vec<_> = names.iter().filter(|name| name.starts_with(&prefix) && !proven.contains(*name)).collect();
     same("trials that the index does not name", missing, Vec::new())
 }
 
@@ -61,10 +87,10 @@ fn is_law(name: &str) -> Result<bool> {
     Ok(laws.contains(&format!("::{name} [")))
 }
 
-/// `FILE::TEST` of the MQTT transport, `core::FILE::TEST` of the core, `broker::FILE::TEST` of the broker.
-fn is_test(reference: &str) -> Result<bool> {
+/// `FILE::TEST` of the folder, `core::FILE::TEST` of the core, `broker::FILE::TEST` of the broker.
+fn is_test(reference: &str, folder: &str) -> Result<bool> {
     let Some((file, test)) = reference.rsplit_once("::") else { return Ok(false) };
-    let (folder, file) = file.split_once("::").unwrap_or(("transport-mqtt", file));
+    let (folder, file) = file.split_once("::").unwrap_or((folder, file));
     let path = format!("{folder}/tests/{file}.rs");
     Ok(source(&path)?.contains(&format!("fn {test}(")))
 }

@@ -4,6 +4,7 @@ mod ingress;
 mod mismatch;
 mod peer;
 mod server;
+mod statements;
 mod transactions;
 mod wire;
 mod wrong;
@@ -31,7 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             crate::trial(name, move || egress::cell(cell, Variant::named(variant)))
         })
     });
-    let others = [mismatch::trials(), transactions::trials(), wrong::trials()];
+    let others = [mismatch::trials(), statements::trials(), transactions::trials(), wrong::trials()];
     ingress.chain(egress).chain(others.into_iter().flatten()).collect()
 }
 

@@ -49,7 +49,7 @@ pub(super) struct Attach<'a> {
 /// An attached link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Link {
-    ours: u32,
+    pub(super) ours: u32,
     theirs: u32,
 }
 
@@ -478,7 +478,7 @@ impl<'a> Attach<'a> {
         Self { receives: true, ..Self::sender(name, address) }
     }
 
-    fn to_value(&self, handle: u32) -> Value {
+    pub(super) fn to_value(&self, handle: u32) -> Value {
         let address = self.address.map_or(Null, text);
         let kept = match self.kept {
             Some((durable, policy, timeout)) => vec![Uint(durable), symbol(policy), Uint(timeout)],
