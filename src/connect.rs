@@ -23,6 +23,8 @@ pub fn endpoint(url: &Url) -> Result<Arc<dyn Endpoint>> {
     match url.scheme() {
         #[cfg(feature = "mqtt")]
         "mqtt" => Ok(Arc::new(roadbed_mqtt::connect(url.target().parse()?))),
+        #[cfg(feature = "amqp")]
+        "amqp" => Ok(Arc::new(roadbed_amqp::connect(url.target().parse()?))),
         #[cfg(feature = "http")]
         "http" => Ok(Arc::new(roadbed_http::connect(&url.target(), roadbed_http::ClientConfig::default())?)),
         other => Err(unknown(other)),
@@ -30,7 +32,7 @@ pub fn endpoint(url: &Url) -> Result<Arc<dyn Endpoint>> {
 }
 
 fn unknown(scheme: &str) -> Error {
-    let known = [("mqtt", cfg!(feature = "mqtt")), ("http", cfg!(feature = "http"))];
+    let known = [("mqtt", cfg!(feature = "mqtt")), ("amqp", cfg!(feature = "amqp")), ("http", cfg!(feature = "http"))];
     let known: Vec<_> = known.iter().filter(|(_, on)| *on).map(|(name, _)| *name).collect();
     let known = if known.is_empty() { "none, for want of features".to_owned() } else { known.join(", ") };
     Error::new(ErrorKind::NotSupported, "connect")

@@ -60,7 +60,7 @@ impl Url {
     }
 
     /// The server with login and options, as the transports read it.
-    #[cfg(any(feature = "http", feature = "mqtt"))]
+    #[cfg(any(feature = "amqp", feature = "http", feature = "mqtt"))]
     pub(crate) fn target(&self) -> String {
         let login = self.login.as_ref().map_or_else(String::new, |login| format!("{login}@"));
         let options = if self.options.is_empty() { String::new() } else { format!("?{}", self.options) };
@@ -140,7 +140,7 @@ mod tests {
         let url = url("MQTT://al%40ice:p%3Ass:w@example.org:1884/a//%C3%A9?version=3.1.1&client_id=a%26b");
         assert_eq!((url.scheme(), url.path()), ("mqtt", "a//é"));
         assert_eq!(format!("{url:?}"), "Url(mqtt://example.org:1884/a//é)");
-        #[cfg(any(feature = "http", feature = "mqtt"))]
+        #[cfg(any(feature = "amqp", feature = "http", feature = "mqtt"))]
         assert_eq!(url.target(), "mqtt://al%40ice:p%3Ass:w@example.org:1884?version=3.1.1&client_id=a%26b");
     }
 

@@ -3,6 +3,7 @@
 
 extern crate alloc;
 
+mod client;
 pub mod codec;
 mod config;
 pub mod dialect;
@@ -12,6 +13,7 @@ mod management;
 mod server;
 mod settlement;
 
+pub use client::{Client, ClientConfig, ClientCounts, connect, connect_over};
 pub use config::MachineConfig;
 pub use error::{DecodeError, Error, SendError};
 pub use machine::{

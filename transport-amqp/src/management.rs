@@ -10,9 +10,9 @@ use alloc::string::String;
 use roadbed_core::{Binding, Error, ErrorKind, QueueSettings, Result, Unbind};
 use serde_amqp::Value;
 
-pub(crate) use binding::{bound, unbound};
+pub(crate) use binding::{binding_map, bound, unbind_map, unbound};
 pub(crate) use map::Map;
-pub(crate) use node::{Changes, description_map};
+pub(crate) use node::{Changes, description, description_map, settings_map};
 
 /// The address of the node.
 pub(crate) const MANAGEMENT: &str = "$management";
@@ -78,7 +78,6 @@ pub(crate) fn status(error: &Error) -> u16 {
 }
 
 /// The error that a number stands for; what it says is `description`.
-#[allow(dead_code, reason = "the client's half")]
 pub(crate) fn refusal(status: u16, description: Option<String>) -> Error {
     let kind = match status {
         400 => ErrorKind::Invalid,

@@ -47,7 +47,6 @@ pub(crate) fn binding_map(binding: &Binding) -> Map {
 }
 
 /// The map that takes a binding away.
-#[allow(dead_code, reason = "the client's half")]
 pub(crate) fn unbind_map(unbind: &Unbind) -> Map {
     filter_map(&unbind.filter, unbind.share.as_deref())
 }

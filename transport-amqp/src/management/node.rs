@@ -107,7 +107,6 @@ pub(crate) fn description_map(node: &NodeDescription) -> Map {
 ///
 /// # Errors
 /// If it says something that is not legal.
-#[allow(dead_code, reason = "the client's half")]
 pub(crate) fn description(body: Value) -> Result<NodeDescription> {
     let mut map = Map::read(body)?;
     let address = map.text("address")?.ok_or_else(|| invalid("address is missing"))?;

@@ -226,6 +226,10 @@ impl Handshake {
 
     fn next(&mut self, dial: &Dial, out: &mut roadbed_core::Output) -> Result<Option<Event>> {
         let (chunk, mut at) = (core::mem::take(&mut self.held), 0);
+        if chunk.is_empty() {
+            // The socket keeps the beginning of a frame until there is more of it.
+            return Ok(None);
+        }
         let event = self.machine.next(dial.config.clock.now(), &chunk, &mut at, out)?;
         match event {
             Some(_) => self.held = chunk.slice(at..),

@@ -1,0 +1,88 @@
+//! Messages as they come from a server, which is believed what it annotates.
+
+use bytes::Bytes;
+use roadbed_core::{Address, Message, ReadContext, Result, Value, WireMessage};
+
+use super::inbound::Arriving;
+use crate::DecodeError;
+use crate::codec::{Fields, GuardLimits, Reader, read_value, sections};
+use crate::dialect::{Encoded, Pieces};
+
+/// The annotations that a hub writes.
+const PREFIX: &str = "x-opt-roadbed-";
+
+/// A message, and what its server says of this delivery.
+pub(super) struct Read {
+    pub(super) message: Message,
+    pub(super) retained: bool,
+    /// How many earlier deliveries failed.
+    pub(super) count: u32,
+}
+
+/// Reads a message. One that does not say where it was sent to was sent to `node`.
+pub(super) fn read(pieces: Pieces, node: Option<Address>, context: &Arriving<'_>) -> Result<Read> {
+    let first = pieces.first().cloned().unwrap_or_default();
+    let total = pieces.iter().map(Bytes::len).sum();
+    let told = told(&first, total, &context.guard).unwrap_or_default();
+    let said = ReadContext { origin: context.origin, now: context.now };
+    let encoded = Encoded { address: None, pieces, limits: context.guard };
+    let message = match node {
+        None => encoded.read(&said)?,
+        Some(node) => match encoded.clone().read(&said) {
+            Ok(message) => message,
+            Err(_) => Encoded { address: Some(node), ..encoded }.read(&said)?,
+        },
+    };
+    let message = match told.annotations.is_empty() {
+        true => message,
+        false => {
+            let add = |(name, value), details: &mut roadbed_core::Details| details.annotations.push(name, value);
+            let annotated = |details: &mut _| told.annotations.into_iter().for_each(|named| add(named, details));
+            message.to_builder().details(annotated).build()
+        }
+    };
+    Ok(Read { message, retained: told.retained, count: told.count })
+}
+
+#[derive(Default)]
+struct Told {
+    retained: bool,
+    count: u32,
+    annotations: alloc::vec::Vec<(bytestring::ByteString, Value)>,
+}
+
+/// The delivery count of the header, and the hub's annotations.
+fn told(bytes: &Bytes, total: usize, limits: &GuardLimits) -> Result<Told, DecodeError> {
+    let found = sections(bytes, total, limits)?;
+    let mut told = Told::default();
+    if let Some(range) = found.header {
+        let mut fields = list(&bytes[range])?;
+        for _ in 0..4 {
+            fields.next()?;
+        }
+        told.count = fields.u32()?.unwrap_or(0);
+    }
+    if let Some(range) = found.message_annotations {
+        let mut reader = Reader::new(&bytes[range]);
+        reader.descriptor()?;
+        let mut pairs = reader.raw()?.map()?;
+        while pairs.left() > 1 {
+            let name = pairs.next()?.and_then(|name| name.symbol().ok());
+            let value = pairs.encoded()?;
+            let Some(name) = name.and_then(|name| name.strip_prefix(PREFIX)) else { continue };
+            let Some(value) = value.map(|value| read_value(value, bytes)).transpose()?.flatten() else { continue };
+            match (name, value) {
+                ("retained", value) => told.retained = value == Value::Bool(true),
+                ("sender" | "sender-protocol" | "sidecar", _) => {}
+                (name, value) => told.annotations.push((name.into(), value)),
+            }
+        }
+    }
+    Ok(told)
+}
+
+fn list(section: &[u8]) -> Result<Fields<'_>, DecodeError> {
+    let mut reader = Reader::new(section);
+    reader.descriptor()?;
+    reader.list()
+}
