@@ -55,6 +55,17 @@ impl Hub {
     }
 }
 
+impl Hub {
+    /// A client with a name of its own.
+    async fn user(&self, user: &str) -> Client {
+        let profile = SaslProfile::Plain { username: user.into(), password: "x".into() };
+        let opening = Connection::builder().container_id("client").sasl_profile(profile).open(&*self.url);
+        let mut connection = opening.await.expect("a connection");
+        let session = Session::begin(&mut connection).await.expect("a session");
+        (connection, session)
+    }
+}
+
 async fn recv(receiver: &mut Receiver) -> Delivery<Body<Value>> {
     tokio::time::timeout(Duration::from_secs(10), receiver.recv()).await.expect("in time").expect("a delivery")
 }
@@ -441,7 +452,7 @@ async fn one_transaction_spans_sessions_and_unknown_ones_are_refused() {
     came.sort();
     assert_eq!(came, [b"a", b"b"]);
 
-    // A transaction belongs to its connection.
+    // One of nobody in particular belongs to its connection.
     let (_other, mut session) = hub.client().await;
     let mut stranger = Sender::attach(&mut session, "stranger", "queues/q").await.expect("attached");
     let txn = Transaction::declare(&controller, None).await.expect("declared");
@@ -449,6 +460,52 @@ async fn one_transaction_spans_sessions_and_unknown_ones_are_refused() {
     assert!(format!("{refused:?}").contains("UnknownId"), "{refused:?}");
     txn.rollback().await.expect("rolled back");
     connection.close().await.expect("closed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_principals_transaction_may_be_used_on_its_other_connections() {
+    let hub = Hub::new().await;
+    let (mut one, mut declaring) = hub.user("dev").await;
+    let (mut two, mut using) = hub.user("dev").await;
+    let (_connection, mut stranger) = hub.user("mallory").await;
+    let controller = Controller::attach(&mut declaring, "c").await.expect("a coordinator");
+    let mut sender = Sender::attach(&mut using, "s", "queues/out").await.expect("attached");
+    let mut orders = Sender::attach(&mut using, "orders", "queues/in").await.expect("attached");
+    let mut receiver = Receiver::attach(&mut using, "r", "queues/in").await.expect("attached");
+    let mut results = Receiver::attach(&mut using, "results", "queues/out").await.expect("attached");
+    let mut stolen = Sender::attach(&mut stranger, "s", "queues/out").await.expect("attached");
+    for commit in [false, true] {
+        orders.send(data("order")).await.expect("sent");
+        let delivery = recv(&mut receiver).await;
+        let txn = Transaction::declare(&controller, None).await.expect("declared");
+        txn.post(&mut sender, data("result")).await.expect("posted");
+        txn.accept(&mut receiver, &delivery).await.expect("retired");
+        nothing(&mut results).await;
+        if !commit {
+            txn.rollback().await.expect("rolled back");
+            nothing(&mut results).await;
+            continue;
+        }
+        let refused = txn.post(&mut stolen, data("x")).await.expect_err("a stranger's");
+        assert!(format!("{refused:?}").contains("UnknownId"), "{refused:?}");
+        txn.commit().await.expect("committed");
+        assert_eq!(bytes(&recv(&mut results).await), b"result");
+        nothing(&mut results).await;
+    }
+    receiver.close().await.expect("closed");
+    let mut left = Receiver::attach(&mut using, "left", "queues/in").await.expect("attached");
+    let rolled_back = recv(&mut left).await;
+    left.accept(&rolled_back).await.expect("accepted");
+    nothing(&mut left).await;
+
+    // Lost with its controller, what others did in it never happened.
+    let txn = Transaction::declare(&controller, None).await.expect("declared");
+    txn.post(&mut sender, data("void")).await.expect("posted");
+    std::mem::forget(txn);
+    one.close().await.expect("closed");
+    nothing(&mut results).await;
+    assert_eq!(hub.broker.counters().transactions, 0);
+    two.close().await.expect("closed");
 }
 
 // ---- with others on the same broker -----------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 
 use roadbed_core::{Error, ErrorKind, Fut, Handle, Output, Session, Time, Transaction, TxnId};
 
@@ -11,7 +11,7 @@ use crate::codec::{Control, Fault, GuardLimits, State};
 use crate::dialect::{txn_bytes, txn_id};
 use crate::{Incoming, LinkId, Machine, dialect};
 
-/// The transactions that were declared on a connection, and what waits for the endpoint.
+/// The transactions that a connection uses, and what waits for the endpoint.
 #[derive(Default)]
 pub(super) struct Transactions {
     open: BTreeMap<TxnId, Open>,
@@ -19,11 +19,18 @@ pub(super) struct Transactions {
 }
 
 struct Open {
-    control: LinkId,
-    transaction: Box<dyn Transaction>,
+    origin: Origin,
     /// By link and number: the last outcome named counts.
     retired: BTreeMap<(LinkId, u64), Retired>,
     acquired: Vec<Retired>,
+}
+
+/// Where a transaction was declared, which is where it ends.
+enum Origin {
+    /// By a controller of this connection.
+    Here { control: LinkId, transaction: Box<dyn Transaction> },
+    /// By the same principal elsewhere, over any protocol.
+    Elsewhere(Fut<bool>),
 }
 
 /// A delivery whose outcome waits for the discharge, and whose receiver has not settled it.
@@ -56,8 +63,21 @@ enum Work {
 }
 
 impl Transactions {
-    pub(super) fn knows(&self, txn: TxnId) -> bool {
-        self.open.contains_key(&txn)
+    /// Whether the peer may use the transaction: it was declared here, or the endpoint says so.
+    pub(super) fn admits(&mut self, txn: TxnId, session: &dyn Session, transactions_max: usize) -> bool {
+        if self.open.contains_key(&txn) {
+            return true;
+        }
+        if self.open.len() >= transactions_max {
+            return false;
+        }
+        let mut ended = session.discharged(txn);
+        // An endpoint far away answers later, and refuses what is sent in the meantime.
+        if ended.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+            return false;
+        }
+        self.open.insert(txn, Open::new(Origin::Elsewhere(ended)));
+        true
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -77,8 +97,9 @@ impl Transactions {
         }
     }
 
-    /// The control link of a transaction to which a delivery cannot come, since it is in another one that is not discharged (Part 4, section 4.4.2).
-    pub(super) fn conflict(&self, txn: TxnId, link: LinkId, delivery: u64) -> Option<LinkId> {
+    /// The control link of a transaction to which a delivery cannot come, since it is in another one that is not discharged (Part 4, section 4.4.2);
+    /// `Some(None)` if that link is not here.
+    pub(super) fn conflict(&self, txn: TxnId, link: LinkId, delivery: u64) -> Option<Option<LinkId>> {
         if self.open.len() < 2 {
             return None;
         }
@@ -87,7 +108,7 @@ impl Transactions {
             open.retired.contains_key(&(link, delivery)) || acquired()
         };
         let elsewhere = self.open.iter().any(|(&other, open)| other != txn && holds(open));
-        self.open.get(&txn).filter(|_| elsewhere).map(|open| open.control)
+        self.open.get(&txn).filter(|_| elsewhere).map(Open::control)
     }
 
     /// Takes a message of a controller.
@@ -115,13 +136,14 @@ impl Transactions {
                 Work::Refuse(Fault::new("amqp:resource-limit-exceeded", "too many transactions are open"))
             }
             Ok(Control::Declare { .. }) => Work::Declare(session.transaction()),
-            Ok(Control::Discharge { txn, fail }) => match txn_id(&txn).filter(|txn| self.open.contains_key(txn)) {
+            Ok(Control::Discharge { txn, fail }) => match txn_id(&txn).filter(|&txn| self.is_ours(txn)) {
                 None => Work::Refuse(unknown()),
                 Some(txn) if !fail && machine.is_posting(txn) => {
                     return Err(rolled_back("a message of it has not come whole"));
                 }
                 Some(txn) => {
-                    self.open.remove(&txn).map_or_else(|| Work::Refuse(unknown()), |open| open.discharge(fail, now))
+                    let open = self.open.remove(&txn);
+                    open.and_then(|open| open.discharge(fail, now)).unwrap_or_else(|| Work::Refuse(unknown()))
                 }
             },
         };
@@ -137,7 +159,7 @@ impl Transactions {
         retired: &mut Vec<Retired>,
         out: &mut Output,
     ) -> bool {
-        let (mut moved, mut waiting) = (false, Vec::new());
+        let (mut moved, mut waiting) = (self.poll_elsewhere(cx, retired), Vec::new());
         for mut asked in core::mem::take(&mut self.asked) {
             let state = match asked.poll(cx, &mut self.open, retired) {
                 Poll::Pending => {
@@ -155,17 +177,48 @@ impl Transactions {
 
     /// The control link has ended: what was declared on it rolls back (Part 4, section 4.2).
     pub(super) fn end(&mut self, control: LinkId) {
-        self.open.retain(|_, open| open.control != control);
+        self.open.retain(|_, open| open.control() != Some(control));
         self.asked.retain(|asked| asked.control != control || matches!(asked.work, Work::Discharge { .. }));
+    }
+
+    /// Whether it was declared here, and so ends here.
+    fn is_ours(&self, txn: TxnId) -> bool {
+        self.open.get(&txn).is_some_and(|open| open.control().is_some())
+    }
+
+    /// What follows from the end of transactions that were declared elsewhere. Whether one has ended.
+    fn poll_elsewhere(&mut self, cx: &mut Context<'_>, retired: &mut Vec<Retired>) -> bool {
+        let before = self.open.len();
+        self.open.retain(|_, open| {
+            let Origin::Elsewhere(ended) = &mut open.origin else { return true };
+            let Poll::Ready(ended) = ended.as_mut().poll(cx) else { return true };
+            match ended {
+                Ok(true) => retired.extend(core::mem::take(&mut open.retired).into_values()),
+                _ => retired.append(&mut open.acquired),
+            }
+            false
+        });
+        self.open.len() < before
     }
 }
 
 impl Open {
-    fn discharge(self, fail: bool, now: Time) -> Work {
-        let Self { transaction, retired, acquired, .. } = self;
+    fn new(origin: Origin) -> Self {
+        Self { origin, retired: BTreeMap::new(), acquired: Vec::new() }
+    }
+
+    fn control(&self) -> Option<LinkId> {
+        match self.origin {
+            Origin::Here { control, .. } => Some(control),
+            Origin::Elsewhere(_) => None,
+        }
+    }
+
+    fn discharge(self, fail: bool, now: Time) -> Option<Work> {
+        let Self { origin: Origin::Here { transaction, .. }, retired, acquired } = self else { return None };
         let late = transaction.expires_at().is_some_and(|at| at.has_passed(now));
         let done = if fail { transaction.rollback() } else { transaction.commit() };
-        Work::Discharge { done, commit: !fail, late, retired: retired.into_values().collect(), acquired }
+        Some(Work::Discharge { done, commit: !fail, late, retired: retired.into_values().collect(), acquired })
     }
 }
 
@@ -182,8 +235,7 @@ impl Asked {
                 Err(error) => State::Rejected(Some(dialect::error_fault(&error))),
                 Ok(transaction) => {
                     let id = transaction.id();
-                    let (retired, acquired) = (BTreeMap::new(), Vec::new());
-                    open.insert(id, Open { control: self.control, transaction, retired, acquired });
+                    open.insert(id, Open::new(Origin::Here { control: self.control, transaction }));
                     State::Declared(txn_bytes(id))
                 }
             }),

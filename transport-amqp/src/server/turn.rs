@@ -13,7 +13,7 @@ use bytestring::ByteString;
 use roadbed_core::serve::{Batch, Drive};
 use roadbed_core::{
     Close, Detach, Disposition, Error, ErrorKind, Fut, Grant, Key, Losses, Origin, Outgoing, Output, Protocol, Qos,
-    ReadContext, Result, Session, SessionEvent, Socket, Step, Time, WireMessage,
+    ReadContext, Result, Session, SessionEvent, Socket, Step, Time, TxnId, WireMessage,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -70,6 +70,13 @@ pub(super) struct Running<S> {
     valid_until: Option<Time>,
     /// The session's byte budget is used up.
     paused: bool,
+}
+
+impl Shared {
+    /// Whether the peer may use the transaction.
+    fn admits(&self, transactions: &mut Transactions, session: &dyn Session, txn: TxnId) -> bool {
+        transactions.admits(txn, session, self.config.transactions_max)
+    }
 }
 
 /// How a connection ends.
@@ -290,7 +297,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         let Incoming { link: id, delivery, tag, settled, second, state, pieces, .. } = incoming;
         let txn = match &state {
             Some(State::Transactional { txn, .. }) => {
-                match dialect::txn_id(txn).filter(|&txn| self.transactions.knows(txn)) {
+                match dialect::txn_id(txn)
+                    .filter(|&txn| self.shared.admits(&mut self.transactions, &*self.session, txn))
+                {
                     Some(txn) => Some(txn),
                     None => {
                         self.hand_over(batch);
@@ -323,7 +332,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
     fn disposed(&mut self, disposed: &crate::Disposed, batch: &mut Batch, out: &mut Output) {
         let txn = settle::transaction(disposed);
         let txn = match txn {
-            Ok(Some(txn)) if !self.transactions.knows(txn) => Err(()),
+            Ok(Some(txn)) if !self.shared.admits(&mut self.transactions, &*self.session, txn) => Err(()),
             txn => txn,
         };
         let Ok(txn) = txn else {
@@ -339,7 +348,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             }
             let id = LinkId { session: disposed.session, handle };
             if let Some(control) = txn.and_then(|txn| self.transactions.conflict(txn, id, number)) {
-                self.break_link(control, rolled_back("a delivery is in another transaction"), out);
+                // A controller that is elsewhere cannot be told here, but its receiver can.
+                self.break_link(control.unwrap_or(id), rolled_back("a delivery is in another transaction"), out);
                 continue;
             }
             let Some(Kind::Consumer { on_lapse, .. }) = self.links.get(id).map(|link| &link.kind) else { continue };
@@ -371,7 +381,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
     fn credit(&mut self, id: LinkId, credit: Credit, out: &mut Output) {
         let txn = match credit.txn {
             None => None,
-            Some(txn) => match txn.filter(|&txn| self.transactions.knows(txn)) {
+            Some(txn) => match txn.filter(|&txn| self.shared.admits(&mut self.transactions, &*self.session, txn)) {
                 Some(txn) => Some(txn),
                 None => return self.break_link(id, unknown(), out),
             },
