@@ -11,6 +11,7 @@
 mod broker;
 mod commits;
 mod consumer;
+mod coordinator;
 mod copy;
 mod counters;
 mod dead;
@@ -38,6 +39,7 @@ mod txn;
 mod waiter;
 
 pub use broker::{Broker, Builder};
+pub use coordinator::{Branches, Coordinator, CoordinatorBuilder, InDoubt};
 pub use copy::{CopyEvent, CopyState, NotApplicable};
 pub use counters::Counters;
 pub use limits::Settings;

@@ -150,6 +150,10 @@ pub enum RowKey {
     Queue(Address),
     /// The last value of an address.
     Retained(Address),
+    /// A coordinator's own numbers.
+    Coordinator,
+    /// What a coordinator has decided about a transaction over several endpoints.
+    Decision(Gid),
 }
 
 /// The content of a row.
@@ -174,6 +178,18 @@ pub enum Row {
     },
     /// See [`RowKey::Queue`].
     Queue(QueueRow),
+    /// See [`RowKey::Coordinator`]: how often it has started.
+    Coordinator {
+        /// Starts so far.
+        epoch: u32,
+    },
+    /// See [`RowKey::Decision`].
+    Decision {
+        /// Who takes part, by the coordinator's names.
+        participants: Vec<ByteString>,
+        /// It is to be committed; otherwise its last branch was asked, and decides.
+        commit: bool,
+    },
     /// See [`RowKey::Retained`].
     Retained(Message, Qos),
 }

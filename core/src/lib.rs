@@ -56,7 +56,9 @@ pub use error::{Error, ErrorKind, Recovery, Result};
 pub use filter::{Filter, FilterError, is_reserved};
 pub use ids::{CopyId, DeliveryId, DeliveryRef, Fence, Gid, Handle, Key, QueueId, Scope, TxnId};
 #[cfg(feature = "std")]
-pub use layer::{Limited, LimitedLayer, Limits, Meter, MeterSnapshot, Metered, MeteredLayer};
+pub use layer::{
+    Limited, LimitedLayer, Limits, Meter, MeterSnapshot, Metered, MeteredLayer, Transacted, TransactedLayer,
+};
 #[cfg(feature = "std")]
 pub use link::{Received, Receiver, Sender, SenderSink};
 pub use message::{Bare, Details, Message, MessageBuilder, Origin};

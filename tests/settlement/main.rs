@@ -1,7 +1,7 @@
 //! Every cell of the settlement tables, brought about on a real socket.
 //!
 //! The trials are made of the same data as `docs/settlement.md`: `ingress/VARIANT/DECISION` and `egress/VARIANT/SIGNAL`, and `crash/..` for
-//! the exactly-once table. The peer's side is written by hand, byte by byte, so that it shares no code with what it tests.
+//! the exactly-once table; `transaction/..` are one transaction over all protocols. The peer's side is written by hand, byte by byte, so that it shares no code with what it tests.
 
 #[cfg(feature = "amqp")]
 mod amqp;
@@ -14,6 +14,8 @@ mod index;
 mod mqtt;
 mod stage;
 mod tell;
+#[cfg(all(feature = "mqtt", feature = "http", feature = "amqp"))]
+mod transaction;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -31,6 +33,8 @@ fn main() -> ExitCode {
     trials.extend(http::trials());
     #[cfg(feature = "amqp")]
     trials.extend(amqp::trials());
+    #[cfg(all(feature = "mqtt", feature = "http", feature = "amqp"))]
+    trials.extend(transaction::trials());
     #[cfg(all(feature = "mqtt", feature = "http", feature = "amqp"))]
     trials.extend(index::trials(&trials.iter().map(|trial| trial.name().to_owned()).collect()));
     let mut arguments = Arguments::from_args();

@@ -4,6 +4,8 @@
 
 mod limited;
 mod metered;
+mod transacted;
 
 pub use limited::{Limited, LimitedLayer, Limits};
 pub use metered::{Meter, MeterSnapshot, Metered, MeteredLayer};
+pub use transacted::{Transacted, TransactedLayer};

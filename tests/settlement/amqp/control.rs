@@ -7,27 +7,27 @@ use crate::Result;
 use crate::tell::same;
 
 /// A transaction that nobody has declared.
-pub(super) const UNKNOWN: [u8; 8] = [0xff; 8];
+pub(crate) const UNKNOWN: [u8; 8] = [0xff; 8];
 
-pub(super) struct Control {
-    pub(super) link: Link,
-    pub(super) txn: Vec<u8>,
+pub(crate) struct Control {
+    pub(crate) link: Link,
+    pub(crate) txn: Vec<u8>,
 }
 
 impl Control {
     /// Attaches to the coordinator.
-    pub(super) async fn attach(peer: &mut Peer, name: &str) -> Result<Link> {
+    pub(crate) async fn attach(peer: &mut Peer, name: &str) -> Result<Link> {
         let link = peer.link(&Attach { coordinator: true, ..Attach::sender(name, "") }).await?;
         peer.credit(link, 1).await?;
         Ok(link)
     }
 
-    pub(super) async fn declare(peer: &mut Peer) -> Result<Self> {
+    pub(crate) async fn declare(peer: &mut Peer) -> Result<Self> {
         let link = Self::attach(peer, "control").await?;
         Self::declare_on(peer, link).await
     }
 
-    pub(super) async fn declare_on(peer: &mut Peer, link: Link) -> Result<Self> {
+    pub(crate) async fn declare_on(peer: &mut Peer, link: Link) -> Result<Self> {
         let number = peer.send(link, false, &declare()).await?;
         let declared = peer.state_of(number).await?;
         same("the answer to declare", declared.said().as_str(), "declared")?;
@@ -38,7 +38,7 @@ impl Control {
     }
 
     /// Commits, or gives up; the answer in words.
-    pub(super) async fn discharge(&self, peer: &mut Peer, fail: bool) -> Result<String> {
+    pub(crate) async fn discharge(&self, peer: &mut Peer, fail: bool) -> Result<String> {
         let number = peer.send(self.link, false, &discharge(&self.txn, fail)).await?;
         let (told, settled) = peer.told_of(number).await?;
         same("settled by the coordinator", settled, true)?;
@@ -46,11 +46,11 @@ impl Control {
     }
 }
 
-pub(super) fn declare() -> Vec<u8> {
+pub(crate) fn declare() -> Vec<u8> {
     value(described(0x31, vec![Null]))
 }
 
-pub(super) fn discharge(txn: &[u8], fail: bool) -> Vec<u8> {
+pub(crate) fn discharge(txn: &[u8], fail: bool) -> Vec<u8> {
     value(described(0x32, vec![Binary(txn.to_vec()), Bool(fail)]))
 }
 

@@ -1,12 +1,12 @@
-mod control;
+pub(crate) mod control;
 mod egress;
 mod ingress;
 mod mismatch;
-mod peer;
-mod server;
+pub(crate) mod peer;
+pub(crate) mod server;
 mod statements;
 mod transactions;
-mod wire;
+pub(crate) mod wire;
 mod wrong;
 
 use libtest_mimic::Trial;

@@ -14,13 +14,13 @@ use crate::Result;
 use crate::tell::{Context as _, same};
 
 /// How long an answer may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(8);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
 /// How long it is looked whether nothing more comes.
-pub(super) const QUIET: Duration = Duration::from_millis(150);
+pub(crate) const QUIET: Duration = Duration::from_millis(150);
 
 /// What comes next.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Seen {
+pub(crate) enum Seen {
     Frame(Frame),
     Closed,
     Nothing,
@@ -28,72 +28,72 @@ pub(super) enum Seen {
 
 /// How a link is attached.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Attach<'a> {
-    pub(super) name: &'a str,
-    pub(super) receives: bool,
-    pub(super) coordinator: bool,
-    pub(super) address: Option<&'a str>,
+pub(crate) struct Attach<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) receives: bool,
+    pub(crate) coordinator: bool,
+    pub(crate) address: Option<&'a str>,
     /// Everything is sent settled.
-    pub(super) settled: bool,
+    pub(crate) settled: bool,
     /// The receiver settles second.
-    pub(super) second: bool,
-    pub(super) default_outcome: Option<Value>,
+    pub(crate) second: bool,
+    pub(crate) default_outcome: Option<Value>,
     /// A look: distribution-mode copy.
-    pub(super) copies: bool,
-    pub(super) message_bytes_max: Option<u64>,
+    pub(crate) copies: bool,
+    pub(crate) message_bytes_max: Option<u64>,
     /// Of the far terminus and ours: durable, expiry-policy, timeout in seconds.
-    pub(super) kept: Option<(u32, &'a str, u32)>,
-    pub(super) unsettled: Option<Value>,
+    pub(crate) kept: Option<(u32, &'a str, u32)>,
+    pub(crate) unsettled: Option<Value>,
 }
 
 /// An attached link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Link {
-    pub(super) ours: u32,
+pub(crate) struct Link {
+    pub(crate) ours: u32,
     theirs: u32,
 }
 
 /// What came of an attach.
 #[derive(Clone, Debug)]
-pub(super) struct Attached {
-    pub(super) link: Link,
+pub(crate) struct Attached {
+    pub(crate) link: Link,
     /// The server's attach.
-    pub(super) frame: Frame,
+    pub(crate) frame: Frame,
 }
 
 /// A message as it was received.
 #[derive(Clone, Debug)]
-pub(super) struct Received {
-    pub(super) number: u32,
-    pub(super) tag: Vec<u8>,
-    pub(super) settled: bool,
-    pub(super) state: Value,
+pub(crate) struct Received {
+    pub(crate) number: u32,
+    pub(crate) tag: Vec<u8>,
+    pub(crate) settled: bool,
+    pub(crate) state: Value,
     /// The transfer's own rcv-settle-mode.
-    pub(super) mode: Option<u32>,
-    pub(super) sections: Vec<(u64, Value)>,
+    pub(crate) mode: Option<u32>,
+    pub(crate) sections: Vec<(u64, Value)>,
     /// As it was encoded.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Received {
-    pub(super) fn payload(&self) -> &[u8] {
+    pub(crate) fn payload(&self) -> &[u8] {
         match self.section(0x75) {
             Binary(payload) => payload,
             _ => &[],
         }
     }
 
-    pub(super) fn section(&self, code: u64) -> &Value {
+    pub(crate) fn section(&self, code: u64) -> &Value {
         self.sections.iter().find(|(known, _)| *known == code).map_or(&Null, |(_, value)| value)
     }
 
     /// The delivery count in its header.
-    pub(super) fn count(&self) -> u32 {
+    pub(crate) fn count(&self) -> u32 {
         self.section(0x70).field(4).uint().unwrap_or(0)
     }
 }
 
-pub(super) struct Peer {
+pub(crate) struct Peer {
     stream: TcpStream,
     read: Vec<u8>,
     /// What came while something else was waited for.
@@ -108,21 +108,21 @@ pub(super) struct Peer {
     window: u32,
     begun: bool,
     /// Whether the last disposition that was told was settled.
-    pub(super) told_settled: Option<bool>,
+    pub(crate) told_settled: Option<bool>,
 }
 
 impl Peer {
     /// A connection with a session on channel 0.
-    pub(super) async fn connect(served: &Served) -> Result<Self> {
+    pub(crate) async fn connect(served: &Served) -> Result<Self> {
         Self::connect_as(served, "peer").await
     }
 
-    pub(super) async fn connect_as(served: &Served, container: &str) -> Result<Self> {
+    pub(crate) async fn connect_as(served: &Served, container: &str) -> Result<Self> {
         Self::with_window(served, container, 1000).await
     }
 
     /// A session that takes this many transfers.
-    pub(super) async fn with_window(served: &Served, container: &str, window: u32) -> Result<Self> {
+    pub(crate) async fn with_window(served: &Served, container: &str, window: u32) -> Result<Self> {
         let mut peer = Self::dial(served).await?;
         peer.window = window;
         peer.write(b"AMQP\0\x01\0\0").await?;
@@ -137,7 +137,7 @@ impl Peer {
     }
 
     /// A connection on which nothing has been said.
-    pub(super) async fn dial(served: &Served) -> Result<Self> {
+    pub(crate) async fn dial(served: &Served) -> Result<Self> {
         let stream = TcpStream::connect(served.address).await.during("connect")?;
         stream.set_nodelay(true).during("connect")?;
         Ok(Self {
@@ -155,29 +155,29 @@ impl Peer {
         })
     }
 
-    pub(super) async fn begin(&mut self, channel: u16) -> Result {
+    pub(crate) async fn begin(&mut self, channel: u16) -> Result {
         let begin = described(wire::BEGIN, vec![Null, Uint(0), Uint(self.window), Uint(1000)]);
         self.write(&wire::frame(channel, &begin, &[])).await
     }
 
     /// Waits for these eight bytes.
-    pub(super) async fn header(&mut self, expected: &[u8; 8]) -> Result {
+    pub(crate) async fn header(&mut self, expected: &[u8; 8]) -> Result {
         let mut header = [0; 8];
         let read = tokio::time::timeout(PATIENCE, self.stream.read_exact(&mut header));
         read.await.during("the header")?.during("the header")?;
         same("the protocol header", &header, expected)
     }
 
-    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result {
         self.stream.write_all(bytes).await.during("write")
     }
 
-    pub(super) async fn say(&mut self, body: &Value) -> Result {
+    pub(crate) async fn say(&mut self, body: &Value) -> Result {
         self.write(&wire::frame(0, body, &[])).await
     }
 
     /// The next frame, whatever it is; credit is noted on the way.
-    pub(super) async fn next(&mut self, patience: Duration) -> Result<Seen> {
+    pub(crate) async fn next(&mut self, patience: Duration) -> Result<Seen> {
         let until = tokio::time::Instant::now() + patience;
         loop {
             if let Some(frame) = Frame::take(&mut self.read) {
@@ -206,7 +206,7 @@ impl Peer {
     }
 
     /// The next frame of this kind; others are kept for later.
-    pub(super) async fn frame(&mut self, code: u64) -> Result<Frame> {
+    pub(crate) async fn frame(&mut self, code: u64) -> Result<Frame> {
         self.frame_that(|frame| frame.code == code).await.during(&format!("a frame 0x{code:02x}"))
     }
 
@@ -224,7 +224,7 @@ impl Peer {
     }
 
     /// Attaches a link; the server's attach is read, whatever it says.
-    pub(super) async fn attach(&mut self, asked: &Attach<'_>) -> Result<Attached> {
+    pub(crate) async fn attach(&mut self, asked: &Attach<'_>) -> Result<Attached> {
         let ours = self.next_handle;
         self.next_handle += 1;
         self.say(&asked.to_value(ours)).await?;
@@ -237,7 +237,7 @@ impl Peer {
     }
 
     /// Attaches a link that has to be granted.
-    pub(super) async fn link(&mut self, asked: &Attach<'_>) -> Result<Link> {
+    pub(crate) async fn link(&mut self, asked: &Attach<'_>) -> Result<Link> {
         let Attached { link, frame } = self.attach(asked).await?;
         let terminus = frame.field(if asked.receives { 5 } else { 6 });
         same("refused", *terminus == Null, false)?;
@@ -245,7 +245,7 @@ impl Peer {
     }
 
     /// The credit that a sender has within a short time.
-    pub(super) async fn credit(&mut self, link: Link, at_least: u32) -> Result<u32> {
+    pub(crate) async fn credit(&mut self, link: Link, at_least: u32) -> Result<u32> {
         let until = tokio::time::Instant::now() + if at_least > 0 { PATIENCE } else { QUIET };
         loop {
             let credit = self.credit.get(&link.theirs).copied().unwrap_or(0);
@@ -262,11 +262,11 @@ impl Peer {
     }
 
     /// Gives credit: absolute, since the server counts from what it has sent.
-    pub(super) async fn grant(&mut self, link: Link, sent: u32, credit: u32) -> Result {
+    pub(crate) async fn grant(&mut self, link: Link, sent: u32, credit: u32) -> Result {
         self.flow(link, sent, credit, false, None).await
     }
 
-    pub(super) async fn flow(&mut self, link: Link, sent: u32, credit: u32, drain: bool, txn: Option<&[u8]>) -> Result {
+    pub(crate) async fn flow(&mut self, link: Link, sent: u32, credit: u32, drain: bool, txn: Option<&[u8]>) -> Result {
         let properties = txn.map_or(Null, |txn| Value::Map(vec![(symbol("txn-id"), Binary(txn.to_vec()))]));
         let mut fields = self.session_flow();
         fields.extend([Uint(link.ours), Uint(sent), Uint(credit), Null, Bool(drain), Bool(false), properties]);
@@ -278,16 +278,16 @@ impl Peer {
     }
 
     /// Sends a message, and tells its number.
-    pub(super) async fn send(&mut self, link: Link, settled: bool, message: &[u8]) -> Result<u32> {
+    pub(crate) async fn send(&mut self, link: Link, settled: bool, message: &[u8]) -> Result<u32> {
         self.transfer(link, settled, Null, message).await
     }
 
-    pub(super) async fn transfer(&mut self, link: Link, settled: bool, state: Value, message: &[u8]) -> Result<u32> {
+    pub(crate) async fn transfer(&mut self, link: Link, settled: bool, state: Value, message: &[u8]) -> Result<u32> {
         let tag = self.next_delivery.to_be_bytes().to_vec();
         self.transfer_as(link, &tag, settled, state, false, message).await
     }
 
-    pub(super) async fn transfer_as(
+    pub(crate) async fn transfer_as(
         &mut self,
         link: Link,
         tag: &[u8],
@@ -314,14 +314,14 @@ impl Peer {
     }
 
     /// Opens the session's window to this many more transfers.
-    pub(super) async fn open_window(&mut self, window: u32) -> Result {
+    pub(crate) async fn open_window(&mut self, window: u32) -> Result {
         self.window = window;
         let flow = self.session_flow();
         self.say(&described(wire::FLOW, flow)).await
     }
 
     /// The first frame of a message, and its number.
-    pub(super) async fn transfer_part(&mut self, link: Link, state: Value, more: bool, part: &[u8]) -> Result<u32> {
+    pub(crate) async fn transfer_part(&mut self, link: Link, state: Value, more: bool, part: &[u8]) -> Result<u32> {
         let number = self.next_delivery;
         self.next_delivery += 1;
         let tag = Binary(number.to_be_bytes().to_vec());
@@ -331,13 +331,13 @@ impl Peer {
     }
 
     /// The last frame of a message.
-    pub(super) async fn transfer_rest(&mut self, link: Link, state: Value, part: &[u8]) -> Result {
+    pub(crate) async fn transfer_rest(&mut self, link: Link, state: Value, part: &[u8]) -> Result {
         let fields = vec![Uint(link.ours), Null, Null, Null, Bool(false), Bool(false), Null, state];
         self.write(&wire::frame(0, &described(wire::TRANSFER, fields), part)).await
     }
 
     /// The next message.
-    pub(super) async fn receive(&mut self) -> Result<Received> {
+    pub(crate) async fn receive(&mut self) -> Result<Received> {
         let frame = self.frame(wire::TRANSFER).await?;
         let tag = match frame.field(2) {
             Binary(tag) => tag.clone(),
@@ -355,41 +355,49 @@ impl Peer {
     }
 
     /// Says what became of what was received (`receiver`) or sent.
-    pub(super) async fn dispose(&mut self, receiver: bool, number: u32, settled: bool, state: Value) -> Result {
+    pub(crate) async fn dispose(&mut self, receiver: bool, number: u32, settled: bool, state: Value) -> Result {
         let fields = vec![Bool(receiver), Uint(number), Null, Bool(settled), state];
         self.say(&described(wire::DISPOSITION, fields)).await
     }
 
     /// The server's disposition of what was sent: its state in words, and whether it is settled.
-    pub(super) async fn told_of(&mut self, number: u32) -> Result<(String, bool)> {
+    pub(crate) async fn told_of(&mut self, number: u32) -> Result<(String, bool)> {
         let of = |frame: &Frame| frame.code == wire::DISPOSITION && frame.field(0).is_true() && covers(frame, number);
         let frame = self.frame_that(of).await.during("a disposition")?;
         Ok((frame.told(), frame.field(3).is_true()))
     }
 
+    /// The state in the server's disposition that settles what was received.
+    pub(crate) async fn told_settled_of(&mut self, number: u32) -> Result<String> {
+        let of = |frame: &Frame| frame.code == wire::DISPOSITION && !frame.field(0).is_true() && covers(frame, number);
+        let frame = self.frame_that(of).await.during("a disposition")?;
+        same("settled", frame.field(3).is_true(), true)?;
+        Ok(frame.told())
+    }
+
     /// The state in the server's disposition of what was sent.
-    pub(super) async fn state_of(&mut self, number: u32) -> Result<Value> {
+    pub(crate) async fn state_of(&mut self, number: u32) -> Result<Value> {
         let of = |frame: &Frame| frame.code == wire::DISPOSITION && frame.field(0).is_true() && covers(frame, number);
         Ok(self.frame_that(of).await.during("a disposition")?.field(4).clone())
     }
 
-    pub(super) async fn detach(&mut self, link: Link, closed: bool) -> Result {
+    pub(crate) async fn detach(&mut self, link: Link, closed: bool) -> Result {
         self.say(&described(wire::DETACH, vec![Uint(link.ours), Bool(closed)])).await
     }
 
-    pub(super) async fn end(&mut self) -> Result {
+    pub(crate) async fn end(&mut self) -> Result {
         self.begun = false;
         self.say(&described(wire::END, Vec::new())).await
     }
 
-    pub(super) async fn close(&mut self) -> Result {
+    pub(crate) async fn close(&mut self) -> Result {
         self.begun = false;
         self.say(&described(wire::CLOSE, Vec::new())).await
     }
 
     /// Everything that is told until the connection is quiet or closed, in the grammar of answers. What is expected says only how long
     /// to wait: never what is seen.
-    pub(super) async fn answer(&mut self, expected: &str) -> Result<String> {
+    pub(crate) async fn answer(&mut self, expected: &str) -> Result<String> {
         let mut steps: Vec<String> = Vec::new();
         let due = if expected == "nothing" { 0 } else { expected.split(", then ").count() };
         let stash = std::mem::take(&mut self.stash);
@@ -436,7 +444,7 @@ impl Peer {
     }
 
     /// The session goes on, and nothing was left to come.
-    pub(super) async fn echo(&mut self) -> Result {
+    pub(crate) async fn echo(&mut self) -> Result {
         let mut fields = self.session_flow();
         fields.extend([Null, Null, Null, Null, Bool(false), Bool(true)]);
         self.say(&described(wire::FLOW, fields)).await?;
@@ -447,7 +455,7 @@ impl Peer {
     }
 
     /// Waits until the server has taken everything that was said; what it says meanwhile is kept.
-    pub(super) async fn echo_before(&mut self) -> Result {
+    pub(crate) async fn echo_before(&mut self) -> Result {
         let mut fields = self.session_flow();
         fields.extend([Null, Null, Null, Null, Bool(false), Bool(true)]);
         self.say(&described(wire::FLOW, fields)).await?;
@@ -455,7 +463,7 @@ impl Peer {
     }
 
     /// Ends the connection without a word.
-    pub(super) async fn cut(&mut self) {
+    pub(crate) async fn cut(&mut self) {
         self.begun = false;
         let _ = self.stream.shutdown().await;
         // The server sees it before the next connection comes.
@@ -470,15 +478,15 @@ fn covers(frame: &Frame, number: u32) -> bool {
 }
 
 impl<'a> Attach<'a> {
-    pub(super) fn sender(name: &'a str, address: &'a str) -> Self {
+    pub(crate) fn sender(name: &'a str, address: &'a str) -> Self {
         Self { name, address: Some(address), ..Self::default() }
     }
 
-    pub(super) fn receiver(name: &'a str, address: &'a str) -> Self {
+    pub(crate) fn receiver(name: &'a str, address: &'a str) -> Self {
         Self { receives: true, ..Self::sender(name, address) }
     }
 
-    pub(super) fn to_value(&self, handle: u32) -> Value {
+    pub(crate) fn to_value(&self, handle: u32) -> Value {
         let address = self.address.map_or(Null, text);
         let kept = match self.kept {
             Some((durable, policy, timeout)) => vec![Uint(durable), symbol(policy), Uint(timeout)],
@@ -515,7 +523,7 @@ impl<'a> Attach<'a> {
 }
 
 /// An outcome in words, such as `modified delivery-failed`, as a delivery state.
-pub(super) fn state(words: &str) -> Value {
+pub(crate) fn state(words: &str) -> Value {
     let (word, rest) = words.split_once(' ').unwrap_or((words, ""));
     match word {
         "received" => described(0x23, vec![Uint(0), Ulong(0)]),
@@ -532,6 +540,6 @@ pub(super) fn state(words: &str) -> Value {
 }
 
 /// A state within a transaction.
-pub(super) fn transactional(txn: &[u8], outcome: Value) -> Value {
+pub(crate) fn transactional(txn: &[u8], outcome: Value) -> Value {
     described(0x34, vec![Binary(txn.to_vec()), outcome])
 }

@@ -13,13 +13,13 @@ use crate::stage::Stage;
 use crate::tell::Context as _;
 
 /// Listens until it is dropped.
-pub(super) struct Served {
-    pub(super) address: SocketAddr,
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
     task: JoinHandle<()>,
 }
 
 impl Served {
-    pub(super) async fn start(stage: &Stage, endpoint: Arc<dyn Endpoint>, config: ServerConfig) -> Result<Self> {
+    pub(crate) async fn start(stage: &Stage, endpoint: Arc<dyn Endpoint>, config: ServerConfig) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.during("listen")?;
         let address = listener.local_addr().during("listen")?;
         let server = Server::new(endpoint, config.clock(stage.clock.clone()));
@@ -29,7 +29,7 @@ impl Served {
         Ok(Self { address, task })
     }
 
-    pub(super) async fn permissive(stage: &Stage) -> Result<Self> {
+    pub(crate) async fn permissive(stage: &Stage) -> Result<Self> {
         Self::start(stage, stage.endpoint(), ServerConfig::permissive()).await
     }
 }

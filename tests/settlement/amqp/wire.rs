@@ -1,21 +1,21 @@
 //! AMQP frames and values by hand: what a client writes, and what it reads.
 
-pub(super) const OPEN: u64 = 0x10;
-pub(super) const BEGIN: u64 = 0x11;
-pub(super) const ATTACH: u64 = 0x12;
-pub(super) const FLOW: u64 = 0x13;
-pub(super) const TRANSFER: u64 = 0x14;
-pub(super) const DISPOSITION: u64 = 0x15;
-pub(super) const DETACH: u64 = 0x16;
-pub(super) const END: u64 = 0x17;
-pub(super) const CLOSE: u64 = 0x18;
-pub(super) const SASL_MECHANISMS: u64 = 0x40;
-pub(super) const SASL_INIT: u64 = 0x41;
-pub(super) const SASL_OUTCOME: u64 = 0x44;
+pub(crate) const OPEN: u64 = 0x10;
+pub(crate) const BEGIN: u64 = 0x11;
+pub(crate) const ATTACH: u64 = 0x12;
+pub(crate) const FLOW: u64 = 0x13;
+pub(crate) const TRANSFER: u64 = 0x14;
+pub(crate) const DISPOSITION: u64 = 0x15;
+pub(crate) const DETACH: u64 = 0x16;
+pub(crate) const END: u64 = 0x17;
+pub(crate) const CLOSE: u64 = 0x18;
+pub(crate) const SASL_MECHANISMS: u64 = 0x40;
+pub(crate) const SASL_INIT: u64 = 0x41;
+pub(crate) const SASL_OUTCOME: u64 = 0x44;
 
 /// A value of AMQP's type system, as far as trials need it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Null,
     Bool(bool),
     Ubyte(u8),
@@ -35,20 +35,20 @@ pub(super) enum Value {
 
 use Value::{Binary, Bool, Described, List, Map, Null, Symbol, Text, Ubyte, Uint, Ulong, Ushort};
 
-pub(super) fn text(value: &str) -> Value {
+pub(crate) fn text(value: &str) -> Value {
     Text(value.into())
 }
 
-pub(super) fn symbol(value: &str) -> Value {
+pub(crate) fn symbol(value: &str) -> Value {
     Symbol(value.into())
 }
 
-pub(super) fn described(code: u64, fields: Vec<Value>) -> Value {
+pub(crate) fn described(code: u64, fields: Vec<Value>) -> Value {
     Described(code, Box::new(List(fields)))
 }
 
 impl Value {
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Null => out.push(0x40),
             Bool(value) => out.push(if *value { 0x41 } else { 0x42 }),
@@ -84,14 +84,14 @@ impl Value {
         }
     }
 
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
         self.encode(&mut out);
         out
     }
 
     /// Takes the first value off the bytes.
-    pub(super) fn take(bytes: &mut &[u8]) -> Option<Self> {
+    pub(crate) fn take(bytes: &mut &[u8]) -> Option<Self> {
         let (&constructor, rest) = bytes.split_first()?;
         *bytes = rest;
         if constructor != 0 {
@@ -154,7 +154,7 @@ impl Value {
         })
     }
 
-    pub(super) fn uint(&self) -> Option<u32> {
+    pub(crate) fn uint(&self) -> Option<u32> {
         match *self {
             Uint(value) => Some(value),
             Ubyte(value) => Some(value.into()),
@@ -164,12 +164,12 @@ impl Value {
         }
     }
 
-    pub(super) fn is_true(&self) -> bool {
+    pub(crate) fn is_true(&self) -> bool {
         *self == Bool(true)
     }
 
     /// The field of a composite value; null where it is left out.
-    pub(super) fn field(&self, at: usize) -> &Self {
+    pub(crate) fn field(&self, at: usize) -> &Self {
         match self {
             Described(_, value) => value.field(at),
             List(fields) => fields.get(at).unwrap_or(&Null),
@@ -178,7 +178,7 @@ impl Value {
     }
 
     /// A delivery state or an error, in the grammar of answers.
-    pub(super) fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         let Described(code, _) = self else { return "settled".into() };
         match code {
             0x1d => match self.field(0) {
@@ -222,16 +222,16 @@ fn number(bytes: &[u8]) -> u64 {
 
 /// A frame as it was read.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Frame {
-    pub(super) channel: u16,
-    pub(super) code: u64,
-    pub(super) body: Value,
-    pub(super) payload: Vec<u8>,
+pub(crate) struct Frame {
+    pub(crate) channel: u16,
+    pub(crate) code: u64,
+    pub(crate) body: Value,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl Frame {
     /// Takes the first frame off the bytes, once it is whole; a frame without a body is passed over.
-    pub(super) fn take(bytes: &mut Vec<u8>) -> Option<Self> {
+    pub(crate) fn take(bytes: &mut Vec<u8>) -> Option<Self> {
         loop {
             let size = number(bytes.get(..4)?) as usize;
             let frame = bytes.get(..size)?.to_vec();
@@ -247,12 +247,12 @@ impl Frame {
         }
     }
 
-    pub(super) fn field(&self, at: usize) -> &Value {
+    pub(crate) fn field(&self, at: usize) -> &Value {
         self.body.field(at)
     }
 
     /// In the grammar of answers.
-    pub(super) fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         let with_error = |name: &str, at: usize| match self.field(at) {
             Null => name.to_owned(),
             error => format!("{name} {}", error.said()),
@@ -270,12 +270,12 @@ impl Frame {
 }
 
 /// A frame of the AMQP layer.
-pub(super) fn frame(channel: u16, body: &Value, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(channel: u16, body: &Value, payload: &[u8]) -> Vec<u8> {
     frame_of(0, channel, body, payload)
 }
 
 /// A frame of the SASL layer.
-pub(super) fn sasl(body: &Value) -> Vec<u8> {
+pub(crate) fn sasl(body: &Value) -> Vec<u8> {
     frame_of(1, 0, body, &[])
 }
 
@@ -291,16 +291,16 @@ fn frame_of(kind: u8, channel: u16, body: &Value, payload: &[u8]) -> Vec<u8> {
 
 /// What is sent.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Message<'a> {
-    pub(super) durable: bool,
-    pub(super) ttl_ms: Option<u32>,
+pub(crate) struct Message<'a> {
+    pub(crate) durable: bool,
+    pub(crate) ttl_ms: Option<u32>,
     /// Its own address, for the anonymous terminus.
-    pub(super) to: Option<&'a str>,
-    pub(super) payload: &'a [u8],
+    pub(crate) to: Option<&'a str>,
+    pub(crate) payload: &'a [u8],
 }
 
 impl Message<'_> {
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
         if self.durable || self.ttl_ms.is_some() {
             let header = vec![Bool(self.durable), Null, self.ttl_ms.map_or(Null, Uint)];
@@ -315,7 +315,7 @@ impl Message<'_> {
 }
 
 /// The payload of the data section of an encoded message, and its sections by their codes.
-pub(super) fn sections(mut bytes: &[u8]) -> Vec<(u64, Value)> {
+pub(crate) fn sections(mut bytes: &[u8]) -> Vec<(u64, Value)> {
     let mut out = Vec::new();
     while let Some(Described(code, value)) = Value::take(&mut bytes) {
         out.push((code, *value));

@@ -1,7 +1,7 @@
 mod copies;
 mod egress;
 mod ingress;
-mod peer;
+pub(crate) mod peer;
 mod wrong;
 
 use libtest_mimic::Trial;

@@ -18,13 +18,13 @@ use crate::tell::Context as _;
 const PATIENCE: Duration = Duration::from_secs(8);
 
 /// The server under test, until it is dropped.
-pub(super) struct Served {
+pub(crate) struct Served {
     address: SocketAddr,
     task: JoinHandle<()>,
 }
 
 impl Served {
-    pub(super) async fn start(
+    pub(crate) async fn start(
         stage: &Stage,
         endpoint: Arc<dyn Endpoint>,
         config: HttpConfig,
@@ -38,7 +38,7 @@ impl Served {
         Ok(Self { address, task })
     }
 
-    pub(super) async fn permissive(stage: &Stage) -> Result<Self> {
+    pub(crate) async fn permissive(stage: &Stage) -> Result<Self> {
         Self::start(stage, stage.endpoint(), HttpConfig::default(), Arc::new(Permissive)).await
     }
 }
@@ -49,39 +49,39 @@ impl Drop for Served {
     }
 }
 
-pub(super) struct Peer(TcpStream);
+pub(crate) struct Peer(TcpStream);
 
 /// A response.
 #[derive(Clone, Debug)]
-pub(super) struct Response {
+pub(crate) struct Response {
     status: String,
     head: String,
-    pub(super) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 /// `Authorization` of two principals.
-pub(super) const ME: &str = "authorization: Basic bWU6eA==\r\n";
-pub(super) const ANOTHER: &str = "authorization: Basic eW91Ong=\r\n";
+pub(crate) const ME: &str = "authorization: Basic bWU6eA==\r\n";
+pub(crate) const ANOTHER: &str = "authorization: Basic eW91Ong=\r\n";
 
 impl Peer {
-    pub(super) async fn connect(served: &Served) -> Result<Self> {
+    pub(crate) async fn connect(served: &Served) -> Result<Self> {
         TcpStream::connect(served.address).await.map(Self).during("connect")
     }
 
     /// Writes a request; `headers` are whole lines.
-    pub(super) async fn ask(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> Result {
+    pub(crate) async fn ask(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> Result {
         let length = body.len();
         let head = format!("{method} {path} HTTP/1.1\r\nhost: hub\r\ncontent-length: {length}\r\n{headers}\r\n");
         self.0.write_all(&[head.as_bytes(), body].concat()).await.during("write")
     }
 
     /// Asks as `ME`, and reads the answer.
-    pub(super) async fn call(&mut self, method: &str, path: &str, body: &str) -> Result<Response> {
+    pub(crate) async fn call(&mut self, method: &str, path: &str, body: &str) -> Result<Response> {
         self.ask(method, path, ME, body.as_bytes()).await?;
         self.response().await
     }
 
-    pub(super) async fn response(&mut self) -> Result<Response> {
+    pub(crate) async fn response(&mut self) -> Result<Response> {
         tokio::time::timeout(PATIENCE, self.read()).await.during("the answer")?
     }
 
@@ -108,25 +108,25 @@ impl Peer {
     }
 
     /// Whether nothing comes for a while.
-    pub(super) async fn is_quiet(&mut self) -> bool {
+    pub(crate) async fn is_quiet(&mut self) -> bool {
         tokio::time::timeout(Duration::from_millis(200), self.0.read_u8()).await.is_err()
     }
 
     /// Ends the connection without a word.
-    pub(super) async fn cut(self) {
+    pub(crate) async fn cut(self) {
         drop(self.0);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
 impl Response {
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     /// In the grammar of answers.
-    pub(super) fn told(&self) -> String {
+    pub(crate) fn told(&self) -> String {
         match self.header("retry-after") {
             Some(_) => format!("{} Retry-After", self.status),
             None => self.status.clone(),

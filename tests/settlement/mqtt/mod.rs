@@ -1,10 +1,10 @@
 mod crash;
 mod egress;
 mod ingress;
-mod peer;
-mod server;
+pub(crate) mod peer;
+pub(crate) mod server;
 mod statements;
-mod wire;
+pub(crate) mod wire;
 mod wrong;
 
 use libtest_mimic::Trial;

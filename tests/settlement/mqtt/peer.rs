@@ -18,17 +18,17 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// An answer that takes this long, with the connection open, is withheld.
 const WITHHELD: Duration = Duration::from_secs(1);
 
-pub(super) struct Peer {
+pub(crate) struct Peer {
     stream: TcpStream,
     read: Vec<u8>,
-    pub(super) v5: bool,
+    pub(crate) v5: bool,
     /// What CONNACK said.
-    pub(super) connack: Packet,
+    pub(crate) connack: Packet,
 }
 
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(crate) enum Seen {
     Packet(Packet),
     Closed,
     Nothing,
@@ -36,24 +36,24 @@ pub(super) enum Seen {
 
 impl Peer {
     /// A client that is let in.
-    pub(super) async fn connect(served: &Served, connect: &Connect) -> Result<Self> {
+    pub(crate) async fn connect(served: &Served, connect: &Connect) -> Result<Self> {
         let peer = Self::ask(served, connect).await?;
         same("CONNACK", peer.connack.body[1], 0)?;
         Ok(peer)
     }
 
     /// A connection, and not a byte on it.
-    pub(super) async fn open(served: &Served) -> Result<Self> {
+    pub(crate) async fn open(served: &Served) -> Result<Self> {
         TcpStream::connect(served.address).await.map(Self::over).during("connect")
     }
 
     /// The end of this connection: a client's, or a server's.
-    pub(super) fn over(stream: TcpStream) -> Self {
+    pub(crate) fn over(stream: TcpStream) -> Self {
         Self { stream, read: Vec::new(), v5: true, connack: Packet { first: 0, body: Vec::new() } }
     }
 
     /// A client that has its answer, whatever it is.
-    pub(super) async fn ask(served: &Served, connect: &Connect) -> Result<Self> {
+    pub(crate) async fn ask(served: &Served, connect: &Connect) -> Result<Self> {
         let mut peer = Self::open(served).await?;
         peer.v5 = connect.v5;
         peer.write(&connect.to_bytes()).await?;
@@ -61,22 +61,22 @@ impl Peer {
         Ok(peer)
     }
 
-    pub(super) fn session_present(&self) -> bool {
+    pub(crate) fn session_present(&self) -> bool {
         self.connack.body[0] & 1 == 1
     }
 
-    pub(super) async fn write(&mut self, bytes: &[u8]) -> Result {
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> Result {
         self.stream.write_all(bytes).await.during("write")
     }
 
-    pub(super) async fn subscribe(&mut self, filter: &str, qos: u8) -> Result<u8> {
+    pub(crate) async fn subscribe(&mut self, filter: &str, qos: u8) -> Result<u8> {
         self.write(&wire::subscribe(self.v5, filter, qos)).await?;
         let suback = self.packet(9).await?;
         suback.body.last().copied().ok_or_else(|| "SUBACK is empty".into())
     }
 
     /// The next packet, which has to be of this kind.
-    pub(super) async fn packet(&mut self, kind: u8) -> Result<Packet> {
+    pub(crate) async fn packet(&mut self, kind: u8) -> Result<Packet> {
         match self.next(PATIENCE).await? {
             Seen::Packet(packet) if packet.kind() == kind => Ok(packet),
             other => Err(format!("{other:?} instead of a packet of kind {kind}")),
@@ -84,7 +84,7 @@ impl Peer {
     }
 
     /// What comes next within this time.
-    pub(super) async fn next(&mut self, patience: Duration) -> Result<Seen> {
+    pub(crate) async fn next(&mut self, patience: Duration) -> Result<Seen> {
         let until = tokio::time::Instant::now() + patience;
         loop {
             if let Some(packet) = Packet::take(&mut self.read) {
@@ -102,7 +102,7 @@ impl Peer {
 
     /// Everything that comes until the connection is quiet or closed, in the grammar of answers. What is expected says only how long
     /// to wait: never what is seen.
-    pub(super) async fn answer(&mut self, expected: &str) -> Result<String> {
+    pub(crate) async fn answer(&mut self, expected: &str) -> Result<String> {
         let asked = Instant::now();
         let mut steps: Vec<String> = Vec::new();
         let due = if expected == "nothing" { 0 } else { expected.split(", then ").count() };
@@ -125,18 +125,18 @@ impl Peer {
     }
 
     /// The connection goes on, and nothing was left to come.
-    pub(super) async fn ping(&mut self) -> Result {
+    pub(crate) async fn ping(&mut self) -> Result {
         self.write(&wire::PINGREQ).await?;
         self.packet(13).await.map(drop)
     }
 
     /// Waits for the end of the connection.
-    pub(super) async fn closed(&mut self) -> Result {
+    pub(crate) async fn closed(&mut self) -> Result {
         same("the connection", self.next(PATIENCE).await?, Seen::Closed)
     }
 
     /// Ends the connection without a word.
-    pub(super) async fn cut(&mut self) {
+    pub(crate) async fn cut(&mut self) {
         let _ = self.stream.shutdown().await;
         // The server sees it before the next connection comes.
         tokio::time::sleep(Duration::from_millis(50)).await;

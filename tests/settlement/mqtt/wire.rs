@@ -2,10 +2,10 @@
 
 use crate::Result;
 
-pub(super) const PUBACK: u8 = 4;
-pub(super) const PUBREC: u8 = 5;
-pub(super) const PUBREL: u8 = 6;
-pub(super) const PUBCOMP: u8 = 7;
+pub(crate) const PUBACK: u8 = 4;
+pub(crate) const PUBREC: u8 = 5;
+pub(crate) const PUBREL: u8 = 6;
+pub(crate) const PUBCOMP: u8 = 7;
 const NAMES: [&str; 16] = [
     "RESERVED",
     "CONNECT",
@@ -27,31 +27,31 @@ const NAMES: [&str; 16] = [
 
 /// How a client connects.
 #[derive(Clone, Debug)]
-pub(super) struct Connect {
-    pub(super) v5: bool,
-    pub(super) client_id: String,
-    pub(super) clean: bool,
+pub(crate) struct Connect {
+    pub(crate) v5: bool,
+    pub(crate) client_id: String,
+    pub(crate) clean: bool,
     /// Seconds; MQTT 3 has no word for it and uses `clean`.
-    pub(super) expiry: u32,
-    pub(super) keep_alive: u16,
-    pub(super) packet_max: Option<u32>,
+    pub(crate) expiry: u32,
+    pub(crate) keep_alive: u16,
+    pub(crate) packet_max: Option<u32>,
     /// Further properties of MQTT 5, encoded.
-    pub(super) properties: Vec<u8>,
-    pub(super) will: Option<Will>,
+    pub(crate) properties: Vec<u8>,
+    pub(crate) will: Option<Will>,
 }
 
 /// What is said if a client does not leave in good order.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Will {
-    pub(super) topic: String,
-    pub(super) qos: u8,
-    pub(super) retain: bool,
+pub(crate) struct Will {
+    pub(crate) topic: String,
+    pub(crate) qos: u8,
+    pub(crate) retain: bool,
     /// Of MQTT 5, encoded.
-    pub(super) properties: Vec<u8>,
+    pub(crate) properties: Vec<u8>,
 }
 
 impl Connect {
-    pub(super) fn new(v5: bool, client_id: &str) -> Self {
+    pub(crate) fn new(v5: bool, client_id: &str) -> Self {
         Self {
             v5,
             client_id: client_id.into(),
@@ -65,12 +65,12 @@ impl Connect {
     }
 
     /// The session outlives its connection.
-    pub(super) fn kept(mut self) -> Self {
+    pub(crate) fn kept(mut self) -> Self {
         (self.clean, self.expiry) = (false, 3600);
         self
     }
 
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut body = string("MQTT");
         let will = self.will.as_ref().map_or(0, |will| 4 | will.qos << 3 | u8::from(will.retain) << 5);
         body.extend([if self.v5 { 5 } else { 4 }, u8::from(self.clean) << 1 | will]);
@@ -101,20 +101,20 @@ impl Connect {
 
 /// A PUBLISH as it is written.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Publish<'a> {
-    pub(super) v5: bool,
-    pub(super) qos: u8,
-    pub(super) dup: bool,
-    pub(super) retain: bool,
-    pub(super) id: u16,
-    pub(super) topic: &'a str,
-    pub(super) payload: &'a [u8],
+pub(crate) struct Publish<'a> {
+    pub(crate) v5: bool,
+    pub(crate) qos: u8,
+    pub(crate) dup: bool,
+    pub(crate) retain: bool,
+    pub(crate) id: u16,
+    pub(crate) topic: &'a str,
+    pub(crate) payload: &'a [u8],
     /// Of MQTT 5, encoded.
-    pub(super) properties: &'a [u8],
+    pub(crate) properties: &'a [u8],
 }
 
 impl Publish<'_> {
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut body = string(self.topic);
         if self.qos > 0 {
             body.extend(self.id.to_be_bytes());
@@ -129,18 +129,18 @@ impl Publish<'_> {
 }
 
 /// PUBACK, PUBREC, PUBREL or PUBCOMP; with a reason, even where the version has none.
-pub(super) fn ack(kind: u8, id: u16, reason: Option<u8>) -> Vec<u8> {
+pub(crate) fn ack(kind: u8, id: u16, reason: Option<u8>) -> Vec<u8> {
     let mut body = id.to_be_bytes().to_vec();
     body.extend(reason);
     packet(kind << 4 | if kind == PUBREL { 2 } else { 0 }, &body)
 }
 
-pub(super) fn subscribe(v5: bool, filter: &str, qos: u8) -> Vec<u8> {
+pub(crate) fn subscribe(v5: bool, filter: &str, qos: u8) -> Vec<u8> {
     subscribe_all(v5, &[], &[(filter, qos)])
 }
 
 /// With the properties of MQTT 5, encoded, and the options of each filter. The packet identifier is 1.
-pub(super) fn subscribe_all(v5: bool, properties: &[u8], filters: &[(&str, u8)]) -> Vec<u8> {
+pub(crate) fn subscribe_all(v5: bool, properties: &[u8], filters: &[(&str, u8)]) -> Vec<u8> {
     let mut body = vec![0, 1];
     if v5 {
         body.push(properties.len() as u8);
@@ -154,26 +154,26 @@ pub(super) fn subscribe_all(v5: bool, properties: &[u8], filters: &[(&str, u8)])
 }
 
 /// The packet identifier is 2.
-pub(super) fn unsubscribe(filters: &[&str]) -> Vec<u8> {
+pub(crate) fn unsubscribe(filters: &[&str]) -> Vec<u8> {
     let mut body = vec![0, 2, 0];
     filters.iter().for_each(|filter| body.extend(string(filter)));
     packet(0xA2, &body)
 }
 
-pub(super) const PINGREQ: [u8; 2] = [0xC0, 0];
+pub(crate) const PINGREQ: [u8; 2] = [0xC0, 0];
 
 /// Ends the session with the connection, where the version can say so.
-pub(super) fn disconnect(v5: bool) -> Vec<u8> {
+pub(crate) fn disconnect(v5: bool) -> Vec<u8> {
     if v5 { packet(0xE0, &[0, 5, 0x11, 0, 0, 0, 0]) } else { packet(0xE0, &[]) }
 }
 
-pub(super) fn string(text: &str) -> Vec<u8> {
+pub(crate) fn string(text: &str) -> Vec<u8> {
     let mut out = (text.len() as u16).to_be_bytes().to_vec();
     out.extend(text.as_bytes());
     out
 }
 
-pub(super) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
+pub(crate) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
     let mut out = vec![first];
     let mut left = body.len();
     loop {
@@ -190,14 +190,14 @@ pub(super) fn packet(first: u8, body: &[u8]) -> Vec<u8> {
 
 /// A packet as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Packet {
-    pub(super) first: u8,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Packet {
+    pub(crate) first: u8,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Packet {
     /// Takes the first packet off the bytes, once it is whole.
-    pub(super) fn take(bytes: &mut Vec<u8>) -> Option<Self> {
+    pub(crate) fn take(bytes: &mut Vec<u8>) -> Option<Self> {
         let first = *bytes.first()?;
         let (mut length, mut at) = (0, 1);
         loop {
@@ -214,20 +214,20 @@ impl Packet {
         Some(Self { first, body })
     }
 
-    pub(super) fn kind(&self) -> u8 {
+    pub(crate) fn kind(&self) -> u8 {
         self.first >> 4
     }
 
-    pub(super) fn dup(&self) -> bool {
+    pub(crate) fn dup(&self) -> bool {
         self.first & 8 != 0
     }
 
-    pub(super) fn qos(&self) -> u8 {
+    pub(crate) fn qos(&self) -> u8 {
         self.first >> 1 & 3
     }
 
     /// Its packet identifier; of PUBLISH only at QoS 1 and 2.
-    pub(super) fn id(&self) -> u16 {
+    pub(crate) fn id(&self) -> u16 {
         let at = match self.kind() {
             3 => 2 + usize::from(self.word(0)),
             _ => 0,
@@ -235,24 +235,24 @@ impl Packet {
         self.word(at)
     }
 
-    pub(super) fn retain(&self) -> bool {
+    pub(crate) fn retain(&self) -> bool {
         self.first & 1 == 1
     }
 
     /// The topic, the properties and the payload of a PUBLISH of MQTT 5.
-    pub(super) fn parts(&self) -> (&[u8], &[u8], &[u8]) {
+    pub(crate) fn parts(&self) -> (&[u8], &[u8], &[u8]) {
         let topic = usize::from(self.word(0));
         let at = 2 + topic + if self.qos() > 0 { 2 } else { 0 };
         let properties = usize::from(self.body[at]);
         (&self.body[2..2 + topic], &self.body[at + 1..at + 1 + properties], &self.body[at + 1 + properties..])
     }
 
-    pub(super) fn payload(&self) -> &[u8] {
+    pub(crate) fn payload(&self) -> &[u8] {
         self.parts().2
     }
 
     /// In the grammar of answers: its name, and its code where the version has one.
-    pub(super) fn told(&self, v5: bool) -> String {
+    pub(crate) fn told(&self, v5: bool) -> String {
         let name = NAMES[usize::from(self.kind())];
         let at = match self.kind() {
             2 => Some(1),
@@ -273,7 +273,7 @@ impl Packet {
 }
 
 /// The code in the grammar of answers, `0x87`.
-pub(super) fn code(text: &str) -> Result<u8> {
+pub(crate) fn code(text: &str) -> Result<u8> {
     let digits = text.strip_prefix("0x").ok_or_else(|| format!("{text} is no code"))?;
     u8::from_str_radix(digits, 16).map_err(|error| error.to_string())
 }
