@@ -40,8 +40,6 @@ fn page() -> String {
     TABLES.iter().for_each(|table| ingress_notes(&mut out, table));
     out += EGRESS;
     TABLES.iter().for_each(|table| egress(&mut out, table));
-    out += LOSSES;
-    TABLES.iter().for_each(|table| losses(&mut out, table));
     out
 }
 
@@ -145,20 +143,6 @@ fn egress(out: &mut String, table: &Settlement) {
             *out += &format!(" {} |", if says { cell.effect.as_str() } else { "–" });
         }
         writeln!(out, " {} | {} | {} |", code(cell.answer), cell.section, cell.note).expect("text can be written");
-    }
-}
-
-const LOSSES: &str = "
-## Losses: what a protocol has no place for
-
-What is lost is counted by these names, for every connection.
-";
-
-fn losses(out: &mut String, table: &Settlement) {
-    write!(out, "\n### {}\n\n| What | The standard | The receiver gets |\n|---|---|---|\n", table.protocol)
-        .expect("text can be written");
-    for lost in table.losses {
-        writeln!(out, "| {} | {} | {} |", lost.what, lost.section, lost.instead).expect("text can be written");
     }
 }
 

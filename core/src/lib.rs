@@ -17,6 +17,8 @@ mod auth;
 mod capability;
 #[cfg(feature = "tokio")]
 pub mod client;
+pub mod cloudevents;
+pub mod conversion;
 mod endpoint;
 mod error;
 #[cfg(feature = "tokio")]
@@ -39,6 +41,7 @@ mod ready;
 #[cfg(feature = "tokio")]
 pub mod serve;
 pub mod settlement;
+mod sidecar;
 #[cfg(feature = "tokio")]
 mod socket;
 mod state;
@@ -70,6 +73,7 @@ pub use protocol::Protocol;
 pub use qos::{Durability, Qos};
 #[cfg(feature = "std")]
 pub use ready::ReadySet;
+pub use sidecar::Sidecar;
 #[cfg(feature = "tokio")]
 pub use socket::{Flushed, Socket};
 pub use state::{DeliveryState, Event, InvalidTransition, Note, Work};

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -84,6 +85,8 @@ pub struct Bare {
     pub tail: Bytes,
     /// What travels with it without being part of it, as the protocol wrote it.
     pub annotations: Bytes,
+    /// What only these bytes say: the names under which it is counted as lost where another protocol is written.
+    pub only: Vec<&'static str>,
 }
 
 impl Bare {
@@ -92,7 +95,7 @@ impl Bare {
     pub fn detach(&self) -> Self {
         let copied = Bytes::copy_from_slice;
         let (tail, annotations) = (copied(&self.tail), copied(&self.annotations));
-        Self { head: self.head.detach(), tail, annotations, ..*self }
+        Self { head: self.head.detach(), tail, annotations, only: self.only.clone(), ..*self }
     }
 
     /// How many bytes it keeps beside the payload.
@@ -299,6 +302,11 @@ impl MessageBuilder {
     pub fn expires_at(mut self, at: impl Into<Option<Time>>) -> Self {
         self.0.expires_at = at.into();
         self
+    }
+
+    /// When it expires as it stands.
+    pub(crate) fn expiry(&self) -> Option<Time> {
+        self.0.expires_at
     }
 
     /// What must be true before anyone may answer Accepted.

@@ -22,8 +22,6 @@ pub struct Settlement {
     pub ingress: &'static [Ingress],
     /// What the receiver's signal does to the copy.
     pub egress: &'static [Egress],
-    /// What the protocol has no place for.
-    pub losses: &'static [Lost],
 }
 
 /// A column of the tables.
@@ -33,17 +31,6 @@ pub struct Variant {
     pub slug: &'static str,
     /// Its heading, such as `MQTT 5, QoS 1`.
     pub title: &'static str,
-}
-
-/// What a message may have and a protocol has no place for; it is counted when it happens ([`Losses`](crate::Losses)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lost {
-    /// What: the name under which it is counted.
-    pub what: &'static str,
-    /// The section of the standard that has no place for it; also part of the count's name.
-    pub section: &'static str,
-    /// What the receiver gets instead.
-    pub instead: &'static str,
 }
 
 impl Settlement {

@@ -19,6 +19,9 @@ pub struct Amqp {
     pub message_bytes_max: u64,
     /// How many bytes of messages that have not come whole a connection may hold.
     pub partial_bytes_max: u64,
+    /// The longest sidecar that is written to clients and believed of them, in bytes: what AMQP has no place for. Only for clients that are hubs of
+    /// yours; 0: none.
+    pub sidecar_bytes_max: usize,
     /// How many sessions a connection may have.
     pub sessions_max: u16,
     /// How many links a connection may have.
@@ -59,6 +62,7 @@ impl Default for Amqp {
             frame_bytes_max: machine.frame_bytes_max,
             message_bytes_max: machine.message_bytes_max,
             partial_bytes_max: machine.partial_bytes_max,
+            sidecar_bytes_max: machine.sidecar_bytes_max,
             sessions_max: machine.sessions_max,
             links_max: machine.links_max,
             incoming_window: machine.incoming_window,
@@ -86,6 +90,7 @@ impl Amqp {
             .frame_bytes_max(self.frame_bytes_max.max(512))
             .message_bytes_max(self.message_bytes_max)
             .partial_bytes_max(self.partial_bytes_max)
+            .sidecar_bytes_max(self.sidecar_bytes_max)
             .sessions_max(self.sessions_max.max(1))
             .links_max(self.links_max.max(1))
             .incoming_window(self.incoming_window.max(1))

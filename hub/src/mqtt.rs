@@ -23,6 +23,9 @@ pub struct Mqtt {
     pub filters_max: u16,
     /// The most user properties in one packet or will.
     pub user_properties_max: u16,
+    /// The longest sidecar that is written to clients and believed of them, in bytes: what MQTT 5 has no place for. Only for clients that are hubs of
+    /// yours; 0: none.
+    pub sidecar_bytes_max: usize,
     /// How many QoS 1 and 2 messages a client may have unanswered.
     pub receive_maximum: u16,
     /// How many QoS 1 and 2 messages may be unanswered by a client.
@@ -61,6 +64,7 @@ impl Default for Mqtt {
             connect_timeout_seconds: machine.connect_timeout.as_secs(),
             filters_max: machine.limits.filters_max,
             user_properties_max: machine.limits.user_properties_max,
+            sidecar_bytes_max: machine.sidecar_bytes_max,
             receive_maximum: machine.receive_maximum,
             in_flight_max: server.in_flight_max,
             topic_aliases_in_max: machine.topic_aliases_in_max,
@@ -98,6 +102,7 @@ impl Mqtt {
             })
             .retain_available(self.retain_available)
             .keep_alive_secs_max(self.keep_alive_seconds_max)
+            .sidecar_bytes_max(self.sidecar_bytes_max)
     }
 
     pub(crate) fn server(&self, serving: &Serving) -> Server {

@@ -42,6 +42,9 @@ pub struct MachineConfig {
     pub sasl_required: bool,
     /// Client: how often a server may ask to have the password hashed (SCRAM): a bound of the processor time of connecting. Default 250,000.
     pub scram_iterations_max: u32,
+    /// The longest sidecar that is written to the peer and believed of it, in bytes: what AMQP has no place for, as one delivery annotation. Only for a peer that
+    /// is trusted to say what a message was elsewhere; 0, the default, writes none and drops those that come.
+    pub sidecar_bytes_max: usize,
 }
 
 const MECHANISMS: [&str; 5] = ["EXTERNAL", "SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "ANONYMOUS"];
@@ -65,6 +68,7 @@ impl Default for MachineConfig {
             mechanisms: MECHANISMS.map(Into::into).to_vec(),
             sasl_required: true,
             scram_iterations_max: 250_000,
+            sidecar_bytes_max: 0,
         }
     }
 }
@@ -101,4 +105,5 @@ setters! {
     mechanisms: Vec<String>,
     sasl_required: bool,
     scram_iterations_max: u32,
+    sidecar_bytes_max: usize,
 }

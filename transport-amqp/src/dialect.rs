@@ -3,9 +3,12 @@
 use roadbed_core::{Dialect, Durability, Qos, Result, WireDurability, WireQos};
 
 use crate::codec::Disposition;
+use crate::conversion::AMQP;
 
+mod annotations;
 mod answer;
 mod message;
+mod read;
 mod write;
 
 pub use answer::{condition_symbol, confirm_state, error_fault, outcome, outcome_state, symbol_condition};

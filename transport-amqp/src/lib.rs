@@ -6,6 +6,7 @@ extern crate alloc;
 mod client;
 pub mod codec;
 mod config;
+pub mod conversion;
 pub mod dialect;
 mod error;
 mod machine;

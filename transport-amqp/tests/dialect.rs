@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use roadbed_amqp::codec::{Disposition, State};
 use roadbed_amqp::dialect::{Durable, Encoded, Settling, confirm_state, outcome, outcome_state};
+use roadbed_core::conversion::AMQP_BODY;
 use roadbed_core::{
     Address, Condition, Confirm, Delivery, Durability, Event, Losses, Message, Origin, Outcome, Qos, ReadContext,
     Reason, Role, Time, TxnId, Value, Wire, WireDelivery, WireDurability, WireMessage, WireQos, Work,
@@ -161,7 +162,53 @@ fn the_payload_is_a_slice_of_what_was_read() {
 fn text_and_bytes_in_a_value_are_the_payload() {
     assert_eq!(read(&[0x00, 0x53, 0x77, 0xa1, 2, b'h', b'i']).payload().to_bytes(), "hi");
     assert_eq!(read(&[0x00, 0x53, 0x77, 0xa0, 2, 1, 2]).payload().to_bytes(), &[1, 2][..]);
-    assert_eq!(read(&[0x00, 0x53, 0x77, 0x54, 5]).payload().to_bytes(), &[0x54, 5][..], "any other as it is encoded");
+    let five = read(&[0x00, 0x53, 0x77, 0x54, 5]);
+    assert_eq!(five.payload().to_bytes(), &[0x00, 0x53, 0x77, 0x54, 5][..], "any other as its section is encoded");
+    assert_eq!(five.details().content_type.as_deref(), Some(AMQP_BODY));
+}
+
+#[test]
+fn a_payload_that_is_an_encoded_body_leaves_as_one() {
+    let message = |payload: &'static [u8]| {
+        let message = Message::builder("a".parse().expect("an address"), payload);
+        message.details(|details| details.content_type = Some(AMQP_BODY.into())).build()
+    };
+    for body in [&b"\x00\x53\x77\x54\x05"[..], b"\x00\x53\x76\x45\x00\x53\x76\xc0\x03\x01\x54\x01"] {
+        let written = write(&message(body), &mut Losses::default());
+        assert!(written.ends_with(body));
+        assert_eq!(read(&written).payload().to_bytes(), body);
+        assert!(read(&written).details().bare.as_ref().is_some_and(|bare| bare.around));
+    }
+    for bytes in [&b"hello"[..], b"\x00\x53\x75\xa0\x01x", b"\x00\x53\x70\x45\x00\x53\x77\x40", b"\x00\x53\x77"] {
+        let again = read(&write(&message(bytes), &mut Losses::default()));
+        assert_eq!(again.payload().to_bytes(), bytes, "bytes that only claim to be a body are data");
+        assert_eq!(again.details().content_type.as_deref(), Some(AMQP_BODY));
+    }
+}
+
+#[test]
+fn a_time_to_live_is_never_0() {
+    let message =
+        Message::builder("a".parse().expect("an address"), "x").expires_at(NOW + Duration::from_nanos(1)).build();
+    let again = read(&write(&message, &mut Losses::default()));
+    assert_eq!(again.expires_at(), Some(NOW + Duration::from_millis(1)));
+}
+
+#[test]
+fn a_delivery_delay_counts_from_its_arrival() {
+    let name = b"x-opt-delivery-delay";
+    let mut bytes = vec![0x00, 0x53, 0x72, 0xc1, 25, 2, 0xa3, name.len() as u8];
+    bytes.extend(name);
+    bytes.extend([0x54, 9, 0x00, 0x53, 0x75, 0xa0, 1, 1]);
+    bytes[4] = 1 + 2 + name.len() as u8 + 2;
+    assert_eq!(read(&bytes).details().deliver_after, Some(NOW + Duration::from_millis(9)));
+}
+
+#[test]
+fn an_attribute_of_an_event_has_one_name() {
+    let bytes = b"\x00\x53\x74\xc1\x16\x02\xa1\x0ecloudEvents_id\xa1\x031-1\x00\x53\x75\xa0\x01x";
+    assert_eq!(read(bytes).details().properties.first("cloudEvents:id"), Some(&"1-1".into()));
+    assert!(write(&read(bytes), &mut Losses::default()).ends_with(bytes), "and leaves under that of its sender");
 }
 
 #[test]
@@ -182,7 +229,9 @@ fn annotations_travel_and_those_of_a_hub_cannot_be_forged() {
     bytes.extend([0x54, 9]);
     bytes.extend([0x00, 0x53, 0x75, 0xa0, 1, 1]);
     let written = write(&read(&bytes), &mut Losses::default());
-    assert_eq!(&written[..], [0x00, 0x53, 0x72, 0xc1, 5, 2, 0xa3, 1, b'k', 0x41, 0x00, 0x53, 0x75, 0xa0, 1, 1]);
+    let told = b"\xa3\x14x-opt-roadbed-sender\xa1\x03dev\xa3\x1dx-opt-roadbed-sender-protocol\xa1\x04amqp";
+    let head = [0x00, 0x53, 0x72, 0xc1, 5 + told.len() as u8, 6, 0xa3, 1, b'k', 0x41];
+    assert_eq!(&written[..], [&head[..], told, &[0x00, 0x53, 0x75, 0xa0, 1, 1]].concat());
 }
 
 #[test]

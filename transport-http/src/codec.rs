@@ -4,6 +4,8 @@
 //! have a form of their own ([`value`]).
 
 pub(crate) mod batch;
+pub(crate) mod beside;
+pub(crate) mod event;
 pub(crate) mod fields;
 pub(crate) mod info;
 pub(crate) mod names;
@@ -13,4 +15,5 @@ pub(crate) mod text;
 pub(crate) mod transactions;
 pub(crate) mod value;
 
+pub use event::EventError;
 pub use fields::HeaderError;

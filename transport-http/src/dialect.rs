@@ -4,11 +4,13 @@
 //! a status answers it, and [`Poll`], in which a response carries it and a request on its lock answers.
 
 mod answer;
+mod event;
 mod frame;
 mod verb;
 
 pub use answer::Answer;
 pub(crate) use answer::condition;
+pub use event::CloudEvent;
 pub use frame::HttpMessage;
 #[cfg(feature = "client")]
 pub(crate) use frame::number;

@@ -10,6 +10,7 @@
 mod client;
 mod codec;
 mod config;
+pub mod conversion;
 mod dialect;
 mod error;
 #[cfg(feature = "server")]
@@ -22,9 +23,9 @@ mod settlement;
 
 #[cfg(feature = "client")]
 pub use client::{ByteStream, ClientConfig, Dial, HttpClient, HttpClientBuilder, connect};
-pub use codec::HeaderError;
+pub use codec::{EventError, HeaderError};
 pub use config::{HttpConfig, TokenKey};
-pub use dialect::{Answer, HttpDurability, HttpMessage, HttpQos, LockVerb, Poll, Push};
+pub use dialect::{Answer, CloudEvent, HttpDurability, HttpMessage, HttpQos, LockVerb, Poll, Push};
 pub use error::HttpError;
 #[cfg(feature = "server")]
 pub use server::{HttpCounters, Listener, ResponseBody, Routes, Server, ServerBuilder, serve, serve_listener};

@@ -1,10 +1,10 @@
 //! What each signal of HTTP means, as data: the cells that `tests/settlement` brings about, and that the documentation is made of.
 
-use roadbed_core::settlement::{Decision, Effect, Egress, Ingress, Lost, Settlement, Variant};
+use roadbed_core::settlement::{Decision, Effect, Egress, Ingress, Settlement, Variant};
 
 /// The settlement table of HTTP.
 pub const SETTLEMENT: Settlement =
-    Settlement { protocol: "HTTP", variants: VARIANTS, ingress: INGRESS, egress: EGRESS, losses: LOSSES };
+    Settlement { protocol: "HTTP", variants: VARIANTS, ingress: INGRESS, egress: EGRESS };
 
 const H0: &str = "http-qos-0";
 const H1: &str = "http-qos-1";
@@ -146,63 +146,10 @@ const EGRESS: &[Egress] = egress! {
     "POST release after DELETE" in [H1 H2] => Late, "412", "RFC 9110, 15.5.13", "The first outcome stands.";
 };
 
-macro_rules! lost {
-    ($($what:literal, $section:literal => $instead:literal;)+) => {
-        &[$(Lost { what: $what, section: $section, instead: $instead },)+]
-    };
-}
-
-const LOSSES: &[Lost] = lost! {
-    "content type", "RFC 9110, 5.4: field limits" => "nothing, where it is longer than a header may be";
-    "content encoding", "RFC 9110, 5.4: field limits" => "nothing, where it is longer than a header may be";
-    "message id", "RFC 9110, 5.4: field limits" => "nothing, where it is longer than a header may be";
-    "correlation id", "RFC 9110, 5.4: field limits" => "nothing, where it is longer than a header may be";
-    "reply-to", "RFC 9110, 5.4: field limits" => "nothing, where it is longer than a header may be";
-    "subject", "RFC 9110, 5.4: field limits" => "nothing, where it is longer than a header may be";
-    "group", "RFC 9110, 5.4: field limits" => "nothing, where it is longer than a header may be";
-    "properties", "RFC 9110, 5.4: field limits" => "those that fit; a page in JSON has all";
-    "annotations", "RFC 9110, 5.4: field limits" => "those that fit; a page in JSON has all";
-};
-
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use roadbed_core::{Address, Losses, Message, Time, Value};
-
-    use super::*;
-    use crate::codec::fields::{PROPERTY_BYTES_MAX, write};
-
     #[test]
     fn the_table_is_whole() {
-        SETTLEMENT.check().unwrap();
-    }
-
-    /// Everything that a message can have, each too long.
-    fn rich() -> Message {
-        let long = "x".repeat(PROPERTY_BYTES_MAX + 1);
-        Message::builder(Address::new("a").unwrap(), "x")
-            .details(|details| {
-                details.content_encoding = Some(long.clone().into());
-                details.content_type = Some(long.clone().into());
-                details.message_id = Some(Value::from(&*long));
-                details.correlation_id = Some(Value::from(&*long));
-                details.subject = Some(long.clone().into());
-                details.group = Some(long.clone().into());
-                details.reply_to = Address::new(long.clone()).ok();
-                details.properties.push("p", Value::from(&*long));
-                details.annotations.push("a", Value::from(&*long));
-            })
-            .build()
-    }
-
-    #[test]
-    fn the_losses_are_those_that_are_counted() {
-        let mut losses = Losses::default();
-        write(&rich(), Time::ZERO, PROPERTY_BYTES_MAX, &mut losses);
-        let counted: BTreeSet<_> = losses.iter().map(|(loss, _)| (loss.what, loss.section)).collect();
-        let listed: Vec<_> = LOSSES.iter().map(|lost| (lost.what, lost.section)).collect();
-        assert_eq!(counted, listed.iter().copied().collect());
-        assert_eq!(counted.len(), listed.len(), "a loss is listed twice");
+        super::SETTLEMENT.check().unwrap();
     }
 }

@@ -30,6 +30,9 @@ pub struct MachineConfig {
     pub ping_timeout: Duration,
     /// What is promised for a message that comes in: MQTT has no word for it. Default [`Durability::Session`], as section 4.1 asks.
     pub durability: Durability,
+    /// The longest sidecar that is written to the peer and believed of it, in bytes: what MQTT 5 has no place for, as one user property. Only for a peer that is
+    /// trusted to say what a message was elsewhere; 0, the default, writes none and drops those that come.
+    pub sidecar_bytes_max: usize,
 }
 
 impl Default for MachineConfig {
@@ -46,6 +49,7 @@ impl Default for MachineConfig {
             keep_alive_secs_max: 0,
             ping_timeout: Duration::from_secs(10),
             durability: Durability::Session,
+            sidecar_bytes_max: 0,
         }
     }
 }
@@ -77,4 +81,5 @@ setters! {
     keep_alive_secs_max: u16,
     ping_timeout: Duration,
     durability: Durability,
+    sidecar_bytes_max: usize,
 }

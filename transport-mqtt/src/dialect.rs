@@ -5,6 +5,8 @@ use roadbed_core::{Dialect, Durability, ErrorKind, Qos, Result, WireDurability, 
 use crate::codec::{Ack, Publish, QoS};
 
 mod answer;
+mod beside;
+mod event;
 mod message;
 mod session;
 
@@ -15,6 +17,7 @@ pub use session::{binding, close, credential, granted, open, qos, refusal, unbin
 #[cfg(feature = "std")]
 pub(crate) use answer::failure;
 #[cfg(feature = "std")]
+pub(crate) use beside::Beside;
 pub(crate) use message::is_sayable;
 pub(crate) use message::{note_losses, read_view, write_properties};
 #[cfg(feature = "std")]

@@ -12,6 +12,7 @@ pub mod codec;
 #[cfg(feature = "mqttbytes")]
 mod compat;
 mod config;
+pub mod conversion;
 pub mod dialect;
 mod error;
 mod machine;

@@ -249,3 +249,42 @@ fn filters() {
     let deep = Subscription::new("/".repeat(200), QoS::AtMostOnce);
     assert_eq!(dialect::binding(&deep, None), Err(ReasonCode::QuotaExceeded));
 }
+
+fn published(user: &[(&str, &str)]) -> roadbed_core::Message {
+    let user = user.iter().map(|&(name, value)| (name.into(), value.into())).collect();
+    let publish = Publish { topic: "a".into(), user, ..Publish::default() };
+    publish.read(&ReadContext { origin: &origin(), now: Time::ZERO }).expect("a message")
+}
+
+fn said(message: roadbed_core::Message) -> Vec<(String, String)> {
+    let qos = Qos::AtMostOnce;
+    let delivery = Delivery { message, handle: None, qos, retained: false, attempt: 1, info: None };
+    let publish = Publish::write(&delivery, Time::ZERO, &mut Losses::default()).expect("a packet");
+    publish.user.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+}
+
+/// CloudEvents MQTT binding 1.0.2, section 3.1; [MQTT-3.3.2-17] and [MQTT-3.3.2-18]: unaltered and in order.
+#[test]
+fn an_event_has_the_attributes_of_every_protocol_and_leaves_as_it_came() {
+    let event = [("Unit-x", "1"), ("id", "1"), ("source", "/s"), ("specversion", "1.0"), ("type", "t"), ("id", "2")];
+    let message = published(&event);
+    let names: Vec<_> = message.details().properties.iter().map(|(name, _)| name.to_string()).collect();
+    assert_eq!(names[..3], ["Unit-x", "cloudEvents:id", "cloudEvents:source"]);
+    for user in [
+        &event[..],
+        &event[..4],
+        &[("cloudEvents:id", "1"), ("id", "1"), ("source", "/"), ("specversion", "1.0"), ("type", "t")],
+    ] {
+        let came: Vec<_> = user.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        assert_eq!(said(published(user)), came);
+    }
+    assert_eq!(published(&event[..4]).details().properties.first("id"), Some(&"1".into()), "no event without a type");
+}
+
+#[test]
+fn what_only_a_hub_says_is_taken_away() {
+    let forged = [("roadbed-delivery-count", "9"), ("roadbed-sidecar", "AQIBCQ"), ("mine", "1")];
+    let message = published(&forged);
+    assert_eq!(said(message.clone()), [("mine".to_owned(), "1".to_owned())]);
+    assert_eq!(message.priority(), roadbed_core::Message::PRIORITY_DEFAULT);
+}

@@ -1,25 +1,64 @@
+//! From the words of the core to the sections of a message.
+
 use bytes::{BufMut, Bytes, BytesMut};
-use roadbed_core::{Bare, Delivery, Details, Durability, Losses, Message, Time, Value, WireDurability};
+use roadbed_core::conversion::AMQP_BODY;
+use roadbed_core::{Bare, Delivery, Details, Losses, Message, Sidecar, Time, Value, WireDurability};
 
-use super::Durable;
-use crate::codec::{put_bool, put_described_list, put_map, put_null, put_str, put_symbol, put_u32, put_value};
+use super::annotations::{self, SIDECAR};
+use super::{AMQP, Durable};
+use crate::codec::{
+    Body, put_binary, put_bool, put_described_list, put_map, put_null, put_str, put_symbol, put_u32, put_value,
+    sections,
+};
 
-/// The annotations that only a hub writes.
-pub(super) const PREFIX: &str = "x-opt-roadbed-";
-
-/// Writes everything that stands before the payload.
-pub(crate) fn write_head(delivery: &Delivery, now: Time, losses: &mut Losses, out: &mut BytesMut) {
+/// Writes everything that stands before the payload, with a sidecar of at most so many bytes.
+pub(crate) fn write_head(
+    delivery: &Delivery,
+    now: Time,
+    sidecar_bytes_max: usize,
+    losses: &mut Losses,
+    out: &mut BytesMut,
+) {
     let message = &delivery.message;
-    header(delivery, now, losses, out);
-    annotations(delivery, out);
-    if let Some(bare) = bare(message) {
+    let bare = bare(message);
+    header(delivery, now, out);
+    // What a sidecar has is not lost.
+    let mut saved = Losses::default();
+    let losses = if sidecar_bytes_max > 0 && sidecar(message, sidecar_bytes_max, out) { &mut saved } else { losses };
+    annotations::write(delivery, bare, out);
+    if let Some(bare) = bare {
         return bare.head.segments().for_each(|segment| out.put_slice(segment));
     }
+    let encoded = is_encoded_body(message);
     if !came_plain(message) {
-        properties(message, losses, out);
+        properties(message, encoded, losses, out);
         application_properties(message.details(), losses, out);
     }
-    data_header(message.payload().len(), out);
+    if !encoded {
+        data_header(message.payload().len(), out);
+    }
+}
+
+/// What AMQP has no place for, as a delivery annotation: for the next hop alone (section 3.2.2). Whether there is one.
+fn sidecar(message: &Message, bytes_max: usize, out: &mut BytesMut) -> bool {
+    let Some(sidecar) = Sidecar::encode(message, &AMQP, bytes_max) else { return false };
+    out.put_slice(&[0x00, 0x53, 0x71]);
+    put_map(out, |out| {
+        put_symbol(out, SIDECAR);
+        put_binary(out, &sidecar);
+        2
+    });
+    true
+}
+
+/// Whether the payload is an encoded body, and not bytes that claim to be one.
+fn is_encoded_body(message: &Message) -> bool {
+    if message.details().content_type.as_deref() != Some(AMQP_BODY) {
+        return false;
+    }
+    let bytes = message.payload().to_bytes();
+    let found = sections(&bytes, bytes.len(), &Default::default());
+    found.is_ok_and(|found| matches!(found.body, Body::Value(_) | Body::Sequence(_)) && found.bare == (0..bytes.len()))
 }
 
 /// Whether the head is the whole message already.
@@ -32,8 +71,32 @@ pub(crate) fn bare_tail(message: &Message) -> Option<&Bytes> {
     bare(message).map(|bare| &bare.tail)
 }
 
+/// The message as AMQP wrote it. What a sidecar brought is looked at: whoever wrote it may have written anything.
 fn bare(message: &Message) -> Option<&Bare> {
-    message.details().bare.as_ref().filter(|bare| bare.protocol == "amqp")
+    let bare = message.details().bare.as_ref().filter(|bare| bare.protocol == "amqp")?;
+    let ours = message.origin().is_some_and(|origin| origin.protocol == "amqp");
+    (ours || is_bare_message(bare, message)).then_some(bare)
+}
+
+/// Whether head, payload and tail are the sections of one bare message, and a footer.
+fn is_bare_message(bare: &Bare, message: &Message) -> bool {
+    let (head, payload) = (bare.head.to_bytes(), message.payload());
+    let total = head.len() + payload.len() + bare.tail.len();
+    let found = sections(&head, total, &Default::default());
+    let found = match found {
+        Ok(found) if bare.tail.is_empty() => Ok(found),
+        _ => {
+            let mut whole = BytesMut::with_capacity(total);
+            whole.put_slice(&head);
+            payload.segments().for_each(|segment| whole.put_slice(segment));
+            whole.put_slice(&bare.tail);
+            sections(&whole, total, &Default::default())
+        }
+    };
+    found.is_ok_and(|found| {
+        let before = [&found.header, &found.delivery_annotations, &found.message_annotations];
+        before.into_iter().all(Option::is_none)
+    })
 }
 
 /// It came by AMQP as a data section and nothing else, and must leave so.
@@ -57,13 +120,10 @@ fn is_unsaid(details: &Details) -> bool {
         && properties.is_empty()
 }
 
-fn header(delivery: &Delivery, now: Time, losses: &mut Losses, out: &mut BytesMut) {
+fn header(delivery: &Delivery, now: Time, out: &mut BytesMut) {
     let message = &delivery.message;
     let Durable(durable) = Durable::write(message.durability()).unwrap_or_default();
-    if message.durability() == Durability::Session {
-        losses.note("durability for the session", "AMQP 1.0, Part 3, section 3.2.1");
-    }
-    let ttl = message.expires_at().map(|at| u32::try_from(at.remaining(now).as_millis()).unwrap_or(u32::MAX));
+    let ttl = message.expires_at().map(|at| millis_left(at, now));
     let count = delivery.info.as_ref().map_or(0, |info| info.count);
     let priority = message.priority();
     if !durable && ttl.is_none() && count == 0 && priority == Message::PRIORITY_DEFAULT {
@@ -78,48 +138,16 @@ fn header(delivery: &Delivery, now: Time, losses: &mut Losses, out: &mut BytesMu
     });
 }
 
-/// What others have annotated, and the hub's own.
-fn annotations(delivery: &Delivery, out: &mut BytesMut) {
-    let message = &delivery.message;
-    let others = bare(message).map(|bare| &bare.annotations[..]).unwrap_or_default();
-    let own = &message.details().annotations;
-    if others.is_empty() && own.is_empty() && !delivery.retained {
-        return;
-    }
-    out.put_slice(&[0x00, 0x53, 0x72]);
-    put_map(out, |out| {
-        let mut count = items(others) + 2 * own.len() as u32;
-        out.put_slice(others);
-        for (name, value) in own.iter() {
-            put_symbol(out, &alloc::format!("{PREFIX}{name}"));
-            put_value(out, value);
-        }
-        if delivery.retained {
-            put_symbol(out, &alloc::format!("{PREFIX}retained"));
-            put_bool(out, true);
-            count += 2;
-        }
-        count
-    });
+/// Rounded up, and never 0: a message that is sent has not expired.
+fn millis_left(at: Time, now: Time) -> u32 {
+    let millis = at.remaining(now).as_nanos().div_ceil(1_000_000);
+    u32::try_from(millis).unwrap_or(u32::MAX).max(1)
 }
 
-/// How many values there are in a row; we have written them, so they are whole.
-fn items(encoded: &[u8]) -> u32 {
-    let (mut at, mut count) = (0, 0);
-    while let Some(end) = (at < encoded.len()).then(|| crate::codec::walk(encoded, at, &Default::default())) {
-        let Ok(end) = end else { break };
-        (at, count) = (end, count + 1);
-    }
-    count
-}
-
-fn properties(message: &Message, losses: &mut Losses, out: &mut BytesMut) {
+fn properties(message: &Message, encoded: bool, losses: &mut Losses, out: &mut BytesMut) {
     let details = message.details();
     if details.utf8.is_some() {
         losses.note("payload format indicator", "AMQP 1.0, Part 3, section 3.2.4");
-    }
-    if details.deliver_after.is_some() {
-        losses.note("delivery time", "AMQP 1.0, Part 3, section 3.2.4");
     }
     if details.deadline.is_some() {
         losses.note("deadline", "AMQP 1.0, Part 3, section 3.2.4");
@@ -131,7 +159,7 @@ fn properties(message: &Message, losses: &mut Losses, out: &mut BytesMut) {
         string(details.subject.as_deref(), out);
         string(details.reply_to.as_ref().map(roadbed_core::Address::as_str), out);
         id(details.correlation_id.as_ref(), losses, out);
-        symbol(details.content_type.as_deref(), losses, out);
+        symbol(details.content_type.as_deref().filter(|_| !encoded), losses, out);
         symbol(details.content_encoding.as_deref(), losses, out);
         put_null(out);
         match details.created_at {

@@ -41,7 +41,7 @@ impl Machine {
     ) -> Result<u64, SendError> {
         let mut head = core::mem::take(&mut self.scratch);
         head.clear();
-        write_head(delivery, now, losses, &mut head);
+        write_head(delivery, now, self.config.sidecar_bytes_max, losses, &mut head);
         let message = &delivery.message;
         let payload = (!is_whole(message)).then(|| message.payload());
         let encoded = Pieces { head: &head, payload, tail: bare_tail(message) };

@@ -310,7 +310,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             _ => None,
         };
         let key = second.then(|| Key::Name(key(name, &tag)));
-        let encoded = Encoded { address: to.clone(), pieces, limits: self.shared.machine.guard };
+        let (limits, sidecar_bytes_max) = (self.shared.machine.guard, self.shared.machine.sidecar_bytes_max);
+        let encoded = Encoded { address: to.clone(), pieces, limits, sidecar_bytes_max };
         let context = ReadContext { origin: &self.origin, now };
         match encoded.read(&context) {
             Ok(message) => {

@@ -8,9 +8,12 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use roadbed_core::{Address, Details, Durability, Losses, Message, Origin, Payload, Qos, Time, Value};
+use roadbed_core::{
+    Address, Details, Durability, Losses, Message, Origin, Payload, Qos, Sidecar, Time, Value, cloudevents,
+};
 
-use super::{names, property, text, value};
+use super::event::{self, EventError};
+use super::{beside, names, property, text, value};
 use crate::dialect::{HttpDurability, HttpQos};
 
 /// How many headers one message may have, so that every client and proxy takes it.
@@ -42,7 +45,7 @@ pub(crate) enum Side {
 }
 
 /// What the headers say.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Fields {
     pub(crate) details: Details,
     pub(crate) qos: Option<Qos>,
@@ -54,8 +57,8 @@ pub(crate) struct Fields {
     live: Option<bool>,
     sender: Option<ByteString>,
     sender_protocol: Option<&'static str>,
-    cloud_id: Option<ByteString>,
-    cloud_subject: Option<ByteString>,
+    expires_at: Option<Time>,
+    sidecar: Option<Sidecar>,
     has_details: bool,
 }
 
@@ -72,10 +75,25 @@ impl Fields {
             const RULE: &str = "has too many properties: a message has at most 256";
             return Err(HeaderError { name: names::PROPERTIES, rule: RULE });
         }
-        if side == Side::Request {
-            fields.adopt_cloud_event();
+        if side == Side::Request && fields.has_details {
+            fields.expires_at = cloudevents::adopt(&mut fields.details);
         }
         Ok(fields)
+    }
+
+    /// Takes over what a peer that is trusted has sent beside the message.
+    pub(crate) fn believe(mut self, headers: &HeaderMap, bytes_max: usize) -> Self {
+        self.sidecar = beside::read(headers, bytes_max);
+        self
+    }
+
+    /// Takes over an event in JSON: its data is the payload, and what it says counts more than what the headers say.
+    pub(crate) fn take_event(&mut self, json: &Bytes) -> Result<Payload, EventError> {
+        let details = self.details();
+        details.content_type = None;
+        let payload = event::read(json, details)?;
+        self.expires_at = cloudevents::adopt(details);
+        Ok(payload)
     }
 
     /// The message that has these fields.
@@ -85,10 +103,13 @@ impl Fields {
             .priority(self.priority.unwrap_or(Message::PRIORITY_DEFAULT))
             .retain(self.retain.unwrap_or_default())
             .live(self.live.unwrap_or_default())
-            .expires_at(self.ttl.map(|ttl| now + ttl));
+            .expires_at(self.ttl.map(|ttl| now + ttl).into_iter().chain(self.expires_at).min());
         if self.has_details {
             let details = self.details;
             message = message.details(|into| *into = details);
+        }
+        if let Some(sidecar) = self.sidecar {
+            message = sidecar.restore(message);
         }
         match origin {
             Some(origin) => message.origin(origin).build(),
@@ -189,22 +210,7 @@ impl Fields {
     }
 
     fn cloud(&mut self, attribute: &str, value: &HeaderValue) -> Result<(), &'static str> {
-        let text = property::read_cloud(attribute, value, &mut self.details().properties);
-        let text = text.ok_or("is percent-encoded text")?;
-        match attribute {
-            "id" => self.cloud_id = Some(text),
-            "subject" => self.cloud_subject = Some(text),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// An event's id and subject are the message's own, unless it has others.
-    fn adopt_cloud_event(&mut self) {
-        let (id, subject) = (self.cloud_id.take(), self.cloud_subject.take());
-        let details = &mut self.details;
-        details.message_id = details.message_id.take().or(id.map(Value::Text));
-        details.subject = details.subject.take().or(subject);
+        property::read_cloud(attribute, value, &mut self.details().properties).ok_or("is percent-encoded text")
     }
 
     fn details(&mut self) -> &mut Details {
@@ -285,23 +291,33 @@ fn write_details(details: &Details, bytes_max: usize, into: &mut HeaderMap, loss
     };
     let text = |text: &Option<ByteString>| text.as_deref().map(text::to_value);
     let value = |value: &Option<Value>| value.as_ref().map(|value| text::to_value(&value::to_text(value)));
-    let time = |time: Option<Time>| time.map(|time| time.as_millis().into());
     put(CONTENT_TYPE, text(&details.content_type), "content type");
     put(CONTENT_ENCODING, text(&details.content_encoding), "content encoding");
-    put(names::UTF8, details.utf8.map(|utf8| if utf8 { TRUE } else { FALSE }), "utf8");
     put(names::MESSAGE_ID, value(&details.message_id), "message id");
     put(names::CORRELATION_ID, value(&details.correlation_id), "correlation id");
     put(names::REPLY_TO, details.reply_to.as_ref().map(|to| known(to.to_path())), "reply-to");
     put(names::SUBJECT, text(&details.subject), "subject");
     put(names::GROUP, text(&details.group), "group");
-    put(names::CREATED_MS, time(details.created_at), "creation time");
-    put(names::DELIVER_AFTER_MS, time(details.deliver_after), "deliver-after");
-    put(names::DEADLINE_MS, time(details.deadline), "deadline");
+    let time = |time: Option<Time>| time.map(|time| HeaderValue::from(time.as_millis()));
+    for (name, value) in [
+        (names::UTF8, details.utf8.map(|utf8| if utf8 { TRUE } else { FALSE })),
+        (names::CREATED_MS, time(details.created_at)),
+        (names::DELIVER_AFTER_MS, time(details.deliver_after)),
+        (names::DEADLINE_MS, time(details.deadline)),
+    ] {
+        value.map(|value| into.append(name, value));
+    }
     if !details.properties.is_empty() && property::write(&details.properties, into, bytes_max).is_none() {
         losses.note("properties", SECTION);
     }
+    if property::has_typed_attribute(&details.properties) {
+        losses.note("type of a CloudEvents attribute", "CloudEvents HTTP binding, 3.1.3");
+    }
     if property::write_annotations(&details.annotations, into, bytes_max).is_none() {
         losses.note("annotations", SECTION);
+    }
+    for what in details.bare.iter().flat_map(|bare| &bare.only) {
+        losses.note(what, "RFC 9110, 6.3: no such field");
     }
 }
 
@@ -327,7 +343,7 @@ const PROTOCOLS: [&str; 7] = ["mqtt", "amqp", "http", "ws", "xmpp", "memory", "h
 
 /// Whether it is a header that a server puts on a delivery: a bridge may hand it back, and it means nothing.
 fn is_servers(name: &str) -> bool {
-    const NAMES: [&str; 12] = [
+    const NAMES: [&str; 13] = [
         "address",
         "attempt",
         "backlog",
@@ -340,6 +356,7 @@ fn is_servers(name: &str) -> bool {
         "sender",
         "sender-protocol",
         "settled",
+        "sidecar",
     ];
     NAMES.contains(&name) || name.starts_with("annotation-")
 }

@@ -38,6 +38,7 @@ names! {
     SENDER = "roadbed-sender",
     SENDER_PROTOCOL = "roadbed-sender-protocol",
     SETTLED = "roadbed-settled",
+    SIDECAR = "roadbed-sidecar",
     SUBJECT = "roadbed-subject",
     TRANSACTION = "roadbed-transaction",
     TTL_MS = "roadbed-ttl-ms",
@@ -52,5 +53,3 @@ pub(crate) const PROPERTY: &str = "roadbed-property-";
 pub(crate) const ANNOTATION: &str = "roadbed-annotation-";
 /// Before the name of a CloudEvents attribute.
 pub(crate) const CLOUD: &str = "ce-";
-/// Before the name of a property that is a CloudEvents attribute: the prefix of the AMQP binding, so that a message keeps it there.
-pub(crate) const CLOUD_PROPERTY: &str = "cloudEvents:";

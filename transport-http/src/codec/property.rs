@@ -2,7 +2,7 @@
 
 use bytestring::ByteString;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use roadbed_core::{Properties, Value};
+use roadbed_core::{Properties, Value, cloudevents};
 
 use super::fields::COUNT_MAX;
 use super::{names, text, value};
@@ -56,24 +56,28 @@ pub(crate) fn read_list(value: &HeaderValue, into: &mut Properties) -> Option<()
 }
 
 /// Reads a `ce-` header.
-pub(crate) fn read_cloud(name: &str, value: &HeaderValue, into: &mut Properties) -> Option<ByteString> {
-    let value = text::from_value(value).ok()?;
-    into.push(format!("{}{name}", names::CLOUD_PROPERTY), Value::Text(value.clone()));
-    Some(value)
+pub(crate) fn read_cloud(name: &str, value: &HeaderValue, into: &mut Properties) -> Option<()> {
+    into.push(format!("{}{name}", cloudevents::PREFIX), Value::Text(text::from_value(value).ok()?));
+    Some(())
 }
 
-fn header(name: &ByteString, value: &Value) -> Option<(HeaderName, HeaderValue)> {
-    if let (Some(attribute), Value::Text(text)) = (cloud_attribute(name), value) {
-        return Some((text::to_name(names::CLOUD, attribute)?, text::to_cloud(text)));
+/// In an event, times and the like are text; elsewhere they keep what they are.
+fn header(name: &ByteString, value: &Value, is_event: bool) -> Option<(HeaderName, HeaderValue)> {
+    let sayable = value.as_str().is_some() || (is_event && is_typed(value));
+    match cloudevents::attribute(name).filter(|_| sayable) {
+        Some(attribute) => Some((text::to_name(names::CLOUD, attribute)?, text::to_cloud(&cloudevents::text(value)))),
+        None => Some((text::to_name(names::PROPERTY, name)?, text::to_value(&value::to_text(value)))),
     }
-    Some((text::to_name(names::PROPERTY, name)?, text::to_value(&value::to_text(value))))
 }
 
-/// The attribute's name, if the property is a CloudEvents attribute (lower-case letters and digits).
-fn cloud_attribute(name: &str) -> Option<&str> {
-    let attribute = name.strip_prefix(names::CLOUD_PROPERTY)?;
-    let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    (!attribute.is_empty() && attribute.bytes().all(legal)).then_some(attribute)
+/// Whether an attribute of an event is written as text that is none.
+pub(crate) fn has_typed_attribute(properties: &Properties) -> bool {
+    let typed = |(name, value): (&ByteString, &Value)| is_typed(value) && cloudevents::attribute(name).is_some();
+    cloudevents::is_event(properties) && properties.iter().any(typed)
+}
+
+fn is_typed(value: &Value) -> bool {
+    matches!(value, Value::Timestamp(_) | Value::Bool(_) | Value::Int(_))
 }
 
 /// A header for each property; `None` if their order would be lost: headers of one name stand together.
@@ -81,7 +85,8 @@ fn headers(properties: &Properties) -> Option<Vec<(HeaderName, HeaderValue)>> {
     if properties.len() > HEADERS_MAX {
         return None;
     }
-    let pairs = properties.iter().map(|(name, value)| header(name, value)).collect::<Option<Vec<_>>>()?;
+    let is_event = cloudevents::is_event(properties);
+    let pairs = properties.iter().map(|(name, value)| header(name, value, is_event)).collect::<Option<Vec<_>>>()?;
     let returns = |at: usize| {
         let same = |other: usize| pairs[at].0 == pairs[other].0;
         !same(at - 1) && (0..at - 1).any(same)

@@ -8,7 +8,7 @@ use roadbed_core::{
 
 use super::HttpQos;
 use crate::codec::fields::{self, Fields, PROPERTY_BYTES_MAX, Side};
-use crate::codec::names;
+use crate::codec::{beside, names};
 
 /// The parts of a request or a response that carry a message.
 #[derive(Clone, Debug)]
@@ -23,9 +23,7 @@ pub struct HttpMessage {
 
 impl WireMessage for HttpMessage {
     fn read(self, context: &ReadContext<'_>) -> Result<Message> {
-        let fields = Fields::read(&self.headers, Side::Request, context.now);
-        let fields = fields.map_err(|error| Error::new(ErrorKind::Invalid, "read a message").detail(error))?;
-        Ok(fields.message(self.address, self.payload, Some(context.origin.clone()), context.now))
+        self.read_beside(context, 0)
     }
 
     fn write(delivery: &Delivery, now: Time, losses: &mut Losses) -> Result<Self> {
@@ -34,6 +32,30 @@ impl WireMessage for HttpMessage {
 }
 
 impl HttpMessage {
+    /// Reads a request. A sidecar is believed if it has at most so many bytes.
+    ///
+    /// # Errors
+    /// If a header of ours is not what it has to be.
+    pub fn read_beside(self, context: &ReadContext<'_>, sidecar_bytes_max: usize) -> Result<Message> {
+        let fields = Fields::read(&self.headers, Side::Request, context.now);
+        let fields = fields.map_err(|error| Error::new(ErrorKind::Invalid, "read a message").detail(error))?;
+        let fields = fields.believe(&self.headers, sidecar_bytes_max);
+        Ok(fields.message(self.address, self.payload, Some(context.origin.clone()), context.now))
+    }
+
+    /// Writes a delivery, with a sidecar of at most so many bytes.
+    pub fn write_beside(delivery: &Delivery, now: Time, sidecar_bytes_max: usize, losses: &mut Losses) -> Self {
+        let mut lost = Losses::default();
+        let mut written = Self::delivery(delivery, now, PROPERTY_BYTES_MAX, &mut lost);
+        match beside::write(&delivery.message, sidecar_bytes_max) {
+            Some(sidecar) => {
+                written.headers.append(names::SIDECAR, sidecar);
+            }
+            None => losses.absorb(&mut lost),
+        }
+        written
+    }
+
     /// A delivery as a response, with at most `bytes_max` bytes of properties.
     pub(crate) fn delivery(delivery: &Delivery, now: Time, bytes_max: usize, losses: &mut Losses) -> Self {
         let message = &delivery.message;

@@ -3,13 +3,15 @@ use alloc::string::ToString;
 use bytes::Bytes;
 use bytestring::ByteString;
 use roadbed_core::{
-    Address, Delivery, Details, Durability, Losses, Message, Payload, ReadContext, Result, Time, Value, WireMessage,
-    WireQos,
+    Address, Delivery, Details, Durability, Losses, Message, MessageBuilder, Payload, ReadContext, Result, Time, Value,
+    WireMessage, WireQos, cloudevents,
 };
 
+use super::beside::{Beside, Came};
+use super::event;
 use crate::codec::{PacketId, Property, Publish, PublishView, QoS, Version};
 
-/// Reads a PUBLISH whose topic and payload are at hand.
+/// Reads a PUBLISH whose topic and payload are at hand. A sidecar is believed if it has at most so many bytes.
 #[inline]
 pub(crate) fn read_view(
     view: &PublishView<'_>,
@@ -17,16 +19,38 @@ pub(crate) fn read_view(
     payload: Payload,
     durability: Durability,
     context: &ReadContext<'_>,
+    sidecar_bytes_max: usize,
 ) -> Message {
-    let mut builder =
+    let builder =
         Message::builder(address, payload).durability(durability).retain(view.retain).origin(context.origin.clone());
-    for property in view.properties.iter() {
+    read_properties(builder, context.now, sidecar_bytes_max, view.properties.iter())
+}
+
+fn read_properties<'a>(
+    mut builder: MessageBuilder,
+    now: Time,
+    sidecar_bytes_max: usize,
+    properties: impl Iterator<Item = Property<'a>>,
+) -> Message {
+    let (mut came, mut has_user) = (Came::default(), false);
+    for property in properties {
         builder = match property {
-            Property::MessageExpiry(secs) => builder.expires_at(expiry(secs, context.now)),
+            Property::MessageExpiry(secs) => builder.expires_at(expiry(secs, now)),
+            Property::User(name, value) if came.take(name, value, sidecar_bytes_max) => builder,
+            Property::User(name, value) => {
+                has_user = true;
+                builder.details(|details| details.properties.push(ByteString::from(name), value))
+            }
             property => builder.details(|details| read_property(&property, details)),
         };
     }
-    builder.build()
+    if has_user {
+        builder = builder.details(event::read);
+    }
+    match came.sidecar {
+        Some(sidecar) => sidecar.restore(builder).build(),
+        None => builder.build(),
+    }
 }
 
 fn expiry(secs: u32, now: Time) -> Time {
@@ -41,13 +65,13 @@ fn read_property(property: &Property<'_>, details: &mut Details) {
         // The codec has refused wildcards and emptiness.
         Property::ResponseTopic(topic) => details.reply_to = Address::new(topic).ok(),
         Property::CorrelationData(data) => details.correlation_id = Some(Value::Binary(Bytes::copy_from_slice(data))),
-        Property::User(name, value) => details.properties.push(ByteString::from(name), value),
         _ => {}
     }
 }
 
 /// Lists the properties of a message as MQTT 5.0 says them.
-pub(crate) fn write_properties(message: &Message, now: Time, f: &mut dyn FnMut(Property<'_>)) {
+pub(crate) fn write_properties(message: &Message, now: Time, beside: &Beside, f: &mut dyn FnMut(Property<'_>)) {
+    beside.write(f);
     if let Some(at) = message.expires_at() {
         f(Property::MessageExpiry(seconds_left(at, now)));
     }
@@ -67,8 +91,12 @@ pub(crate) fn write_properties(message: &Message, now: Time, f: &mut dyn FnMut(P
     if let Some(id) = &details.correlation_id {
         write_correlation(id, f);
     }
+    let is_event = cloudevents::is_event(&details.properties);
     for (name, value) in details.properties.iter() {
-        write_user(name, value, f);
+        match cloudevents::attribute(name).filter(|_| is_event) {
+            Some(attribute) => write_user(attribute, &Value::Text((*cloudevents::text(value)).into()), f),
+            None => write_user(name, value, f),
+        }
     }
 }
 
@@ -137,13 +165,17 @@ fn note_details(details: &Details, version: Version, losses: &mut Losses) {
         }
     };
     never(details.content_encoding.is_some(), "content encoding");
-    never(details.message_id.is_some(), "message id");
-    never(details.subject.is_some(), "subject");
-    never(details.group.is_some(), "group");
-    never(details.created_at.is_some(), "creation time");
+    // What an event says of itself is in its attributes.
+    let event = version.is_v5() && cloudevents::is_event(&details.properties);
+    never(details.message_id.is_some() && !event, "message id");
+    never(details.subject.is_some() && !event, "subject");
+    never(details.group.is_some() && !event, "group");
+    never(details.created_at.is_some() && !event, "creation time");
     never(details.deliver_after.is_some(), "deliver after");
     never(details.deadline.is_some(), "deadline");
     never(!details.annotations.is_empty(), "annotations");
+    let only = details.bare.iter().flat_map(|bare| &bare.only);
+    only.for_each(|what| never(true, what));
     if version.is_v5() {
         let text = |value: &Value| value.as_str().is_some_and(is_sayable);
         never(details.content_type.as_deref().is_some_and(|text| !is_sayable(text)), "content type");
@@ -160,40 +192,59 @@ fn note_details(details: &Details, version: Version, losses: &mut Losses) {
 
 impl WireMessage for Publish {
     fn read(self, context: &ReadContext<'_>) -> Result<Message> {
-        let address = Address::new(self.topic.clone())
-            .map_err(|error| roadbed_core::Error::new(roadbed_core::ErrorKind::Invalid, "receive").because(error))?;
-        let mut builder = Message::builder(address, self.payload.clone())
-            .durability(Durability::Session)
-            .retain(self.retain)
-            .origin(context.origin.clone());
-        if let Some(secs) = self.message_expiry_secs {
-            builder = builder.expires_at(expiry(secs, context.now));
-        }
-        if self.has_details() {
-            builder = builder.details(|details| self.list(|property| read_property(&property, details)));
-        }
-        Ok(builder.build())
+        self.read_beside(context, 0)
     }
 
     fn write(delivery: &Delivery, now: Time, losses: &mut Losses) -> Result<Self> {
+        Self::write_beside(delivery, now, 0, losses)
+    }
+}
+
+impl Publish {
+    /// Reads the packet. A sidecar is believed if it has at most so many bytes.
+    ///
+    /// # Errors
+    /// If the topic is not a legal address.
+    pub fn read_beside(self, context: &ReadContext<'_>, sidecar_bytes_max: usize) -> Result<Message> {
+        let address = Address::new(self.topic.clone())
+            .map_err(|error| roadbed_core::Error::new(roadbed_core::ErrorKind::Invalid, "receive").because(error))?;
+        Ok(self.message(address, context, sidecar_bytes_max))
+    }
+
+    /// Writes a delivery, with a sidecar of at most so many bytes.
+    ///
+    /// # Errors
+    /// None at present: MQTT can carry every message.
+    pub fn write_beside(delivery: &Delivery, now: Time, sidecar_bytes_max: usize, losses: &mut Losses) -> Result<Self> {
         let message = &delivery.message;
         let mut this = plain(delivery)?;
-        note_losses(message, Version::V5, losses);
-        write_properties(message, now, &mut |property| this.set(&property));
+        let count = delivery.info.as_ref().map_or(0, |info| info.count);
+        let beside = Beside::new(message, count, sidecar_bytes_max);
+        if !beside.is_whole() {
+            note_losses(message, Version::V5, losses);
+        }
+        write_properties(message, now, &beside, &mut |property| this.set(&property));
         if let Some(info) = &delivery.info {
             this.subscription_ids.clone_from(&info.bindings);
         }
         Ok(this)
     }
-}
 
-impl Publish {
-    fn has_details(&self) -> bool {
-        self.payload_is_text.is_some()
-            || self.content_type.is_some()
-            || self.response_topic.is_some()
-            || self.correlation_data.is_some()
-            || !self.user.is_empty()
+    fn message(&self, address: Address, context: &ReadContext<'_>, sidecar_bytes_max: usize) -> Message {
+        let builder = Message::builder(address, self.payload.clone())
+            .durability(Durability::Session)
+            .retain(self.retain)
+            .origin(context.origin.clone());
+        let properties = [
+            self.message_expiry_secs.map(Property::MessageExpiry),
+            self.payload_is_text.map(Property::PayloadFormat),
+            self.content_type.as_deref().map(Property::ContentType),
+            self.response_topic.as_deref().map(Property::ResponseTopic),
+            self.correlation_data.as_deref().map(Property::CorrelationData),
+        ];
+        let user = self.user.iter().map(|(name, value)| Property::User(name, value));
+        let properties = properties.into_iter().flatten().chain(user);
+        read_properties(builder, context.now, sidecar_bytes_max, properties)
     }
 }
 

@@ -14,7 +14,8 @@ impl Machine {
         self.check(&view)?;
         let address = self.address(&view)?;
         let context = ReadContext { origin: &self.origin, now };
-        let message = dialect::read_view(&view, address, payload(&view), self.config.durability, &context);
+        let (durability, sidecar_bytes_max) = (self.config.durability, self.config.sidecar_bytes_max);
+        let message = dialect::read_view(&view, address, payload(&view), durability, &context, sidecar_bytes_max);
         Ok(Incoming {
             message,
             qos: view.qos.read(),

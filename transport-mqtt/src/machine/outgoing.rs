@@ -6,7 +6,7 @@ use super::alias::Alias;
 use super::event::read_cookie;
 use super::{End, Machine, State, flat};
 use crate::codec::{Ack, AckKind, Auth, Notes, Packet, PacketId, Property, PublishHeader, QoS, ReasonCode};
-use crate::dialect;
+use crate::dialect::{self, Beside};
 use crate::error::SendError;
 
 /// Whether an answer could be said.
@@ -27,6 +27,8 @@ struct Transfer<'a> {
     dup: bool,
     retain: bool,
     subscription_ids: &'a [u32],
+    /// How often it was delivered in vain.
+    count: u32,
 }
 
 impl Machine {
@@ -37,7 +39,8 @@ impl Machine {
     /// [`SendError::ReceiveMaximum`] if the caller's window is wider than [`super::Peer::receive_maximum`].
     #[inline]
     pub fn deliver(&mut self, delivery: &Delivery, dup: bool, now: Time, out: &mut Output) -> Result<(), SendError> {
-        let subscription_ids = delivery.info.as_ref().map_or(&[][..], |info| &info.bindings);
+        let (subscription_ids, count) =
+            delivery.info.as_ref().map_or((&[][..], 0), |info| (&info.bindings, info.count));
         self.transfer(
             &Transfer {
                 message: &delivery.message,
@@ -46,6 +49,7 @@ impl Machine {
                 dup,
                 retain: delivery.retained,
                 subscription_ids,
+                count,
             },
             now,
             out,
@@ -72,7 +76,8 @@ impl Machine {
         if message.retain() && !self.peer.retain_available {
             return Err(SendError::Retain);
         }
-        let transfer = Transfer { message, qos, packet_id, dup, retain: message.retain(), subscription_ids: &[] };
+        let retain = message.retain();
+        let transfer = Transfer { message, qos, packet_id, dup, retain, subscription_ids: &[], count: 0 };
         self.transfer(&transfer, now, out)
     }
 
@@ -177,7 +182,8 @@ impl Machine {
         }
         let message = transfer.message;
         let alias = self.aliases_out.find(message.address());
-        self.write(transfer, alias, now, out)?;
+        let beside = self.beside(transfer);
+        self.write(transfer, &beside, alias, now, out)?;
         out.put_payload(message.payload());
         if let Alias::New(number) = alias {
             self.aliases_out.set(number, message.address());
@@ -186,14 +192,31 @@ impl Machine {
             let counted = self.quota_out.take();
             debug_assert!(counted, "there was room above");
         }
-        dialect::note_losses(message, self.peer.version, &mut self.losses);
+        if !beside.is_whole() {
+            dialect::note_losses(message, self.peer.version, &mut self.losses);
+        }
         self.clock.send();
         Ok(())
     }
 
+    /// MQTT 3 has no place for anything beside the message.
+    fn beside(&self, transfer: &Transfer<'_>) -> Beside {
+        match self.peer.version.is_v5() {
+            true => Beside::new(transfer.message, transfer.count, self.config.sidecar_bytes_max),
+            false => Beside::default(),
+        }
+    }
+
     /// Writes all that stands before the payload.
-    fn write(&self, transfer: &Transfer<'_>, alias: Alias, now: Time, out: &mut Output) -> Result<(), SendError> {
-        let Transfer { message, qos, packet_id, dup, retain, subscription_ids } = *transfer;
+    fn write(
+        &self,
+        transfer: &Transfer<'_>,
+        beside: &Beside,
+        alias: Alias,
+        now: Time,
+        out: &mut Output,
+    ) -> Result<(), SendError> {
+        let Transfer { message, qos, packet_id, dup, retain, subscription_ids, .. } = *transfer;
         let (version, bytes_max) = (self.peer.version, self.peer.packet_bytes_max);
         let (topic, number) = match alias {
             Alias::None => (message.address().as_str(), None),
@@ -201,7 +224,10 @@ impl Machine {
             Alias::Known(number) => ("", Some(number)),
         };
         let header = PublishHeader { dup: dup && qos != QoS::AtMostOnce, qos, retain, packet_id, topic };
-        let properties = |f: &mut dyn FnMut(Property<'_>)| list(message, number, subscription_ids, now, f);
+        let properties = |f: &mut dyn FnMut(Property<'_>)| {
+            subscription(number, subscription_ids, f);
+            dialect::write_properties(message, now, beside, f);
+        };
         let payload_bytes = message.payload().len();
         if bytes_max != u32::MAX {
             let bytes = header.encoded_len(version, properties, payload_bytes)?;
@@ -218,19 +244,12 @@ impl Machine {
     }
 }
 
-/// All properties of a PUBLISH, in the order in which they are written.
-fn list(
-    message: &Message,
-    alias: Option<NonZeroU16>,
-    subscription_ids: &[u32],
-    now: Time,
-    f: &mut dyn FnMut(Property<'_>),
-) {
+/// The properties of a PUBLISH that are this connection's.
+fn subscription(alias: Option<NonZeroU16>, subscription_ids: &[u32], f: &mut dyn FnMut(Property<'_>)) {
     if let Some(alias) = alias {
         f(Property::TopicAlias(alias));
     }
     subscription_ids.iter().for_each(|&id| f(Property::SubscriptionId(id)));
-    dialect::write_properties(message, now, f);
 }
 
 /// MQTT can say every level.
