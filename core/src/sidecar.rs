@@ -125,7 +125,6 @@ impl Sidecar {
 
     /// Gives a message that has just been read what it lost on the way. What somebody has changed on the way is left as it now is: properties other than those that
     /// were sent make it forget its own.
-    #[must_use]
     pub fn restore(self, mut message: MessageBuilder) -> MessageBuilder {
         message = match self.durability {
             Some(durability) => message.durability(durability),
