@@ -81,7 +81,7 @@ fn facet(field: Field, message: &Message, whole: bool) -> String {
     let bare = details.bare.as_ref().filter(|_| whole);
     let bare = bare.map(|bare| (bare.head.to_bytes(), bare.tail.clone(), bare.annotations.clone()));
     match field {
-        F::Address => format!("{}", message.address().as_str()),
+        F::Address => message.address().as_str().to_owned(),
         F::Payload => format!("{:?}", message.payload().to_bytes()),
         F::ValueText | F::ValueBinary | F::ValueOther | F::Sequence | F::DataSections => {
             format!("{:?} {:?} {bare:?}", message.payload().to_bytes(), details.content_type)
@@ -104,10 +104,10 @@ fn facet(field: Field, message: &Message, whole: bool) -> String {
         F::Ttl | F::AbsoluteExpiry => format!("{:?}", message.expires_at()),
         F::DeliverAfter => format!("{:?}", details.deliver_after),
         F::Deadline => format!("{:?}", details.deadline),
-        F::Priority => format!("{}", message.priority()),
+        F::Priority => message.priority().to_string(),
         F::Stored | F::ForSession => format!("{:?}", message.durability()),
-        F::Retain => format!("{}", message.retain()),
-        F::Live => format!("{}", message.live()),
+        F::Retain => message.retain().to_string(),
+        F::Live => message.live().to_string(),
         F::Origin => format!("{:?}", message.origin()),
         F::HubAnnotation | F::LongAnnotation => format!("{:?}", details.annotations),
         F::ReplyToOther | F::UserId | F::To | F::GroupSequence | F::ReplyToGroup => format!("{bare:?}"),
