@@ -365,6 +365,7 @@ pub(super) const WINDOW_MAX: u32 = u16::MAX as u32;
 pub(super) struct Arriving<'a> {
     pub(super) origin: &'a alloc::sync::Arc<roadbed_core::Origin>,
     pub(super) guard: crate::codec::GuardLimits,
+    pub(super) sidecar_bytes_max: usize,
     pub(super) counters: &'a Counters,
     pub(super) now: Time,
 }

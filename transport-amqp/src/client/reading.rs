@@ -25,7 +25,8 @@ pub(super) fn read(pieces: Pieces, node: Option<Address>, context: &Arriving<'_>
     let total = pieces.iter().map(Bytes::len).sum();
     let told = told(&first, total, &context.guard).unwrap_or_default();
     let said = ReadContext { origin: context.origin, now: context.now };
-    let encoded = Encoded { address: None, pieces, limits: context.guard };
+    let (limits, sidecar_bytes_max) = (context.guard, context.sidecar_bytes_max);
+    let encoded = Encoded { address: None, pieces, limits, sidecar_bytes_max };
     let message = match node {
         None => encoded.read(&said)?,
         Some(node) => match encoded.clone().read(&said) {

@@ -68,8 +68,9 @@ impl Running {
         let Some(&(session, link)) = self.places.links.get(&incoming.link) else { return };
         let State { sessions, wakers, .. } = &mut *state;
         let Some(found) = sessions.get_mut(&session) else { return };
-        let guard = self.shared.config.machine.guard;
-        let context = Arriving { origin: &self.origin, guard, counters: &self.shared.counters, now };
+        let (config, counters) = (&self.shared.config.machine, &self.shared.counters);
+        let (guard, sidecar_bytes_max) = (config.guard, config.sidecar_bytes_max);
+        let context = Arriving { origin: &self.origin, guard, sidecar_bytes_max, counters, now };
         if let Some(inbound) = found.inbound(link) {
             inbound.backlog = self.machine.backlog(incoming.link);
             found.arrived(link, incoming, &context, wakers);
