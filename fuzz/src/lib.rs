@@ -6,6 +6,7 @@
 
 mod address;
 mod amqp_decode;
+mod amqp_sasl;
 mod amqp_server;
 mod broker_queue;
 mod delivery;
@@ -18,6 +19,7 @@ mod output;
 
 pub use address::address;
 pub use amqp_decode::amqp_decode;
+pub use amqp_sasl::amqp_sasl;
 pub use amqp_server::amqp_server;
 pub use broker_queue::broker_queue;
 pub use delivery::delivery;
@@ -35,6 +37,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("address", address),
     ("amqp_decode", amqp_decode),
+    ("amqp_sasl", amqp_sasl),
     ("amqp_server", amqp_server),
     ("broker_queue", broker_queue),
     ("delivery", delivery),

@@ -1,8 +1,9 @@
 //! Proton, a client of AMQP 1.0 that is not ours, at the hub. Each script ends with 0 only if all that it checks is so.
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
-use crate::support::{Hub, Process, curl, curl_with, finish, peer, script, shown};
+use crate::support::{Hub, Process, curl, curl_with, finish, peer, roadbed, script, script_at, shown};
 
 #[test]
 #[ignore = "needs peers: cargo xtask test --only interop"]
@@ -20,6 +21,26 @@ fn links_and_outcomes() {
 #[ignore = "needs peers: cargo xtask test --only interop"]
 fn transactions() {
     script("proton_transactions.py", |hub| hub.amqp);
+}
+
+#[test]
+#[ignore = "needs peers: cargo xtask test --only interop"]
+fn requests_and_their_answers() {
+    script("proton_management.py", |hub| hub.amqp);
+}
+
+#[test]
+#[ignore = "needs peers: cargo xtask test --only interop"]
+fn users_come_in_by_scram() {
+    let mut hash = roadbed();
+    let hash = hash.args(["hash", "--scram", "--iterations", "4096", "alice"]).stdin(Stdio::piped());
+    let mut hash = hash.stdout(Stdio::piped()).spawn().expect("roadbed runs");
+    hash.stdin.take().expect("piped").write_all(b"secret").expect("written");
+    let line = String::from_utf8(hash.wait_with_output().expect("it ends").stdout).expect("a line");
+    let mut config = tempfile::NamedTempFile::new().expect("a file");
+    write!(config, "[users]\n{line}").expect("written");
+    let hub = Hub::with(&["--config", config.path().to_str().expect("a path")]);
+    script_at(&hub, "proton_scram.py", |hub| hub.amqp);
 }
 
 fn proton(hub: &Hub, arguments: &[&str]) -> Command {

@@ -140,9 +140,14 @@ pub(crate) struct Hub {
 
 impl Hub {
     pub(crate) fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// A hub that is told more.
+    pub(crate) fn with(arguments: &[&str]) -> Self {
         let any = "127.0.0.1:0";
-        let mut process =
-            Process::start(roadbed().args(["serve", "--memory", "--mqtt", any, "--http", any, "--amqp", any]));
+        let listening = ["serve", "--memory", "--mqtt", any, "--http", any, "--amqp", any];
+        let mut process = Process::start(roadbed().args(listening).args(arguments));
         let mut port = |mark| {
             let line = process.line(mark);
             let port = line.split_whitespace().find_map(|word| word.strip_prefix(mark)?.parse().ok());
@@ -171,10 +176,14 @@ impl Hub {
 
 /// Runs a script of `peers/` at a hub; it ends with 0 only if all that it checks is so.
 pub(crate) fn script(name: &str, port: impl FnOnce(&Hub) -> u16) {
-    let hub = Hub::start();
+    script_at(&Hub::start(), name, port);
+}
+
+/// As [`script`], at this hub.
+pub(crate) fn script_at(hub: &Hub, name: &str, port: impl FnOnce(&Hub) -> u16) {
     let path = format!("{}/tests/interop/peers/{name}", env!("CARGO_MANIFEST_DIR"));
     let program = if name.ends_with(".py") { "python3" } else { "node" };
-    let output = finish(peer(program).arg(path).arg(port(&hub).to_string()));
+    let output = finish(peer(program).arg(path).arg(port(hub).to_string()));
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{name}: {out}\n{err}");
     assert!(out.contains("all checks passed"), "{name}: {out}\n{err}");
