@@ -290,6 +290,13 @@ async fn requests_that_cannot_be_answered_are_rejected() {
     request.properties.as_mut().expect("properties").reply_to = None;
     let outcome = client.sender.send(request).await.expect("sent");
     assert!(matches!(&outcome, Outcome::Rejected(why) if format!("{why:?}").contains("reply-to")), "{outcome:?}");
+    // More of them than a link may send ahead: they cost it no credit for good.
+    for _ in 0..200 {
+        let mut request = client.request(1u64, "CREATE", "queues/q", Value::Null);
+        request.properties.as_mut().expect("properties").reply_to = None;
+        let sent = tokio::time::timeout(Duration::from_secs(5), client.sender.send(request)).await.expect("in time");
+        assert!(matches!(sent.expect("sent"), Outcome::Rejected(_)));
+    }
     let deep = (0..40).fold(Value::Null, |inner, _| map([("x", inner)]));
     let request = client.request(2u64, "CREATE", "queues/q", deep);
     let outcome = client.sender.send(request).await.expect("sent");

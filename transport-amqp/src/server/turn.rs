@@ -283,6 +283,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         }
         let Some(link) = self.links.at(place) else { return };
         if let &Kind::Requests(node) = &link.kind {
+            self.links.touch(place);
             self.hand_over(batch);
             return self.request(node, incoming, out);
         }

@@ -134,6 +134,7 @@ impl Mail {
 
 /// An answer has nowhere to go.
 pub(in crate::server) fn dropped(losses: &mut Losses) {
+    tracing::debug!("the answer to a request has nowhere to go");
     losses.note("an answer that nobody could be given", "AMQP management, section 3.2");
 }
 
