@@ -1,11 +1,14 @@
 //! AMQP over byte streams, with an endpoint behind.
 
+mod again;
 mod attach;
 mod config;
 mod connection;
 mod coordinator;
+mod dynamic;
 mod links;
 mod listener;
+mod node;
 mod open;
 mod requests;
 mod sasl;

@@ -256,8 +256,9 @@ impl Consumer for QueueConsumer {
 
 impl Drop for QueueConsumer {
     fn drop(&mut self) {
+        let lost = !self.detached;
         self.end(Detach::Suspend);
-        if self.link.terms.hold == Hold::Link {
+        if lost && self.link.terms.hold == Hold::Link {
             // Lost, not suspended: what it holds lapses.
             let shared = self.broker.shared();
             let pulled = lock(&self.session.inner).take_pulled(Some(&self.link));

@@ -13,7 +13,7 @@ use roadbed_core::{Output, Role};
 use super::link::{Link, Stage};
 use super::session::Session;
 use super::{Accept, Detached, Event, LinkId, Machine, SessionId, UnsettledMap, error, fault, other, sends};
-use crate::codec::{Fault, Performative, Tag};
+use crate::codec::{Fault, Performative};
 use crate::error::{Error, SendError};
 
 impl Machine {
@@ -205,11 +205,11 @@ impl Machine {
     fn steal(&mut self, stolen: LinkId, id: SessionId, attach: Box<Attach>, out: &mut Output) -> Result<Event, Error> {
         let words = Fault::new("amqp:link:stolen", "the link was attached again");
         // It was found under its name, so it is attached.
-        let unsettled = self.tags(stolen);
-        let _ = self.detach(stolen, false, Some(words.clone()), out);
+        let detached = self.about(stolen, false, words.clone());
+        let _ = self.detach(stolen, false, Some(words), out);
         let again = self.new_link(id, attach)?;
         self.later.push_back(again);
-        Ok(Event::Detach(stolen, Detached { closed: false, fault: Some(words), unsettled }))
+        Ok(Event::Detach(stolen, detached))
     }
 
     pub(super) fn detached(&mut self, id: SessionId, detach: &Detach, out: &mut Output) -> Option<Event> {
@@ -230,7 +230,8 @@ impl Machine {
         }
         let reply = Detach { handle: Handle(handle), closed: detach.closed, error: None };
         self.put(id.0, &Performative::Detach(reply), out);
-        let detached = Detached { closed: detach.closed, fault: detach.error.as_ref().map(fault), unsettled };
+        let (closed, fault) = (detach.closed, detach.error.as_ref().map(fault));
+        let detached = Detached { name: link.name, closed, fault, unsettled };
         Some(Event::Detach(LinkId { session: id, handle }, detached))
     }
 
@@ -252,13 +253,19 @@ impl Machine {
 
     /// Detaches a link for what its peer did (Part 2, section 2.6.5).
     pub(super) fn break_link(&mut self, id: LinkId, condition: &str, words: String, out: &mut Output) -> Event {
-        let (why, unsettled) = (Fault::new(condition, words), self.tags(id));
-        let _ = self.detach(id, true, Some(why.clone()), out);
-        Event::Detach(id, Detached { closed: true, fault: Some(why), unsettled })
+        let why = Fault::new(condition, words);
+        let detached = self.about(id, true, why.clone());
+        let _ = self.detach(id, true, Some(why), out);
+        Event::Detach(id, detached)
     }
 
-    fn tags(&self, id: LinkId) -> Vec<Tag> {
-        self.sessions.get(&id.session.0).map_or_else(Vec::new, |session| session.tags(id.handle))
+    /// What is to be said of a link that we detach for what its peer did.
+    fn about(&self, id: LinkId, closed: bool, why: Fault) -> Detached {
+        let session = self.sessions.get(&id.session.0);
+        let unsettled = session.map_or_else(Vec::new, |session| session.tags(id.handle));
+        let link = session.and_then(|session| session.links.get(id.handle as usize)).and_then(Option::as_ref);
+        let name = link.map_or_else(String::new, |link| link.name.clone());
+        Detached { name, closed, fault: Some(why), unsettled }
     }
 
     pub(super) fn session(&mut self, id: SessionId) -> Result<&mut Session, Error> {

@@ -166,6 +166,8 @@ pub struct Accept {
 /// How a link ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Detached {
+    /// Its name.
+    pub name: String,
     /// For good; otherwise it may be attached again.
     pub closed: bool,
     /// What went wrong.

@@ -1,135 +1,287 @@
 //! What an attach asks for, in the core's terms.
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use fe2o3_amqp_types::definitions::{ReceiverSettleMode, Role, SenderSettleMode};
-use fe2o3_amqp_types::messaging::{DistributionMode, Outcome as WireOutcome, Source, TargetArchetype};
+use fe2o3_amqp_types::messaging::{DistributionMode, Source, Target, TargetArchetype};
 use fe2o3_amqp_types::performatives::Attach;
 use fe2o3_amqp_types::transaction::{Coordinator, TxnCapability};
 use roadbed_core::{
-    Address, Binding, ConsumerTerms, Error, ErrorKind, Filter, Fut, Mode, Node, Outcome, ProducerTerms, Qos, Result,
-    Session, Settle,
+    Attached, Binding, Consumer, ConsumerTerms, Detach, Error, ErrorKind, Filter, Fut, Hold, Mode, Node, Open, Origin,
+    ProducerTerms, Qos, Result, RetainHandling, Scope, Session, Settle,
 };
 
-use super::links::Kind;
+use super::Shared;
+use super::again::{self, Tags};
+use super::dynamic;
+use super::links::{Kind, Rare, Suspended};
+use super::node::{Kept, Place, address, invalid, on_lapse, place};
+use crate::{Accept, UnsettledMap, unsettled_map};
 
-/// A link that the endpoint has granted, and the termini to answer with.
+/// A link that the endpoint has granted, and what to answer with.
 pub(super) struct Granted {
     pub(super) kind: Kind,
-    pub(super) source: Option<Source>,
-    pub(super) target: Option<TargetArchetype>,
+    pub(super) accept: Accept,
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+/// Whose links are attached.
+#[derive(Clone)]
+pub(super) struct Client {
+    pub(super) shared: Arc<Shared>,
+    pub(super) origin: Arc<Origin>,
+    pub(super) scope: Scope,
+    /// The client's name for itself.
+    pub(super) container: ByteString,
+}
+
+/// What an attachment comes after.
+#[derive(Default)]
+pub(super) struct Before {
+    /// The link of the same name is still being closed.
+    pub(super) closing: Option<Fut<()>>,
+    /// The link was detached within its session.
+    pub(super) suspended: Option<Suspended>,
+    /// Begins the keys of what comes on this link, if it is not resumed.
+    pub(super) prefix: Bytes,
 }
 
 /// Attaches to the endpoint. Several of these run at once.
-pub(super) fn attach(session: &dyn Session, container: &ByteString, attach: Attach) -> Fut<Granted> {
-    let asked = match attach.role {
-        Role::Sender => producer(session, attach),
-        Role::Receiver => consumer(session, container, attach),
+pub(super) fn attach(client: &Client, session: &dyn Session, asked: Attach, before: Before) -> Fut<Granted> {
+    let attached = match asked.role {
+        Role::Sender => sending(client, session, asked, before),
+        Role::Receiver => receiving(client, session, asked, before),
     };
-    asked.unwrap_or_else(|error| Box::pin(core::future::ready(Err(error))))
+    attached.unwrap_or_else(|error| Box::pin(core::future::ready(Err(error))))
 }
 
-fn producer(session: &dyn Session, attach: Attach) -> Result<Fut<Granted>> {
-    let (source, name) = (attach.source.map(|source| *source), ByteString::from(attach.name));
-    let target = match attach.target.map(|target| *target) {
-        Some(TargetArchetype::Target(target)) => target,
-        Some(TargetArchetype::Coordinator(_)) => {
-            let capabilities =
-                [TxnCapability::LocalTransactions, TxnCapability::MultiTxnsPerSsn, TxnCapability::MultiSsnsPerTxn];
-            let coordinator = Coordinator::new(Some(capabilities.to_vec().into()));
-            let target = Some(TargetArchetype::Coordinator(coordinator));
-            return Ok(Box::pin(core::future::ready(Ok(Granted { kind: Kind::Coordinator, source, target }))));
-        }
+fn sending(client: &Client, session: &dyn Session, asked: Attach, before: Before) -> Result<Fut<Granted>> {
+    let target = match asked.target.as_deref() {
+        Some(TargetArchetype::Target(target)) => target.clone(),
+        Some(TargetArchetype::Coordinator(_)) => return Ok(coordinator(asked)),
         None => return Err(invalid("the target is missing")),
     };
     if target.dynamic {
-        return Err(Error::new(ErrorKind::NotSupported, "attach").detail("a dynamic target is not made here"));
+        return Ok(dynamic::target(session, asked, target));
     }
     let to = target.address.as_ref().filter(|text| !text.is_empty()).map(|text| address(text)).transpose()?;
-    let qos_max =
-        if attach.rcv_settle_mode == ReceiverSettleMode::Second { Qos::ExactlyOnce } else { Qos::AtLeastOnce };
-    let asked = session.producer(ProducerTerms { to: to.clone(), name: Some(name.clone()), qos_max });
-    let granted_max = session.opened().qos_max;
-    Ok(Box::pin(async move {
-        let (producer, attached) = asked.await?;
-        if qos_max > granted_max.min(attached.qos_max) {
-            // Its sender keeps what it sends until it is told: it has to know that this is in vain (Part 2, section 2.8.3).
-            return Err(Error::new(ErrorKind::NotSupported, "attach").detail("exactly once is not kept here"));
-        }
-        let target = Some(TargetArchetype::Target(target));
-        Ok(Granted { kind: Kind::Producer { producer, to, name }, source, target })
-    }))
+    let terms = ProducerTerms { to, name: Some(asked.name.clone().into()), qos_max: qos_asked(&asked) };
+    match Kept::of(&target.expiry_policy, target.timeout) {
+        Some(kept) => Ok(Box::pin(resumable_sender(client.clone(), asked, target, terms, kept, before.closing))),
+        None => Ok(ordinary_sender(session, asked, target, terms, before)),
+    }
 }
 
-fn consumer(session: &dyn Session, container: &ByteString, attach: Attach) -> Result<Fut<Granted>> {
-    let target = attach.target.map(|target| *target);
-    let mut source = attach.source.map(|source| *source).ok_or_else(|| invalid("the source is missing"))?;
-    let (node, filter) = node(&source)?;
-    let on_lapse = source.default_outcome.as_ref().map_or(Outcome::FAILED, default_outcome);
-    let second = attach.rcv_settle_mode == ReceiverSettleMode::Second;
-    let qos_max = match (&attach.snd_settle_mode, second) {
-        (SenderSettleMode::Settled, _) => Qos::AtMostOnce,
-        (_, true) => Qos::ExactlyOnce,
-        (_, false) => Qos::AtLeastOnce,
+fn coordinator(asked: Attach) -> Fut<Granted> {
+    let capabilities =
+        [TxnCapability::LocalTransactions, TxnCapability::MultiTxnsPerSsn, TxnCapability::MultiSsnsPerTxn];
+    let coordinator = Coordinator::new(Some(capabilities.to_vec().into()));
+    let target = Some(TargetArchetype::Coordinator(coordinator));
+    let accept = Accept { source: asked.source.map(|source| *source), target, ..Accept::default() };
+    Box::pin(core::future::ready(Ok(Granted { kind: Kind::Coordinator, accept, rare: None })))
+}
+
+/// A link that lives in its connection: what its sender has not forgotten is recognised as long as its session is there.
+fn ordinary_sender(
+    session: &dyn Session,
+    asked: Attach,
+    target: Target,
+    terms: ProducerTerms,
+    before: Before,
+) -> Fut<Granted> {
+    let (to, qos_max, granted_max) = (terms.to.clone(), terms.qos_max, session.opened().qos_max);
+    let producer = session.producer(terms);
+    let (prefix, tags) = match before.suspended {
+        Some(Suspended::Sender { prefix, tags }) => (prefix, tags),
+        _ => (before.prefix, Vec::new()),
     };
+    Box::pin(async move {
+        let (mut producer, attached) = producer.await?;
+        keeps(qos_max, granted_max.min(attached.qos_max))?;
+        let in_doubt: Vec<_> = tags.iter().map(|tag| (again::key(&prefix, tag), None)).collect();
+        let theirs = unsettled_map(&asked);
+        let unsettled = again::got(&mut *producer, &in_doubt, &prefix, &theirs, asked.incomplete_unsettled);
+        let target = Some(TargetArchetype::Target(target));
+        let accept = Accept { source: asked.source.map(|source| *source), target, unsettled, ..Accept::default() };
+        Ok(Granted { kind: Kind::Producer { producer, to, prefix }, accept, rare: None })
+    })
+}
+
+/// A link with a session of its own, which outlives the connection.
+async fn resumable_sender(
+    client: Client,
+    asked: Attach,
+    mut target: Target,
+    terms: ProducerTerms,
+    kept: Kept,
+    closing: Option<Fut<()>>,
+) -> Result<Granted> {
+    let core = client.open('s', &asked.name, &kept, closing).await?;
+    let (to, qos_max) = (terms.to.clone(), terms.qos_max);
+    let (mut producer, attached) = core.producer(terms).await?;
+    keeps(qos_max, core.opened().qos_max.min(attached.qos_max))?;
+    let theirs = unsettled_map(&asked);
+    let in_doubt = &core.opened().in_doubt;
+    let unsettled = again::got(&mut *producer, in_doubt, &[], &theirs, asked.incomplete_unsettled);
+    (target.expiry_policy, target.timeout) = kept.granted(core.opened().expiry);
+    let target = Some(TargetArchetype::Target(target));
+    let accept = Accept { source: asked.source.map(|source| *source), target, unsettled, ..Accept::default() };
+    let rare = Some(Rare::resumable(core, kept, VecDeque::new()));
+    Ok(Granted { kind: Kind::Producer { producer, to, prefix: Bytes::new() }, accept, rare })
+}
+
+fn receiving(client: &Client, session: &dyn Session, asked: Attach, before: Before) -> Result<Fut<Granted>> {
+    let source = asked.source.as_deref().ok_or_else(|| invalid("the source is missing"))?;
+    let place = place(source)?;
     let browse = matches!(source.distribution_mode, Some(DistributionMode::Copy));
-    let asked = session.consumer(ConsumerTerms {
-        node,
-        name: Some(format!("{container}/{}", attach.name).into()),
+    let second = asked.rcv_settle_mode == ReceiverSettleMode::Second;
+    let terms = ConsumerTerms {
+        name: Some(format!("{}/{}", client.container, asked.name).into()),
         mode: if browse { Mode::Browse } else { Mode::Move },
         settle: if second { Settle::Second } else { Settle::First },
-        on_lapse: on_lapse.clone(),
-        qos_max,
+        on_lapse: on_lapse(source),
+        qos_max: qos_asked(&asked),
         ..ConsumerTerms::default()
-    });
-    Ok(Box::pin(async move {
-        let (mut consumer, attached) = asked.await?;
-        if let Some(filter) = filter {
-            let bound = consumer.bind(alloc::vec![Binding::new(filter, qos_max)]).await?;
-            bound.into_iter().collect::<Result<alloc::vec::Vec<_>>>()?;
-        } else if let Some(granted) = attached.address {
-            source.address = Some(String::from(granted.as_str()));
+    };
+    match Kept::of(&source.expiry_policy, source.timeout).filter(|_| !browse) {
+        Some(kept) => Ok(Box::pin(resumable_receiver(client.clone(), asked, place, terms, kept, before.closing))),
+        None => ordinary_receiver(session, asked, place, terms, before.suspended),
+    }
+}
+
+/// A link that lives in its connection. One of a queue can be attached again as long as its session is there.
+fn ordinary_receiver(
+    session: &dyn Session,
+    asked: Attach,
+    place: Place,
+    terms: ConsumerTerms,
+    suspended: Option<Suspended>,
+) -> Result<Fut<Granted>> {
+    let (on_lapse, qos_max) = (terms.on_lapse.clone(), terms.qos_max);
+    let queue = match &place {
+        Place::Queue(address) => Some(address.clone()),
+        _ => None,
+    };
+    let before = match suspended {
+        Some(Suspended::Receiver { consumer, queue: before, .. }) => {
+            Some(consumer.detach(if queue.as_ref() == Some(&before) { Detach::Suspend } else { Detach::Close }))
         }
-        Ok(Granted { kind: Kind::Consumer { consumer, on_lapse }, source: Some(source), target })
+        _ => None,
+    };
+    let (node, filter) = match place {
+        Place::Queue(address) | Place::Topic(address) => (Node::Address(address), None),
+        Place::Pattern(filter) => (Node::Dynamic, Some(filter)),
+        Place::Dynamic => (Node::Dynamic, None),
+    };
+    let made = node == Node::Dynamic && filter.is_none();
+    let attaching = session.consumer(ConsumerTerms { node, ..terms });
+    Ok(Box::pin(async move {
+        if let Some(before) = before {
+            before.await?;
+        }
+        let (mut consumer, Attached { address, unsettled, .. }) = attaching.await?;
+        let mut source = asked.source.clone().map(|source| *source).unwrap_or_default();
+        let (mut queue, mut rare) = (queue, None);
+        if let Some(filter) = filter {
+            bind(&mut *consumer, filter, qos_max, RetainHandling::Always).await?;
+        } else if let Some(granted) = address {
+            source.address = Some(String::from(granted.as_str()));
+            if made {
+                rare = dynamic::node(&mut source.dynamic_node_properties, &granted);
+                queue = Some(granted);
+            }
+        }
+        let (again, ours) = again::sent(&mut *consumer, unsettled, Tags::Connection, &unsettled_map(&asked)).await?;
+        let accept = accepted(asked, source, ours);
+        Ok(Granted { kind: Kind::Consumer { consumer, on_lapse, queue }, accept, rare: Rare::with_again(rare, again) })
     }))
 }
 
-/// Where a source leads; a pattern is a queue of its own that follows it.
-fn node(source: &Source) -> Result<(Node, Option<Filter>)> {
-    if source.dynamic {
-        return Ok((Node::Dynamic, None));
+/// A link with a session of its own, which outlives the connection: what follows an address or a pattern is the session's own queue.
+async fn resumable_receiver(
+    client: Client,
+    asked: Attach,
+    place: Place,
+    terms: ConsumerTerms,
+    kept: Kept,
+    closing: Option<Fut<()>>,
+) -> Result<Granted> {
+    let core = client.open('r', &asked.name, &kept, closing).await?;
+    let mut source = asked.source.clone().map(|source| *source).unwrap_or_default();
+    let (node, filter) = match place {
+        Place::Queue(address) => (Node::Address(address), None),
+        Place::Topic(address) => (Node::Session, Some(Filter::from(&address))),
+        Place::Pattern(filter) => (Node::Session, Some(filter)),
+        Place::Dynamic => {
+            let address = dynamic::durable_address(&client.origin.principal, &client.container, &asked.name);
+            source.address = Some(address.as_str().into());
+            (Node::Session, Some(Filter::from(&address)))
+        }
+    };
+    let (on_lapse, qos_max) = (terms.on_lapse.clone(), terms.qos_max);
+    let terms = ConsumerTerms { node, hold: Hold::Session, info: true, ..terms };
+    let (mut consumer, attached) = core.consumer(terms).await?;
+    if let Some(filter) = filter {
+        bind(&mut *consumer, filter, qos_max, RetainHandling::IfNew).await?;
     }
-    let text = source.address.as_deref().filter(|text| !text.is_empty()).ok_or_else(|| invalid("no source address"))?;
-    if text.contains(['+', '#']) {
-        let filter = Filter::new(text).map_err(|error| invalid(&format!("{error}")))?;
-        return Ok((Node::Dynamic, Some(filter)));
-    }
-    Ok((Node::Address(address(text)?), None))
+    let theirs = unsettled_map(&asked);
+    let (again, ours) = again::sent(&mut *consumer, attached.unsettled, Tags::Durable, &theirs).await?;
+    (source.expiry_policy, source.timeout) = kept.granted(core.opened().expiry);
+    let accept = accepted(asked, source, ours);
+    let rare = Some(Rare::resumable(core, kept, again));
+    Ok(Granted { kind: Kind::Consumer { consumer, on_lapse, queue: None }, accept, rare })
 }
 
-fn address(text: &str) -> Result<Address> {
-    let address = Address::new(text).map_err(|error| invalid(&format!("{error}")))?;
-    if text.starts_with('$') && address.dead_letters().is_none() {
-        return Err(Error::new(ErrorKind::NotFound, "attach").detail(format!("there is no node {text}")));
+impl Client {
+    /// The session of a resumable link: of this client's, in this direction, by this name.
+    async fn open(&self, role: char, name: &str, kept: &Kept, closing: Option<Fut<()>>) -> Result<Box<dyn Session>> {
+        if let Some(closing) = closing {
+            // What went wrong when it was closed, nobody waits for any more.
+            let _ = closing.await;
+        }
+        let open = Open {
+            origin: Arc::clone(&self.origin),
+            name: Some(format!("amqp/{}/{role}/{name}", self.container).into()),
+            resume: true,
+            expiry: kept.expiry,
+            scope: self.scope,
+            ..Open::default()
+        };
+        self.shared.endpoint.open(open).await
     }
-    Ok(address)
 }
 
-fn default_outcome(outcome: &WireOutcome) -> Outcome {
-    match outcome {
-        WireOutcome::Accepted(_) => Outcome::Accepted,
-        WireOutcome::Rejected(_) => Outcome::rejected(roadbed_core::Condition::Refused),
-        WireOutcome::Modified(modified) => Outcome::Modified {
-            delivery_failed: modified.delivery_failed.unwrap_or(false),
-            undeliverable_here: modified.undeliverable_here.unwrap_or(false),
-        },
-        _ => Outcome::Released,
+async fn bind(consumer: &mut dyn Consumer, filter: Filter, qos_max: Qos, retained: RetainHandling) -> Result<()> {
+    let binding = Binding { retain_handling: retained, ..Binding::new(filter, qos_max) };
+    let bound = consumer.bind(alloc::vec![binding]).await?;
+    bound.into_iter().try_for_each(|bound| bound.map(drop))
+}
+
+fn accepted(asked: Attach, source: Source, unsettled: UnsettledMap) -> Accept {
+    Accept { source: Some(source), target: asked.target.map(|target| *target), unsettled, ..Accept::default() }
+}
+
+/// What the settle modes of both ends ask for.
+fn qos_asked(asked: &Attach) -> Qos {
+    let second = asked.rcv_settle_mode == ReceiverSettleMode::Second;
+    match (&asked.role, &asked.snd_settle_mode) {
+        (Role::Receiver, SenderSettleMode::Settled) => Qos::AtMostOnce,
+        _ if second => Qos::ExactlyOnce,
+        _ => Qos::AtLeastOnce,
     }
 }
 
-fn invalid(words: &str) -> Error {
-    Error::new(ErrorKind::Invalid, "attach").detail(words)
+/// A sender that settles last keeps what it sends until it is told: it has to know that this is in vain (Part 2, section 2.8.3).
+fn keeps(asked: Qos, granted: Qos) -> Result<()> {
+    match asked > granted {
+        true => Err(Error::new(ErrorKind::NotSupported, "attach").detail("exactly once is not kept here")),
+        false => Ok(()),
+    }
 }

@@ -1,11 +1,14 @@
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
-use bytestring::ByteString;
-use roadbed_core::{Address, Consumer, Outcome, Producer, ReadySet};
+use bytes::Bytes;
+use roadbed_core::{Address, Consumer, Outcome, Producer, ReadySet, Session};
 
+use super::again::{Again, Tags};
+use super::node::Kept;
 use super::requests::{OwnNode, Replies};
+use crate::codec::Tag;
 use crate::{LinkId, SessionId};
 
 /// The links of a connection that are attached to the endpoint.
@@ -26,15 +29,16 @@ pub(super) struct Links {
 pub(super) struct Link {
     pub(super) id: LinkId,
     pub(super) kind: Kind,
+    pub(super) rare: Option<Box<Rare>>,
     touched: bool,
     stalled: bool,
 }
 
 pub(super) enum Kind {
-    /// The peer sends, to an address or where each message says.
-    Producer { producer: Box<dyn Producer>, to: Option<Address>, name: ByteString },
-    /// The peer receives.
-    Consumer { consumer: Box<dyn Consumer>, on_lapse: Outcome },
+    /// The peer sends, to an address or where each message says. The keys of what comes begin with `prefix`.
+    Producer { producer: Box<dyn Producer>, to: Option<Address>, prefix: Bytes },
+    /// The peer receives, from a queue that it could be attached to again, or from something of its own.
+    Consumer { consumer: Box<dyn Consumer>, on_lapse: Outcome, queue: Option<Address> },
     /// The peer controls transactions.
     Coordinator,
     /// The peer asks a node of the server's own.
@@ -43,13 +47,62 @@ pub(super) enum Kind {
     Replies(Replies),
 }
 
+/// What few links have.
+#[derive(Default)]
+pub(super) struct Rare {
+    pub(super) resumable: Option<Resumable>,
+    /// Deliveries of an earlier attachment, which go before all others.
+    pub(super) again: VecDeque<Again>,
+    /// Keeps the node of a dynamic target.
+    pub(super) keeper: Option<Box<dyn Consumer>>,
+    /// The node that was made for the link, and is deleted with it.
+    pub(super) delete_on_close: Option<Address>,
+}
+
+/// A link that outlives its connection has a session of its own.
+pub(super) struct Resumable {
+    pub(super) core: Box<dyn Session>,
+    pub(super) kept: Kept,
+}
+
+/// A link that was detached, and can be attached again as long as its session is there.
+pub(super) enum Suspended {
+    /// The peer sent: what begins its keys, and what it has not forgotten.
+    Sender { prefix: Bytes, tags: Vec<Tag> },
+    /// The peer received, from a queue.
+    Receiver { consumer: Box<dyn Consumer>, queue: Address },
+}
+
+impl Rare {
+    pub(super) fn resumable(core: Box<dyn Session>, kept: Kept, again: VecDeque<Again>) -> Box<Self> {
+        Box::new(Self { resumable: Some(Resumable { core, kept }), again, ..Self::default() })
+    }
+
+    pub(super) fn with_again(this: Option<Box<Self>>, again: VecDeque<Again>) -> Option<Box<Self>> {
+        match (this, again.is_empty()) {
+            (this, true) => this,
+            (this, false) => Some(Box::new(Self { again, ..this.map_or_else(Self::default, |this| *this) })),
+        }
+    }
+}
+
+impl Link {
+    /// What the tags of its deliveries are good for.
+    pub(super) fn tags(&self) -> Tags {
+        match self.rare.as_ref().is_some_and(|rare| rare.resumable.is_some()) {
+            true => Tags::Durable,
+            false => Tags::Connection,
+        }
+    }
+}
+
 impl Links {
-    pub(super) fn insert(&mut self, id: LinkId, kind: Kind) -> usize {
+    pub(super) fn insert(&mut self, id: LinkId, kind: Kind, rare: Option<Box<Rare>>) -> usize {
         let place = self.ready.insert();
         if place >= self.links.len() {
             self.links.resize_with(place + 1, || None);
         }
-        self.links[place] = Some(Link { id, kind, touched: false, stalled: false });
+        self.links[place] = Some(Link { id, kind, rare, touched: false, stalled: false });
         self.places.insert(id, place);
         place
     }
@@ -59,6 +112,11 @@ impl Links {
         let place = self.places.remove(&id)?;
         self.ready.remove(place);
         self.links.get_mut(place)?.take()
+    }
+
+    /// Drops all links, and returns what few of them had.
+    pub(super) fn into_rare(self) -> Vec<Rare> {
+        self.links.into_iter().flatten().filter_map(|link| link.rare).map(|rare| *rare).collect()
     }
 
     pub(super) fn place(&mut self, id: LinkId) -> Option<usize> {

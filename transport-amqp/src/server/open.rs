@@ -11,6 +11,7 @@ use roadbed_core::{
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Shared;
+use super::attach::Client;
 use super::turn::Running;
 use crate::{Event, Machine, dialect};
 use roadbed_core::Timer;
@@ -29,11 +30,9 @@ pub(super) struct Opening<S> {
 
 /// What a client that was let in holds.
 pub(super) struct Admitted {
-    pub(super) origin: Arc<Origin>,
+    pub(super) client: Client,
     pub(super) session: Box<dyn Session>,
     pub(super) valid_until: Option<Time>,
-    /// The client's name for itself.
-    pub(super) container: ByteString,
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
@@ -132,15 +131,16 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
 }
 
 /// Opens the client's session. Without SASL, the client is nobody in particular.
-async fn attach(shared: &Shared, identity: Option<Identity>, container: ByteString) -> Result<Admitted> {
+async fn attach(shared: &Arc<Shared>, identity: Option<Identity>, container: ByteString) -> Result<Admitted> {
     let identity = match identity {
         Some(identity) => identity,
         None => shared.config.authenticator.authenticate("", &Credential::Anonymous).await?,
     };
     let origin = Arc::new(Origin { principal: identity.principal, protocol: "amqp" });
-    let open = Open { origin: Arc::clone(&origin), scope: Scope::unique(), ..Open::default() };
-    let session = shared.endpoint.open(open).await?;
-    Ok(Admitted { origin, session, valid_until: identity.valid_until, container })
+    let scope = Scope::unique();
+    let session = shared.endpoint.open(Open { origin: Arc::clone(&origin), scope, ..Open::default() }).await?;
+    let client = Client { shared: Arc::clone(shared), origin, scope, container };
+    Ok(Admitted { client, session, valid_until: identity.valid_until })
 }
 
 pub(super) fn lost(error: std::io::Error) -> Error {

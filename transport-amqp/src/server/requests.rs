@@ -25,7 +25,7 @@ use super::attach::Granted;
 use super::links::{Kind, Links};
 use crate::codec::{Fault, GuardLimits, State};
 use crate::management::{CBS, MANAGEMENT};
-use crate::{Incoming, LinkId};
+use crate::{Accept, Incoming, LinkId};
 
 use answer::Answer;
 pub(super) use replies::{Mail, Replies, address, dropped};
@@ -114,7 +114,7 @@ pub(super) fn own_link(attach: &Attach) -> Option<Granted> {
             Kind::Replies(Replies::new(node, name.into()))
         }
     };
-    Some(Granted { kind, source, target })
+    Some(Granted { kind, accept: Accept { source, target, ..Accept::default() }, rare: None })
 }
 
 fn target_address(target: Option<&TargetArchetype>) -> Option<&str> {

@@ -1,34 +1,33 @@
+mod links;
 mod requests;
 mod serve;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
-use bytestring::ByteString;
+use bytes::Bytes;
 use roadbed_core::serve::{Batch, Drive};
 use roadbed_core::{
-    Close, Detach, Disposition, Error, ErrorKind, Fut, Grant, Key, Losses, Origin, Outgoing, Output, Protocol, Qos,
-    ReadContext, Result, Session, SessionEvent, Socket, Step, Time, TxnId, WireMessage,
+    Close, Disposition, Error, ErrorKind, Fut, Grant, Losses, Outgoing, Output, Protocol, Qos, ReadContext, Result,
+    Session, SessionEvent, Socket, Step, Time, TxnId, WireMessage,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use requests::REQUESTS_CREDIT;
-
 use super::Shared;
-use super::attach::{Granted, attach};
+use super::again;
+use super::attach::{Client, Granted};
 use super::coordinator::{Transactions, rolled_back, unknown};
-use super::links::{Kind, Links};
+use super::links::{Kind, Links, Resumable, Suspended};
 use super::open::{Admitted, lost};
-use super::requests::{Mail, Requests, own_link};
+use super::requests::{Mail, Requests};
 use super::settle;
-use crate::codec::{Fault, State, Tag};
+use crate::codec::{Fault, State};
 use crate::dialect::{self, Encoded};
-use crate::{Accept, Credit, Event, Forgotten, Incoming, LinkId, Machine, SentDelivery, SessionId};
+use crate::{Credit, Event, Forgotten, Incoming, LinkId, Machine, SentDelivery, SessionId};
 use roadbed_core::Timer;
 
 /// How many rounds a turn has before other tasks get theirs.
@@ -50,12 +49,19 @@ pub(super) struct Running<S> {
     /// What has been read and cannot be taken yet.
     held: Bytes,
     session: Box<dyn Session>,
-    origin: Arc<Origin>,
-    container: ByteString,
+    client: Client,
     links: Links,
     /// Attaches that the endpoint has not answered: they do not wait for each other.
     attaching: Vec<(LinkId, Fut<Granted>)>,
-    detaching: Vec<Fut<()>>,
+    /// Links that are being given back, by what they were, if somebody may ask for the same again.
+    detaching: Vec<(Option<Name>, Fut<()>)>,
+    /// Links that can be attached again as long as their session is there.
+    suspended: BTreeMap<Name, (SessionId, Suspended)>,
+    /// Sessions of links that are detached, whose time has not begun.
+    kept: Vec<(Name, SessionId, Resumable)>,
+    /// Begins the keys of all links of this connection that are not resumed; then the number of the link.
+    nonce: u64,
+    attached_links: u64,
     transactions: Transactions,
     /// Requests to the server's own nodes, and answers on their way to an address.
     requests: Requests,
@@ -78,6 +84,9 @@ impl Shared {
         transactions.admits(txn, session, self.config.transactions_max)
     }
 }
+
+/// What a link is called: whether the peer sends, and its name.
+type Name = (bool, String);
 
 /// How a connection ends.
 pub(super) struct Ending {
@@ -103,8 +112,24 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Drive for Running<S> {
 
     fn close(self: Box<Self>, ending: Ending) -> Fut<()> {
         Box::pin(async move {
-            let Self { shared, mut socket, session, links, attaching, transactions, requests, mail, .. } = *self;
-            drop((links, attaching, transactions, requests, mail));
+            let Self {
+                shared,
+                mut socket,
+                session,
+                links,
+                attaching,
+                detaching,
+                suspended,
+                kept,
+                transactions,
+                requests,
+                mail,
+                ..
+            } = *self;
+            drop((attaching, transactions, requests, mail, suspended, kept));
+            // Nobody waits for longer than the last words may take.
+            let giving_back = links::end_links(links, detaching, &*session);
+            let _ = tokio::time::timeout(shared.config.close_timeout, giving_back).await;
             let closed = match ending.orderly {
                 true => session.close(Close::default()).await,
                 false => {
@@ -128,7 +153,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         held: Bytes,
         admitted: Admitted,
     ) -> Self {
-        let Admitted { origin, session, valid_until, container } = admitted;
+        let Admitted { client, session, valid_until } = admitted;
+        let nonce = random();
         Self {
             shared,
             socket,
@@ -136,11 +162,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             timer,
             held,
             session,
-            origin,
-            container,
+            client,
             links: Links::default(),
             attaching: Vec::new(),
             detaching: Vec::new(),
+            suspended: BTreeMap::new(),
+            kept: Vec::new(),
+            nonce,
+            attached_links: 0,
             transactions: Transactions::default(),
             requests: Requests::default(),
             mail: Mail::default(),
@@ -246,22 +275,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             Event::Disposed(disposed) => self.disposed(&disposed, batch, out),
             Event::Credit(id, credit) => self.credit(id, credit, out),
             Event::Forgotten(forgotten) => self.forgotten(&forgotten, batch),
-            Event::Attach(id, asked) => {
-                let granted: Fut<Granted> = match own_link(&asked) {
-                    Some(granted) => Box::pin(core::future::ready(Ok(granted))),
-                    None => attach(&*self.session, &self.container, *asked),
-                };
-                self.attaching.push((id, granted));
-            }
-            Event::Detach(id, _) => {
+            Event::Attach(id, asked) => self.attach(id, *asked),
+            Event::Detach(id, detached) => {
                 self.hand_over(batch);
-                self.detach(id);
+                self.detached(id, detached);
             }
             Event::End(session, _) => {
                 self.hand_over(batch);
-                self.attaching.retain(|(id, _)| id.session != session);
-
-                self.links.of_session(session).into_iter().for_each(|id| self.detach(id));
+                self.ended(session);
             }
             Event::Close(fault) => {
                 self.hand_over(batch);
@@ -287,7 +308,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             self.hand_over(batch);
             return self.request(node, incoming, out);
         }
-        let Kind::Producer { to, name, .. } = &link.kind else {
+        let Kind::Producer { producer, to, prefix } = &mut link.kind else {
             // What was posted before counts to the transaction that may now be discharged.
             self.hand_over(batch);
             self.links.touch(place);
@@ -295,7 +316,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             let heard = self.transactions.hear(&*self.session, max, now, &self.machine, &incoming);
             return heard.unwrap_or_else(|fault| self.break_link(incoming.link, fault, out));
         };
-        let Incoming { link: id, delivery, tag, settled, second, state, pieces, .. } = incoming;
+        let Incoming { link: id, delivery, tag, settled, second, resume, state, pieces } = incoming;
+        if resume && settled {
+            // Its sender has heard the outcome.
+            batch.keys.push(again::key(prefix, &tag));
+            return producer.forget(&mut batch.keys);
+        }
         let txn = match &state {
             Some(State::Transactional { txn, .. }) => {
                 match dialect::txn_id(txn)
@@ -310,10 +336,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             }
             _ => None,
         };
-        let key = second.then(|| Key::Name(key(name, &tag)));
+        let key = second.then(|| again::key(prefix, &tag));
         let (limits, sidecar_bytes_max) = (self.shared.machine.guard, self.shared.machine.sidecar_bytes_max);
         let encoded = Encoded { address: to.clone(), pieces, limits, sidecar_bytes_max };
-        let context = ReadContext { origin: &self.origin, now };
+        let context = ReadContext { origin: &self.client.origin, now };
         match encoded.read(&context) {
             Ok(message) => {
                 let qos = match (settled, second) {
@@ -340,7 +366,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         let Ok(txn) = txn else {
             // Nothing of a session is left in doubt that confuses its transactions.
             let _ = self.machine.end_session(disposed.session, Some(unknown()), out);
-            return self.links.of_session(disposed.session).into_iter().for_each(|id| self.detach(id));
+            return self.ended(disposed.session);
         };
         let mut current = None;
         for (index, &SentDelivery { link: handle, number, .. }) in disposed.deliveries.iter().enumerate() {
@@ -399,8 +425,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
     fn forgotten(&mut self, forgotten: &[Forgotten], batch: &mut Batch) {
         for Forgotten { link, tag, .. } in forgotten {
             let Some(tag) = tag else { continue };
-            if let Some(Kind::Producer { producer, name, .. }) = self.links.get(*link).map(|link| &mut link.kind) {
-                batch.keys.push(Key::Name(key(name, tag)));
+            if let Some(Kind::Producer { producer, prefix, .. }) = self.links.get(*link).map(|link| &mut link.kind) {
+                batch.keys.push(again::key(prefix, tag));
                 producer.forget(&mut batch.keys);
             }
         }
@@ -417,29 +443,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         self.links.touch(self.filling);
     }
 
-    /// Gives a link back to the endpoint.
-    fn detach(&mut self, id: LinkId) {
-        self.attaching.retain(|(of, _)| *of != id);
-        self.unsaid.retain(|(of, _), _| *of != id);
-        self.requests.detached(id);
-        let Some(link) = self.links.remove(id) else { return };
-        match link.kind {
-            Kind::Producer { producer, .. } => self.detaching.push(producer.detach(Detach::Close)),
-            Kind::Consumer { consumer, .. } => self.detaching.push(consumer.detach(Detach::Close)),
-            Kind::Coordinator => self.transactions.end(id),
-            Kind::Requests(_) | Kind::Replies(_) => {}
-        }
-    }
-
-    fn break_link(&mut self, id: LinkId, fault: Fault, out: &mut Output) {
-        // The peer may have detached meanwhile.
-        let _ = self.machine.detach(id, true, Some(fault), out);
-        self.detach(id);
-    }
-
     /// Answers what the endpoint has decided about links and transactions.
     fn answer(&mut self, cx: &mut Context<'_>, batch: &mut Batch, out: &mut Output) -> bool {
-        self.detaching.retain_mut(|detaching| detaching.as_mut().poll(cx).is_pending());
+        self.detaching.retain_mut(|(_, detaching)| detaching.as_mut().poll(cx).is_pending());
         let mut moved = false;
         let mut at = 0;
         while at < self.attaching.len() {
@@ -463,37 +469,6 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             }
         }
         moved
-    }
-
-    fn attached(&mut self, id: LinkId, granted: Result<Granted>, out: &mut Output) {
-        let Granted { kind, source, target } = match granted {
-            Ok(granted) => granted,
-            Err(error) => {
-                // The peer may have detached meanwhile.
-                let _ = self.machine.refuse(id, dialect::error_fault(&error), out);
-                return;
-            }
-        };
-        self.requests.attached(id, &kind, source.as_ref());
-        if self.machine.accept(id, Accept { source, target, ..Accept::default() }, out).is_err() {
-            self.requests.detached(id);
-            return;
-        }
-        let is_coordinator = matches!(kind, Kind::Coordinator);
-        let asks = matches!(kind, Kind::Requests(_));
-        let place = self.links.insert(id, kind);
-        if is_coordinator {
-            let _ = self.machine.grant(id, CONTROL_CREDIT, false, None, out);
-        }
-        if asks {
-            let _ = self.machine.grant(id, REQUESTS_CREDIT, false, None, out);
-        }
-        // Credit may have come with the attach.
-        let credit = self.machine.credit(id);
-        if credit.credit > 0 || credit.drain {
-            self.credit(id, credit, out);
-        }
-        self.links.touch(place);
     }
 
     fn timers(&mut self, cx: &mut Context<'_>, now: Time, out: &mut Output) -> Turn<()> {
@@ -522,11 +497,7 @@ impl<E: Into<Error>> From<E> for Ending {
     }
 }
 
-/// The name under which the endpoint recognises a delivery that comes again: tags belong to their link.
-fn key(link: &ByteString, tag: &Tag) -> Bytes {
-    let mut key = BytesMut::with_capacity(link.len() + 1 + tag.len());
-    key.extend_from_slice(link.as_bytes());
-    key.extend_from_slice(&[0]);
-    key.extend_from_slice(tag);
-    key.freeze()
+fn random() -> u64 {
+    use core::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
 }

@@ -22,7 +22,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         let asker = Asker {
             session: &*self.session,
             authenticator: &self.shared.config.authenticator,
-            principal: &self.origin.principal,
+            principal: &self.client.origin.principal,
             limits: &self.shared.machine.guard,
         };
         if let Err(state) = self.requests.hear(node, &asker, &mut self.links, incoming) {
@@ -65,7 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             }
             _ => {
                 let encoded = Encoded { address: address(&reply_to), ..Encoded::new([message]) };
-                let context = ReadContext { origin: &self.origin, now };
+                let context = ReadContext { origin: &self.client.origin, now };
                 let message = encoded.address.is_some().then(|| encoded.read(&context).ok()).flatten();
                 let posted = message.is_some_and(|message| self.mail.post(&*self.session, message, (link, delivery)));
                 if !posted {

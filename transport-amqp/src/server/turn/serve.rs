@@ -3,15 +3,16 @@
 use core::task::{Context, Poll};
 
 use roadbed_core::serve::Batch;
-use roadbed_core::{Disposition, Outcome, Output, Qos, Result, Step, Time};
+use roadbed_core::{Disposition, Outcome, Output, Qos, Result, SessionEvent, Step, Time};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::super::again::Again;
 use super::super::coordinator::Retired;
-use super::super::links::Kind;
+use super::super::links::{Kind, Rare};
 use super::super::settle::cookie;
 use super::requests::REQUESTS_CREDIT;
 use super::{CONTROL_CREDIT, DELIVERIES_MAX, Running};
-use crate::codec::{State, Tag};
+use crate::codec::{Fault, State};
 use crate::{LinkId, SendError, Sending, dialect};
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
@@ -27,6 +28,13 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             let mut cx = Context::from_waker(&waker);
             let Some(link) = self.links.at(place) else { continue };
             let id = link.id;
+            if let Some(lost) = link.rare.as_mut().and_then(|rare| rare.poll_lost(&mut cx)) {
+                match lost {
+                    Lost::Stolen => self.stolen(id, out),
+                    Lost::Revoked => self.break_link(id, revoked(), out),
+                }
+                continue;
+            }
             let served = match &link.kind {
                 Kind::Producer { .. } => self.serve_producer(&mut cx, place, id, batch, out),
                 Kind::Consumer { .. } => self.serve_consumer(&mut cx, place, id, now, batch, out),
@@ -107,7 +115,13 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
                 self.machine.forget(id.session, done.cookie, state, out);
             }
         }
+        if !self.go_on(place, id, now, batch, out)? {
+            return Ok(moved);
+        }
         let write_bytes_max = self.shared.config.write_bytes_max;
+        let Some(link) = self.links.at(place) else { return Ok(moved) };
+        let tags = link.tags();
+        let Kind::Consumer { consumer, .. } = &mut link.kind else { return Ok(moved) };
         loop {
             let credit = self.machine.credit(id);
             let room = self.machine.room(id);
@@ -129,7 +143,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
                 }
             }
             for delivery in batch.deliveries.drain(..) {
-                let tag = delivery.info.as_ref().and_then(|info| Tag::new(&info.id.to_bytes()));
+                let tag = tags.of(&delivery);
                 let txn = delivery.info.as_ref().and_then(|info| info.txn);
                 // What is acquired by a transaction says so (Part 4, section 4.4).
                 let state = txn.map(|txn| State::Transactional { txn: dialect::txn_bytes(txn), outcome: None });
@@ -148,6 +162,68 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         }
         Ok(moved)
     }
+
+    /// Sends first what an earlier attachment has left unsettled. Whether nothing of it is left.
+    fn go_on(&mut self, place: usize, id: LinkId, now: Time, batch: &mut Batch, out: &mut Output) -> Result<bool> {
+        let Some(link) = self.links.at(place) else { return Ok(true) };
+        let tags = link.tags();
+        let (Kind::Consumer { consumer, .. }, Some(rare)) = (&mut link.kind, &mut link.rare) else { return Ok(true) };
+        while let Some(next) = rare.again.pop_front() {
+            if self.machine.credit(id).credit == 0 {
+                rare.again.push_front(next);
+                return Ok(false);
+            }
+            let (delivery, resume) = match next {
+                Again::Deliver { delivery, resume } => (delivery, resume),
+                Again::Settle { tag, state } => {
+                    self.machine.settle_resumed(id, tag, Some(state), out)?;
+                    continue;
+                }
+                Again::Restart { delivery } => {
+                    if let Some(tag) = tags.of(&delivery) {
+                        self.machine.abort_resumed(id, tag, out)?;
+                    }
+                    rare.again.push_front(Again::Deliver { delivery, resume: false });
+                    continue;
+                }
+            };
+            let first = delivery.qos < Qos::ExactlyOnce;
+            let (cookie, tag) = (delivery.handle.map(cookie), tags.of(&delivery));
+            let sending = Sending { cookie, tag, first, resume, ..Sending::default() };
+            let sent = self.machine.deliver(id, &delivery, sending, now, &mut self.losses, out);
+            batch.dispositions.extend(unsendable(sent, delivery.handle)?);
+        }
+        if !batch.dispositions.is_empty() {
+            consumer.settle(&mut batch.dispositions);
+        }
+        Ok(true)
+    }
+}
+
+/// How a link's own session is lost.
+pub(super) enum Lost {
+    /// To another connection.
+    Stolen,
+    Revoked,
+}
+
+impl Rare {
+    fn poll_lost(&mut self, cx: &mut Context<'_>) -> Option<Lost> {
+        let core = &mut self.resumable.as_mut()?.core;
+        while let Poll::Ready(event) = core.poll_event(cx) {
+            match event {
+                SessionEvent::TakenOver => return Some(Lost::Stolen),
+                SessionEvent::Revoked(_) => return Some(Lost::Revoked),
+                // The connection's own session is told the same.
+                _ => {}
+            }
+        }
+        None
+    }
+}
+
+fn revoked() -> Fault {
+    Fault::new("amqp:unauthorized-access", "the link's right to be here has ended")
 }
 
 /// A message that is too large for its receiver is at fault.
