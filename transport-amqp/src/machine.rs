@@ -64,7 +64,7 @@ pub struct Machine {
     /// The channel that we send on, by the peer's.
     channels: BTreeMap<u16, u16>,
     /// Links by our role and their name.
-    names: BTreeMap<(bool, String), LinkId>,
+    names: BTreeMap<(bool, Arc<str>), LinkId>,
     /// Events that are told after the one that they came with.
     later: VecDeque<Event>,
     /// What stands before a payload, while it is written.

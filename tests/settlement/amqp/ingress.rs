@@ -10,7 +10,7 @@ use roadbed_broker::Settings;
 use super::Variant;
 use super::peer::{Attach, Peer};
 use super::server::Served;
-use super::wire::Value::{Binary, Null};
+use super::wire::Value::{Binary, Map, Null};
 use super::wire::{self, Message, described, symbol};
 use crate::Result;
 use crate::deciding::{Deciding, Decision};
@@ -203,7 +203,7 @@ async fn unauthenticated(cell: &Ingress) -> Result {
     same("the answer", peer.answer(cell.answer).await?.as_str(), cell.answer)
 }
 
-/// A sender that has not heard the answer attaches its link again, and sends again under the same tag.
+/// A sender that has not heard the answer attaches its link again with the tag in its unsettled map, and sends again.
 async fn repeated(cell: &Ingress, variant: Variant) -> Result {
     let scene = Scene::new(Stage::with_queue(QueueSettings::default()).await?);
     let served = Served::permissive(&scene.stage).await?;
@@ -211,8 +211,8 @@ async fn repeated(cell: &Ingress, variant: Variant) -> Result {
     let message = Message { payload: b"hello", ..Message::default() }.to_bytes();
     let stored = if variant.settled { "nothing" } else { "accepted" };
     let expected = if cell.answer == "n/a" { stored } else { cell.answer };
-    for _ in 0..2 {
-        let link = peer.link(&scene.link(variant)).await?;
+    for unsettled in [None, Some(Map(vec![(Binary(b"tag".to_vec()), Null)]))] {
+        let link = peer.link(&Attach { unsettled, ..scene.link(variant) }).await?;
         peer.credit(link, 1).await?;
         peer.transfer_as(link, b"tag", variant.settled, Null, false, &message).await?;
         same("the answer", peer.answer(expected).await?.as_str(), expected)?;

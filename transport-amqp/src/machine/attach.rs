@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use fe2o3_amqp_types::definitions::Role as WireRole;
@@ -45,12 +46,12 @@ impl Machine {
     ) -> Result<LinkId, SendError> {
         let links_max = self.config.links_max.saturating_sub(1);
         let role = role(&attach.role);
-        let name = (sends(role), attach.name.clone());
+        let name = (sends(role), Arc::from(&*attach.name));
         if self.names.contains_key(&name) {
             return Err(SendError::Exhausted);
         }
         let session = self.sessions.get_mut(&id.0).filter(|session| !session.ending).ok_or(SendError::NotAttached)?;
-        let mut link = Link::new(attach.name.clone(), role, Stage::Asking);
+        let mut link = Link::new(Arc::clone(&name.1), role, Stage::Asking);
         settle_modes(&mut link, &attach);
         let handle = session.insert(link, session.handle_max.min(links_max)).ok_or(SendError::Exhausted)?;
         let link = LinkId { session: id, handle };
@@ -159,7 +160,7 @@ impl Machine {
             return Err(Error::Handle(remote));
         }
         let ours = other(role(&attach.role));
-        let name = (sends(ours), attach.name.clone());
+        let name = (sends(ours), Arc::from(&*attach.name));
         let known = self.names.get(&name).copied();
         let session = self.session(id)?;
         if session.handles.contains_key(&remote) {
@@ -188,10 +189,10 @@ impl Machine {
     fn new_link(&mut self, id: SessionId, attach: Box<Attach>) -> Result<Event, Error> {
         let remote = attach.handle.0;
         let ours = other(role(&attach.role));
-        let name = (sends(ours), attach.name.clone());
+        let name = (sends(ours), Arc::from(&*attach.name));
         let links_max = self.config.links_max.saturating_sub(1);
         let session = self.session(id)?;
-        let mut link = Link::new(attach.name.clone(), ours, Stage::Asked);
+        let mut link = Link::new(Arc::clone(&name.1), ours, Stage::Asked);
         settle_modes(&mut link, &attach);
         learn(&mut link, &attach, remote);
         let handle = session.insert(link, session.handle_max.min(links_max)).ok_or(Error::Handle(remote))?;
@@ -231,7 +232,7 @@ impl Machine {
         let reply = Detach { handle: Handle(handle), closed: detach.closed, error: None };
         self.put(id.0, &Performative::Detach(reply), out);
         let (closed, fault) = (detach.closed, detach.error.as_ref().map(fault));
-        let detached = Detached { name: link.name, closed, fault, unsettled };
+        let detached = Detached { name: link.name.to_string(), closed, fault, unsettled };
         Some(Event::Detach(LinkId { session: id, handle }, detached))
     }
 
@@ -264,7 +265,7 @@ impl Machine {
         let session = self.sessions.get(&id.session.0);
         let unsettled = session.map_or_else(Vec::new, |session| session.tags(id.handle));
         let link = session.and_then(|session| session.links.get(id.handle as usize)).and_then(Option::as_ref);
-        let name = link.map_or_else(String::new, |link| link.name.clone());
+        let name = link.map_or_else(String::new, |link| link.name.to_string());
         Detached { name, closed, fault: Some(why), unsettled }
     }
 

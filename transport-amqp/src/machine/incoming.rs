@@ -1,5 +1,6 @@
 //! What comes: transfers, and what the peer says of deliveries.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
@@ -9,11 +10,17 @@ use roadbed_core::{Output, Role, TxnId};
 use smallvec::SmallVec;
 
 use super::link::{Held, PINNED_MAX, Partial, Stage};
-use super::session::{Got, Sent, widen};
+use super::session::{Got, Sent, Session, widen};
 use super::{Disposed, Event, Forgotten, Incoming, LinkId, Machine, SentDelivery, SessionId};
 use crate::codec::{Disposition, State, Transfer};
 use crate::dialect::txn_id;
 use crate::error::Error;
+
+/// What a peer did wrong with a transfer: to its session, or to its link alone.
+enum Wrong {
+    Session(&'static str, &'static str),
+    Link(&'static str, &'static str),
+}
 
 impl Machine {
     /// Whether a message within `txn` has begun to come, and has not come whole: it cannot be discharged like that (Part 4, section 4.4.1).
@@ -46,72 +53,49 @@ impl Machine {
             let words = "the handle has no link";
             return Ok(Some(self.break_session(id, "amqp:session:unattached-handle", words, out)));
         };
-        let (link_id, last) = (LinkId { session: id, handle }, session.last_got);
+        let link_id = LinkId { session: id, handle };
         let Some(link) = session.link(handle) else { return Err(Error::Handle(handle)) };
         if link.stage == Stage::Detaching {
             self.refill(id, out);
             return Ok(None);
         }
-        if link.role == Role::Sender {
-            let words = "the link goes the other way";
-            return Ok(Some(self.break_session(id, "amqp:not-allowed", words, out)));
-        }
-        let begins = link.partial.is_none();
-        let mut partial = if let Some(partial) = link.partial.take() {
-            session.held.remove(partial.held);
-            if transfer.delivery_id.is_some_and(|low| partial.delivery as u32 != low) {
-                let words = "a delivery begins within another of the same link";
-                return Ok(Some(self.break_session(id, "amqp:invalid-field", words, out)));
+        let (begins, second) = (link.partial.is_none(), link.second);
+        let mut partial = match link.partial.take() {
+            Some(partial) => {
+                session.held.remove(partial.held);
+                if transfer.delivery_id.is_some_and(|low| partial.delivery as u32 != low) {
+                    let words = "a delivery begins within another of the same link";
+                    return Ok(Some(self.break_session(id, "amqp:invalid-field", words, out)));
+                }
+                *partial
             }
-            partial
-        } else {
-            if link.credit == 0 && link.taken_back == 0 {
-                let words = "there was no credit for this".into();
-                return Ok(Some(self.break_link(link_id, "amqp:link:transfer-limit-exceeded", words, out)));
-            }
-            if link.only_resumes && !transfer.resume {
-                let words = "the link was to resume deliveries only, since an unsettled map was incomplete".into();
-                return Ok(Some(self.break_link(link_id, "amqp:not-allowed", words, out)));
-            }
-            let number = transfer.delivery_id.and_then(|low| last.map_or(Some(low.into()), |last| widen(low, last)));
-            let (Some(number), Some(tag)) =
-                (number.filter(|&n| last.is_none_or(|last| n > last)), transfer.delivery_tag)
-            else {
-                let words = "a delivery begins without a tag, or without a number of its own";
-                return Ok(Some(self.break_session(id, "amqp:invalid-field", words, out)));
-            };
-            match link.credit.checked_sub(1) {
-                Some(credit) => link.credit = credit,
-                None => link.taken_back -= 1,
-            }
-            link.delivery_count = link.delivery_count.wrapping_add(1);
-            session.last_got = Some(number);
-            Partial::new(number, tag)
+            None => match begin(session, handle, &transfer) {
+                Ok(partial) => partial,
+                Err(Wrong::Session(condition, words)) => {
+                    return Ok(Some(self.break_session(id, condition, words, out)));
+                }
+                Err(Wrong::Link(condition, words)) => {
+                    return Ok(Some(self.break_link(link_id, condition, words.into(), out)));
+                }
+            },
         };
-        let Some(link) = session.link(handle) else { return Err(Error::Handle(handle)) };
-        let second = link.second;
-        partial.settled |= transfer.settled.unwrap_or(false);
-        partial.resume |= transfer.resume;
-        if begins || transfer.rcv_settle_mode.is_some() {
-            // A delivery may ask for less than its link, and not for more.
-            partial.second = second && transfer.rcv_settle_mode != Some(0);
-        }
-        if let Some(state) = transfer.state {
-            partial.state = Some(state);
-        }
         if transfer.aborted {
             self.refill(id, out);
             return Ok(None);
         }
+        let more = transfer.more;
+        partial.take(transfer, begins, second);
         partial.push(payload, copied);
         if partial.held.bytes > bytes_max {
             let words = format!("the message is larger than {bytes_max} bytes");
             return Ok(Some(self.break_link(link_id, "amqp:link:message-size-exceeded", words, out)));
         }
-        if transfer.more {
-            let held = partial.held;
-            link.partial = Some(partial);
-            session.held.add(held);
+        if more {
+            session.held.add(partial.held);
+            if let Some(link) = session.link(handle) {
+                // Only what does not come in one frame costs a box.
+                link.partial = Some(Box::new(partial));
+            }
             if self.held().bytes > self.config.partial_bytes_max.max(bytes_max) {
                 let words = "too many messages of this connection have not come whole".into();
                 return Ok(Some(self.break_link(link_id, "amqp:resource-limit-exceeded", words, out)));
@@ -205,4 +189,35 @@ impl Machine {
         });
         (!forgotten.is_empty()).then_some(Event::Forgotten(forgotten))
     }
+}
+
+/// The first frame of a delivery.
+fn begin(session: &mut Session, handle: u32, transfer: &Transfer) -> Result<Partial, Wrong> {
+    let last = session.last_got;
+    let Some(link) = session.link(handle) else {
+        return Err(Wrong::Session("amqp:session:unattached-handle", "the handle has no link"));
+    };
+    if link.role == Role::Sender {
+        return Err(Wrong::Session("amqp:not-allowed", "the link goes the other way"));
+    }
+    if link.credit == 0 && link.taken_back == 0 {
+        return Err(Wrong::Link("amqp:link:transfer-limit-exceeded", "there was no credit for this"));
+    }
+    if link.only_resumes && !transfer.resume {
+        let words = "the link was to resume deliveries only, since an unsettled map was incomplete";
+        return Err(Wrong::Link("amqp:not-allowed", words));
+    }
+    let number = transfer.delivery_id.and_then(|low| last.map_or(Some(low.into()), |last| widen(low, last)));
+    let number = number.filter(|&number| last.is_none_or(|last| number > last));
+    let (Some(number), Some(tag)) = (number, transfer.delivery_tag) else {
+        let words = "a delivery begins without a tag, or without a number of its own";
+        return Err(Wrong::Session("amqp:invalid-field", words));
+    };
+    match link.credit.checked_sub(1) {
+        Some(credit) => link.credit = credit,
+        None => link.taken_back -= 1,
+    }
+    link.delivery_count = link.delivery_count.wrapping_add(1);
+    session.last_got = Some(number);
+    Ok(Partial::new(number, tag))
 }

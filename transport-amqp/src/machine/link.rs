@@ -1,16 +1,17 @@
-use alloc::string::String;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use fe2o3_amqp_types::definitions::SenderSettleMode;
 use roadbed_core::Role;
 
-use crate::codec::{State, Tag};
+use crate::codec::{State, Tag, Transfer};
 use crate::dialect::Pieces;
 
 /// One end of a link.
 #[derive(Debug)]
 pub(super) struct Link {
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     /// Ours.
     pub(super) role: Role,
     pub(super) stage: Stage,
@@ -34,7 +35,7 @@ pub(super) struct Link {
     /// The largest message that the peer takes, in bytes.
     pub(super) message_bytes_max: u64,
     /// A message that has not come whole.
-    pub(super) partial: Option<Partial>,
+    pub(super) partial: Option<Box<Partial>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +79,7 @@ const SMALL: usize = 4096;
 const JOIN: usize = 64;
 
 impl Link {
-    pub(super) const fn new(name: String, role: Role, stage: Stage) -> Self {
+    pub(super) const fn new(name: Arc<str>, role: Role, stage: Stage) -> Self {
         Self {
             name,
             role,
@@ -118,6 +119,19 @@ impl Partial {
         }
     }
 
+    /// What a frame says of its delivery.
+    pub(super) fn take(&mut self, transfer: Transfer, begins: bool, second: bool) {
+        self.settled |= transfer.settled.unwrap_or(false);
+        self.resume |= transfer.resume;
+        if begins || transfer.rcv_settle_mode.is_some() {
+            // A delivery may ask for less than its link, and not for more.
+            self.second = second && transfer.rcv_settle_mode != Some(0);
+        }
+        if let Some(state) = transfer.state {
+            self.state = Some(state);
+        }
+    }
+
     /// Takes a piece, as it is or copied.
     pub(super) fn push(&mut self, piece: Bytes, copied: bool) {
         if piece.is_empty() {
@@ -146,5 +160,14 @@ impl Held {
     pub(super) const fn remove(&mut self, other: Self) {
         self.bytes = self.bytes.saturating_sub(other.bytes);
         self.pinned = self.pinned.saturating_sub(other.pinned);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn an_idle_link_is_small() {
+        let bytes = size_of::<super::Link>();
+        assert!(bytes <= 120, "{bytes} bytes");
     }
 }
