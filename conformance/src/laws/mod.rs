@@ -60,6 +60,9 @@ pub fn laws() -> &'static [Law] {
         transaction::rollback_returns_messages [Transactions, Queues];
         transaction::commit_is_atomic [Transactions, Queues];
         transaction::transactions_have_a_scope [Transactions];
+        transaction::outcomes_wait_for_the_commit [Transactions, Queues, Rejected, Released, Failed];
+        transaction::what_was_given_up_comes_back_after_a_rollback [Transactions, Queues];
+        transaction::transactions_time_out [Transactions, Queues];
 
         life::expired_is_never_delivered [Expiry];
         life::priority_goes_first [Priority];

@@ -1,9 +1,11 @@
 //! Everything together, or nothing.
 
-use roadbed_core::{Address, Outcome, Qos, QueueSettings, Step, TxnId};
+use std::time::Duration;
+
+use roadbed_core::{Address, Condition, ErrorKind, Manage, Managed, Outcome, Qos, QueueSettings, Step, TxnId};
 
 use crate::client::{Client, text};
-use crate::world::{World, message};
+use crate::world::{World, address, message};
 
 async fn queues(world: &World, names: [&str; 3]) -> [Address; 3] {
     let mut queues = Vec::new();
@@ -92,4 +94,67 @@ async fn post(client: &Client, payload: &str, txn: TxnId) -> bool {
     let mut sender = client.sender().await;
     let cookie = sender.submit(message("t", payload), Qos::AtLeastOnce, None, Some(txn)).await;
     sender.try_confirm(cookie).await.is_ok_and(|confirm| confirm.outcome == Outcome::Accepted)
+}
+
+/// Every outcome that is named within a transaction waits for its commit, and then means what it means without one.
+pub(super) async fn outcomes_wait_for_the_commit(world: World) {
+    let failed = Outcome::Modified { delivery_failed: true, undeliverable_here: false };
+    for (n, (outcome, available, dead)) in [
+        (Outcome::Accepted, 0, 0),
+        (Outcome::rejected(Condition::Refused), 0, 1),
+        (Outcome::Released, 1, 0),
+        (failed, 1, 0),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let from = world.queue(&format!("from{n}"), QueueSettings::default()).await;
+        world.peer().await.sender().await.accepted(message(from.as_str(), "order"), Qos::AtLeastOnce).await;
+        let client = world.client().await;
+        let mut receiving = client.receive_queue(&from).await;
+        receiving.grant(1);
+        let order = receiving.next().await;
+        let transaction = client.transaction().await.expect("a transaction is declared");
+        let step = Step::Enlist { txn: transaction.id(), outcome: outcome.clone(), settled: true };
+        receiving.step(&order, step).await.expect("a delivery can be enlisted");
+        world.quiet().await;
+        assert_eq!(world.describe(&from).await.held, 1, "{outcome}: nothing before the commit");
+        transaction.commit().await.expect("the transaction commits");
+        let left = world.describe(&from).await;
+        assert_eq!((left.available, left.held), (available, 0), "{outcome}: after the commit");
+        let dead_letters = address(&format!("$dead/from{n}"));
+        let peer = world.peer().await;
+        let buried = matches!(peer.manage(Manage::Describe(dead_letters)).await, Ok(Managed::Description(node)) if node.available == 1);
+        assert_eq!(buried, dead == 1, "{outcome}: a dead letter");
+    }
+}
+
+/// What was settled by its receiver before the rollback is nobody's: it is available again.
+pub(super) async fn what_was_given_up_comes_back_after_a_rollback(world: World) {
+    let [from, _, _] = queues(&world, ["from", "other", "third"]).await;
+    world.peer().await.sender().await.accepted(message(from.as_str(), "order"), Qos::AtLeastOnce).await;
+    let client = world.client().await;
+    let mut receiving = client.receive_queue(&from).await;
+    receiving.grant(1);
+    let order = receiving.next().await;
+    let transaction = client.transaction().await.expect("a transaction is declared");
+    let step = Step::Enlist { txn: transaction.id(), outcome: Outcome::Accepted, settled: true };
+    receiving.step(&order, step).await.expect("a delivery can be enlisted");
+    transaction.rollback().await.expect("a transaction can be rolled back");
+    receiving.grant(1);
+    assert_eq!(text(&receiving.next().await.message), "order");
+}
+
+/// A transaction whose time is over is rolled back, and its commit is told so.
+pub(super) async fn transactions_time_out(world: World) {
+    let [to, _, _] = queues(&world, ["to", "other", "third"]).await;
+    let client = world.client().await;
+    let mut sender = client.sender().await;
+    let transaction = client.transaction().await.expect("a transaction is declared");
+    let cookie = sender.submit(message(to.as_str(), "item"), Qos::AtLeastOnce, None, Some(transaction.id())).await;
+    sender.confirm(cookie).await;
+    world.advance(Duration::from_secs(3601)).await;
+    let refused = transaction.commit().await.expect_err("its time is over");
+    assert!(matches!(refused.kind(), ErrorKind::RolledBack | ErrorKind::TimedOut), "{refused}");
+    assert_eq!(available(&world, &to).await, 0, "what was sent never was");
 }
