@@ -338,6 +338,30 @@ async fn answers_that_nobody_can_be_given_hold_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_wait_are_bounded_in_bytes() {
+    let mut config = ServerConfig::permissive();
+    config.answer_bytes_max = 2000;
+    let hub = Hub::with(config).await;
+    let mut client = Client::of(&hub, "$management").await;
+    let late = Receiver::builder().name("late").source("$management").target(Target::from("late"));
+    let mut late = late.credit_mode(CreditMode::Manual).attach(&mut client.session).await.expect("attached");
+    for n in 0..40u64 {
+        let mut request = client.request(n, "READ", "queues/none", Value::Null);
+        request.properties.as_mut().expect("properties").reply_to = Some("late".into());
+        client.sender.send(request).await.expect("sent");
+    }
+    late.set_credit(100).await.expect("credit");
+    let mut count = 0;
+    while let Ok(received) = tokio::time::timeout(Duration::from_millis(300), late.recv::<Body<Value>>()).await {
+        late.accept(&received.expect("a reply")).await.expect("accepted");
+        count += 1;
+    }
+    assert!((1..40).contains(&count), "{count} of 40 had room");
+    assert_eq!(client.ask("READ", "queues/none", Value::Null).await.status, 404, "there is room again");
+    client.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn answers_wait_for_credit_in_order() {
     let hub = Hub::new().await;
     let mut client = Client::of(&hub, "$management").await;

@@ -28,7 +28,7 @@ use crate::management::{CBS, MANAGEMENT};
 use crate::{Accept, Incoming, LinkId};
 
 use answer::Answer;
-pub(super) use replies::{Mail, Replies, address, dropped};
+pub(super) use replies::{Budget, Mail, Replies, address, dropped};
 
 use read::Request;
 
@@ -47,6 +47,8 @@ pub(super) struct Requests {
     dynamic: BTreeMap<String, LinkId>,
     /// Where a node's answers are sent on this connection, by the name that requests call it.
     replies: BTreeMap<(OwnNode, String), LinkId>,
+    /// What waits to be taken.
+    pub(super) budget: Budget,
 }
 
 /// One of them, and where it came from.

@@ -3,7 +3,9 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -17,13 +19,38 @@ use crate::LinkId;
 /// How many answers wait for a link's credit, or to be sent to an address.
 const WAITING_MAX: usize = 64;
 
+/// The bytes of all answers of a connection that wait.
+#[derive(Clone, Default)]
+pub(in crate::server) struct Budget(Arc<AtomicUsize>);
+
+/// Some of them, until the answer is gone.
+pub(in crate::server) struct Held {
+    budget: Budget,
+    bytes: usize,
+}
+
+impl Budget {
+    /// Room for an answer of `bytes`: within `bytes_max`, or if nothing else waits.
+    pub(in crate::server) fn hold(&self, bytes: usize, bytes_max: usize) -> Option<Held> {
+        let before = self.0.fetch_add(bytes, Ordering::Relaxed);
+        let held = Held { budget: self.clone(), bytes };
+        (before == 0 || before + bytes <= bytes_max).then_some(held)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.0.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
 /// A link on which a node answers.
 pub(in crate::server) struct Replies {
     pub(super) node: OwnNode,
     /// What requests call it: the address of its target.
     pub(super) name: String,
     /// Answers that wait for credit, and until when.
-    waiting: VecDeque<(Time, Bytes)>,
+    waiting: VecDeque<(Time, Bytes, Held)>,
 }
 
 impl Replies {
@@ -32,16 +59,16 @@ impl Replies {
     }
 
     /// Whether there was room for one more.
-    pub(in crate::server) fn push(&mut self, until: Time, message: Bytes) -> bool {
+    pub(in crate::server) fn push(&mut self, until: Time, message: Bytes, held: Held) -> bool {
         let room = self.waiting.len() < WAITING_MAX;
         if room {
-            self.waiting.push_back((until, message));
+            self.waiting.push_back((until, message, held));
         }
         room
     }
 
     pub(in crate::server) fn next(&mut self) -> Option<Bytes> {
-        self.waiting.pop_front().map(|(_, message)| message)
+        self.waiting.pop_front().map(|(_, message, _)| message)
     }
 
     pub(in crate::server) fn is_empty(&self) -> bool {
@@ -51,14 +78,14 @@ impl Replies {
     /// Forgets what has waited too long, and says how much that was.
     pub(in crate::server) fn expire(&mut self, now: Time) -> usize {
         let before = self.waiting.len();
-        while self.waiting.front().is_some_and(|(until, _)| until.has_passed(now)) {
+        while self.waiting.front().is_some_and(|(until, ..)| until.has_passed(now)) {
             self.waiting.pop_front();
         }
         before - self.waiting.len()
     }
 
     pub(in crate::server) fn deadline(&self) -> Option<Time> {
-        self.waiting.front().map(|(until, _)| *until)
+        self.waiting.front().map(|(until, ..)| *until)
     }
 }
 
@@ -69,7 +96,7 @@ pub(in crate::server) struct Mail {
     attaching: Option<Fut<(Box<dyn Producer>, roadbed_core::Attached)>>,
     unsent: Vec<Outgoing>,
     /// The requests whose answers are under way, by cookie.
-    asked: BTreeMap<u64, (LinkId, u64)>,
+    asked: BTreeMap<u64, (LinkId, u64, Held)>,
     cookies: u64,
     confirms: Vec<Confirm>,
 }
@@ -81,6 +108,7 @@ impl Mail {
         session: &dyn Session,
         message: Message,
         (link, delivery): (LinkId, u64),
+        held: Held,
     ) -> bool {
         if self.asked.len() >= WAITING_MAX {
             return false;
@@ -89,7 +117,7 @@ impl Mail {
             self.attaching = Some(session.producer(ProducerTerms::default()));
         }
         self.cookies += 1;
-        self.asked.insert(self.cookies, (link, delivery));
+        self.asked.insert(self.cookies, (link, delivery, held));
         self.unsent.push(Outgoing { cookie: self.cookies, message, qos: Qos::AtLeastOnce, key: None, txn: None });
         true
     }
@@ -118,16 +146,16 @@ impl Mail {
                 if confirm.outcome != Outcome::Accepted {
                     dropped(losses);
                 }
-                into.extend(self.asked.remove(&confirm.cookie));
+                into.extend(self.asked.remove(&confirm.cookie).map(|(link, delivery, _)| (link, delivery)));
             }
         }
     }
 
     fn give_up(&mut self, losses: &mut Losses, into: &mut Vec<(LinkId, u64)>) {
         self.unsent.clear();
-        for (_, asked) in core::mem::take(&mut self.asked) {
+        for (link, delivery, _) in core::mem::take(&mut self.asked).into_values() {
             dropped(losses);
-            into.push(asked);
+            into.push((link, delivery));
         }
     }
 }

@@ -54,11 +54,15 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         if let Some(until) = valid_until {
             self.valid_until = until;
         }
+        let Some(held) = self.requests.budget.hold(message.len(), self.shared.config.answer_bytes_max) else {
+            settled.push((link, delivery));
+            return dropped(&mut self.losses);
+        };
         let place = to.and_then(|to| self.links.place(to));
         let replies = place.and_then(|place| self.links.at(place)).map(|link| &mut link.kind);
         let sent = match replies {
             Some(Kind::Replies(replies)) => {
-                let sent = replies.push(now + self.shared.config.reply_timeout, message);
+                let sent = replies.push(now + self.shared.config.reply_timeout, message, held);
                 self.links.touch(place.unwrap_or_default());
                 settled.push((link, delivery));
                 sent
@@ -67,7 +71,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
                 let encoded = Encoded { address: address(&reply_to), ..Encoded::new([message]) };
                 let context = ReadContext { origin: &self.client.origin, now };
                 let message = encoded.address.is_some().then(|| encoded.read(&context).ok()).flatten();
-                let posted = message.is_some_and(|message| self.mail.post(&*self.session, message, (link, delivery)));
+                let posted =
+                    message.is_some_and(|message| self.mail.post(&*self.session, message, (link, delivery), held));
                 if !posted {
                     settled.push((link, delivery));
                 }
