@@ -16,16 +16,19 @@ pub(crate) struct Options {
     /// The hub beside nginx: CPU per HTTP request
     #[arg(long)]
     http: bool,
+    /// AMQP through the hub beside its MQTT and beside RabbitMQ: CPU per delivered message
+    #[arg(long)]
+    amqp: bool,
     /// Install the peers; as root this is done in any case
     #[arg(long)]
     install: bool,
-    /// Passed on: to criterion, to compare.py or to http_compare.py
+    /// Passed on: to criterion, or to the script that compares
     #[arg(last = true)]
     args: Vec<String>,
 }
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result {
-    if !options.compare && !options.http {
+    if !options.compare && !options.http && !options.amqp {
         return Cmd::cargo("bench -p roadbed-benches --").args(&options.args).run();
     }
     peers::ensure(workspace, &[Need::Compare], options.install)?;
@@ -35,6 +38,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result {
     }
     if options.http {
         compare(workspace, "benches/http_compare.py", "serve --memory --http 127.0.0.1:18840", &options.args)?;
+    }
+    if options.amqp {
+        let serve = "serve --memory --mqtt 127.0.0.1:18850 --amqp 127.0.0.1:18851";
+        compare(workspace, "benches/amqp_compare.py", serve, &options.args)?;
     }
     Ok(())
 }

@@ -59,6 +59,7 @@ const COMPARE: &[Tool] = &[
     Tool::debian("nats-server", "nats-server"),
     Tool::debian("nginx", "nginx-light"),
     Tool::debian("wrk", "wrk"),
+    Tool::debian("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server"),
     Tool::PythonVenv,
     // Its own lock file names a version of a dependency that current compilers refuse.
     Tool::Cargo { name: "rumqttd", version: "0.20.0", locked: false },
