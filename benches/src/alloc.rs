@@ -23,8 +23,18 @@ pub fn count<T>(f: impl FnOnce() -> T) -> (T, Allocations) {
     (result, found)
 }
 
+/// How many bytes this thread has asked for, and not given back: what others gave back in its place counts, too.
+pub fn live() -> i64 {
+    LIVE.get()
+}
+
 thread_local! {
+    static LIVE: Cell<i64> = const { Cell::new(0) };
     static SO_FAR: Cell<Allocations> = const { Cell::new(Allocations { count: 0, bytes: 0, largest: 0 }) };
+}
+
+fn keep(bytes: i64) {
+    let _ = LIVE.try_with(|live| live.set(live.get() + bytes));
 }
 
 fn note(bytes: usize) {
@@ -44,23 +54,27 @@ static COUNTING: Counting = Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(layout.size());
+        keep(layout.size() as i64);
         // SAFETY: the caller's promises are those that `System` asks for.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         note(layout.size());
+        keep(layout.size() as i64);
         // SAFETY: as in `alloc`.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
         note(bytes);
+        keep(bytes as i64 - layout.size() as i64);
         // SAFETY: as in `alloc`; the block came from `System`.
         unsafe { System.realloc(block, layout, bytes) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        keep(-(layout.size() as i64));
         // SAFETY: as in `realloc`.
         unsafe { System.dealloc(block, layout) }
     }

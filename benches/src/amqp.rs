@@ -140,22 +140,42 @@ pub fn hello(container: &str, address: &str, receiver: bool) -> Bytes {
     out.put(begin());
     out.put(frame(&Performative::Attach(Box::new(attach(address, receiver)))));
     if receiver {
-        let flow = Flow {
-            next_incoming_id: None,
-            incoming_window: PLENTY,
-            next_outgoing_id: 0,
-            outgoing_window: PLENTY,
-            handle: Some(0),
-            delivery_count: None,
-            link_credit: Some(PLENTY),
-            available: None,
-            drain: false,
-            echo: false,
-            txn: None,
-        };
-        out.put(frame(&Performative::Flow(flow)));
+        out.put(frame(&Performative::Flow(credit(0, PLENTY))));
     }
     out.freeze()
+}
+
+/// Attaches of many links, with handles from `first`; receivers grant a little credit.
+pub fn attaches(first: u32, links: u32, address: &str, receivers: bool) -> Bytes {
+    let mut out = BytesMut::new();
+    for handle in first..first + links {
+        let name = format!("device-{handle:06}");
+        out.put(frame(&Performative::Attach(Box::new(Attach {
+            name,
+            handle: Handle(handle),
+            ..attach(address, receivers)
+        }))));
+        if receivers {
+            out.put(frame(&Performative::Flow(credit(handle, 100))));
+        }
+    }
+    out.freeze()
+}
+
+fn credit(handle: u32, credit: u32) -> Flow {
+    Flow {
+        next_incoming_id: None,
+        incoming_window: PLENTY,
+        next_outgoing_id: 0,
+        outgoing_window: PLENTY,
+        handle: Some(handle),
+        delivery_count: None,
+        link_credit: Some(credit),
+        available: None,
+        drain: false,
+        echo: false,
+        txn: None,
+    }
 }
 
 fn begin() -> Bytes {
@@ -164,7 +184,7 @@ fn begin() -> Bytes {
         next_outgoing_id: 0,
         incoming_window: PLENTY,
         outgoing_window: PLENTY,
-        handle_max: Handle(0),
+        handle_max: Handle(u32::MAX),
         offered_capabilities: None,
         desired_capabilities: None,
         properties: None,

@@ -13,6 +13,6 @@ pub mod peer;
 pub mod pipe;
 mod wire;
 
-pub use alloc::{Allocations, count};
+pub use alloc::{Allocations, count, live};
 pub use measure::{criterion, per_message};
 pub use wire::Wire;

@@ -114,7 +114,7 @@ impl QueueConsumer {
             return;
         }
         let shared = self.broker.shared();
-        let keeps = how == Detach::Suspend && self.link.terms.name.is_some();
+        let keeps = how == Detach::Suspend && self.link.owner.link.is_some();
         let pulled = match self.link.terms.hold {
             Hold::Link if !keeps => lock(&self.session.inner).take_pulled(Some(&self.link)),
             _ => Vec::new(),
@@ -162,7 +162,7 @@ fn find(broker: &Broker, terms: &ConsumerTerms) -> Result<(Arc<Queue>, Address)>
 /// What an earlier attachment of the same link, in the same session, has left unsettled.
 fn resume(broker: &Broker, session: &Arc<SessionCore>, link: &Arc<Link>) -> Vec<Unsettled> {
     let shared = broker.shared();
-    if link.terms.name.is_none() && link.terms.hold != Hold::Session {
+    if link.owner.link.is_none() && link.terms.hold != Hold::Session {
         return Vec::new();
     }
     let mut inner = lock(&session.inner);
@@ -172,7 +172,7 @@ fn resume(broker: &Broker, session: &Arc<SessionCore>, link: &Arc<Link>) -> Vec<
         let attempt = slot.attempt;
         let Body::Pulled { link: held, seq } = &mut slot.body else { continue };
         let same =
-            Arc::ptr_eq(held.queue(), link.queue()) && held.terms.name == link.terms.name && held.is_replaced_by(link);
+            Arc::ptr_eq(held.queue(), link.queue()) && held.owner.link == link.owner.link && held.is_replaced_by(link);
         if !same {
             continue;
         }

@@ -193,7 +193,7 @@ fn told(copy: CopyId, pull: &Pull, link: &Link) -> Option<Op> {
     if !pull.held {
         return Some(Op::Retire { copy });
     }
-    let holder = link.holder.clone()?;
+    let holder = link.holder.as_deref().cloned()?;
     Some(Op::Hold { copy, attempt: pull.attempt, slot: 0, holder: Some(holder) })
 }
 

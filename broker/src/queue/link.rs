@@ -21,13 +21,13 @@ use crate::store::Holder;
 #[derive(Debug)]
 pub(crate) struct Link {
     queue: Arc<Queue>,
-    pub(crate) terms: ConsumerTerms,
+    pub(crate) terms: LinkTerms,
     pub(crate) session: Weak<SessionCore>,
     /// Which connection of the session attached it.
     epoch: u32,
     pub(crate) owner: Arc<Owner>,
     /// What the store is told of who holds: only of links that remember what they hold over our restart.
-    pub(super) holder: Option<Holder>,
+    pub(super) holder: Option<Box<Holder>>,
     /// The session's own consumer takes from it, beside its own queue.
     via_session: bool,
     pub(crate) qos_max: Qos,
@@ -40,6 +40,16 @@ pub(crate) struct Link {
     pub(crate) pending: AtomicUsize,
     /// What was taken, and may be handed over now.
     granted: Mutex<VecDeque<Pull>>,
+}
+
+/// What is left of a consumer's terms once it is attached; its name is the owner's.
+#[derive(Debug)]
+pub(crate) struct LinkTerms {
+    pub(crate) hold: Hold,
+    pub(crate) mode: Mode,
+    pub(crate) settle: Settle,
+    pub(crate) exclusive: bool,
+    pub(crate) info: bool,
 }
 
 /// To whom a hold belongs.
@@ -97,13 +107,13 @@ impl Link {
         let owner = Owner {
             session: session.id,
             session_name: session.name.clone(),
-            link: terms.name.clone(),
+            link: terms.name,
             origin: session.origin.clone(),
             lease: match terms.hold {
                 Hold::Lease(lease) => Some(lease),
                 _ => None,
             },
-            on_lapse: terms.on_lapse.clone(),
+            on_lapse: terms.on_lapse,
         };
         Self {
             queue,
@@ -113,7 +123,13 @@ impl Link {
             holder: None,
             via_session: via.is_some(),
             qos_max: terms.qos_max,
-            terms,
+            terms: LinkTerms {
+                hold: terms.hold,
+                mode: terms.mode,
+                settle: terms.settle,
+                exclusive: terms.exclusive,
+                info: terms.info,
+            },
             binding: via.flatten(),
             ended: AtomicBool::new(false),
             waiting: AtomicBool::new(false),
@@ -127,9 +143,9 @@ impl Link {
     /// The store is told of what it holds, if both ends remember that over our restart: with a kept session, and the receiver settling first.
     pub(crate) fn remembering(mut self, session: &SessionCore) -> Self {
         let remembers = self.terms.hold == Hold::Session && self.terms.settle == Settle::Second && session.is_durable();
-        let named = self.terms.name.clone().zip(session.name.clone()).filter(|_| remembers);
+        let named = self.owner.link.clone().zip(session.name.clone()).filter(|_| remembers);
         let principal = session.origin.principal.clone();
-        self.holder = named.map(|(link, session)| Holder { principal, session, link });
+        self.holder = named.map(|(link, session)| Box::new(Holder { principal, session, link }));
         self
     }
 
@@ -225,7 +241,7 @@ impl Link {
 
     /// What becomes of a delivery whose hold ends.
     pub(crate) fn on_lapse(&self) -> Outcome {
-        self.terms.on_lapse.clone()
+        self.owner.on_lapse.clone()
     }
 
     pub(crate) fn lease(&self) -> Option<std::time::Duration> {

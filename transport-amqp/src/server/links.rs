@@ -17,7 +17,7 @@ pub(super) struct Links {
     places: BTreeMap<LinkId, usize>,
     /// The link that was asked for last, which is often the next one.
     last: Option<(LinkId, usize)>,
-    links: Vec<Option<Link>>,
+    links: Vec<Option<Box<Link>>>,
     pub(super) ready: ReadySet,
     /// Links that something was done to since they were looked at.
     touched: Vec<usize>,
@@ -102,7 +102,7 @@ impl Links {
         if place >= self.links.len() {
             self.links.resize_with(place + 1, || None);
         }
-        self.links[place] = Some(Link { id, kind, rare, touched: false, stalled: false });
+        self.links[place] = Some(Box::new(Link { id, kind, rare, touched: false, stalled: false }));
         self.places.insert(id, place);
         place
     }
@@ -111,7 +111,7 @@ impl Links {
         self.last = None;
         let place = self.places.remove(&id)?;
         self.ready.remove(place);
-        self.links.get_mut(place)?.take()
+        self.links.get_mut(place)?.take().map(|link| *link)
     }
 
     /// Drops all links, and returns what few of them had.
@@ -134,7 +134,7 @@ impl Links {
     }
 
     pub(super) fn at(&mut self, place: usize) -> Option<&mut Link> {
-        self.links.get_mut(place)?.as_mut()
+        self.links.get_mut(place)?.as_deref_mut()
     }
 
     pub(super) fn get(&mut self, id: LinkId) -> Option<&mut Link> {
@@ -160,7 +160,7 @@ impl Links {
 
     /// Looks at the links on which answers wait.
     pub(super) fn touch_replies(&mut self) {
-        let waits = |link: &Option<Link>| matches!(link, Some(Link { kind: Kind::Replies(replies), .. }) if !replies.is_empty());
+        let waits = |link: &Option<Box<Link>>| matches!(link.as_deref(), Some(Link { kind: Kind::Replies(replies), .. }) if !replies.is_empty());
         let places: Vec<usize> = (0..self.links.len()).filter(|&place| waits(&self.links[place])).collect();
         places.into_iter().for_each(|place| self.touch(place));
     }
