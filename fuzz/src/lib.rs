@@ -6,8 +6,8 @@
 
 mod address;
 mod amqp_decode;
+mod amqp_machine;
 mod amqp_sasl;
-mod amqp_server;
 mod broker_queue;
 mod delivery;
 mod filter;
@@ -19,8 +19,8 @@ mod output;
 
 pub use address::address;
 pub use amqp_decode::amqp_decode;
+pub use amqp_machine::{amqp_client, amqp_server};
 pub use amqp_sasl::amqp_sasl;
-pub use amqp_server::amqp_server;
 pub use broker_queue::broker_queue;
 pub use delivery::delivery;
 pub use filter::filter;
@@ -36,6 +36,7 @@ pub type Target = (&'static str, fn(&[u8]));
 /// Every target, by the name of its program and of its folder in `corpus/`.
 pub const TARGETS: &[Target] = &[
     ("address", address),
+    ("amqp_client", amqp_client),
     ("amqp_decode", amqp_decode),
     ("amqp_sasl", amqp_sasl),
     ("amqp_server", amqp_server),

@@ -3,6 +3,9 @@ use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
 use bytes::{Buf, Bytes, BytesMut};
+use fe2o3_amqp_types::definitions::Role as RoleOf;
+use fe2o3_amqp_types::messaging::{Target, TargetArchetype};
+use fe2o3_amqp_types::performatives::Attach;
 use roadbed_amqp::codec::{Disposition, Fault, Flow, ProtocolHeader, State, Tag, Transfer};
 use roadbed_amqp::{Accept, Event, LinkId, Machine, MachineConfig, Sending, SessionId};
 use roadbed_core::{Delivery, Losses, Message, Output, Protocol, Qos, Role, Time};
@@ -11,30 +14,48 @@ use roadbed_core::{Delivery, Losses, Message, Output, Protocol, Qos, Role, Time}
 const OPEN: &[u8] = &[0, 0, 0, 17, 2, 0, 0, 0, 0x00, 0x53, 0x10, 0xc0, 4, 1, 0xa1, 1, b'c'];
 const BEGIN: &[u8] = &[0, 0, 0, 20, 2, 0, 0, 0, 0x00, 0x53, 0x11, 0xc0, 7, 4, 0x40, 0x43, 0x52, 50, 0x52, 50];
 
+/// The answer to a begin of ours on channel 0.
+const BEGUN: &[u8] = &[0, 0, 0, 22, 2, 0, 0, 0, 0x00, 0x53, 0x11, 0xc0, 9, 4, 0x60, 0, 0, 0x43, 0x52, 50, 0x52, 50];
+
 /// The machine as a server, under frames, raw bytes, commands and time: whatever comes, it does not panic, says no more than it was asked,
 /// and once closed it stays silent.
 pub fn amqp_server(data: &[u8]) {
-    let limits = MachineConfig::default().message_bytes_max(4000).links_max(4).sessions_max(2).incoming_window(20);
     let mut out = Output::new();
-    let mut server = Server {
-        machine: Machine::server(Arc::new(limits.sasl_required(false)), Time::ZERO),
-        now: Time::ZERO,
-        links: vec![],
-    };
-    server.hear(&ProtocolHeader::Amqp.bytes(), &mut out);
-    server.hear(OPEN, &mut out);
-    server.hear(BEGIN, &mut out);
+    let mut end = End::new(Machine::server(limits(), Time::ZERO));
+    end.hear(&ProtocolHeader::Amqp.bytes(), &mut out);
+    end.hear(OPEN, &mut out);
+    end.hear(BEGIN, &mut out);
     // At the end of the data there is nothing more to do.
-    let _ = server.run(&mut Unstructured::new(data), &mut out);
+    let _ = end.run(&mut Unstructured::new(data), &mut out);
 }
 
-struct Server {
+/// As [`amqp_server`], as a client that has begun a session.
+pub fn amqp_client(data: &[u8]) {
+    let mut out = Output::new();
+    let mut end = End::new(Machine::client(limits(), None, None, Time::ZERO, &mut out));
+    end.hear(&ProtocolHeader::Amqp.bytes(), &mut out);
+    end.hear(OPEN, &mut out);
+    end.machine.begin(&mut out).expect("an open connection has room for a session");
+    end.hear(BEGUN, &mut out);
+    let _ = end.run(&mut Unstructured::new(data), &mut out);
+}
+
+fn limits() -> Arc<MachineConfig> {
+    let limits = MachineConfig::default().message_bytes_max(4000).links_max(4).sessions_max(2).incoming_window(20);
+    Arc::new(limits.sasl_required(false))
+}
+
+struct End {
     machine: Machine,
     now: Time,
     links: Vec<(LinkId, u64)>,
 }
 
-impl Server {
+impl End {
+    const fn new(machine: Machine) -> Self {
+        Self { machine, now: Time::ZERO, links: vec![] }
+    }
+
     fn run(&mut self, u: &mut Unstructured<'_>, out: &mut Output) -> Result<()> {
         while !u.is_empty() {
             let closed = self.machine.is_closed();
@@ -50,7 +71,7 @@ impl Server {
         let index = u.int_in_range(0..=3)?;
         let (link, delivery) =
             self.links.get(index).copied().unwrap_or((LinkId { session: SessionId(0), handle: 0 }, 0));
-        match u.int_in_range(0..=11)? {
+        match u.int_in_range(0..=12)? {
             0 => {
                 let len = usize::from(u.arbitrary::<u8>()?).min(u.len());
                 self.hear(u.bytes(len)?, out);
@@ -66,6 +87,7 @@ impl Server {
             8 => self.machine.answer(link.session, delivery, State::Accepted, out),
             9 => self.deliver(link, u, out)?,
             10 => _ = self.machine.detach(link, u.arbitrary()?, None, out).or_else(|_| self.machine.drained(link, out)),
+            11 => self.attach_ours(link.session, u, out)?,
             _ => {
                 self.now = self.now + Duration::from_secs(u.arbitrary::<u8>()?.into());
                 _ = self.machine.handle_timeout(self.now, out);
@@ -78,7 +100,8 @@ impl Server {
         let (chunk, mut at) = (Bytes::copy_from_slice(bytes), 0);
         while let Ok(Some(event)) = self.machine.next(self.now, &chunk, &mut at, out) {
             match event {
-                Event::Open(_) => self.machine.open(out).expect("an open waits"),
+                // A client is open with that.
+                Event::Open(_) => _ = self.machine.open(out),
                 Event::Attach(link, _) => self.links.insert(0, (link, 0)),
                 Event::Transfer(incoming) => self.links.insert(0, (incoming.link, incoming.delivery)),
                 Event::Disposed(said) => {
@@ -100,6 +123,35 @@ impl Server {
         let (name, handle, receiver) = (u.int_in_range(b'a'..=b'e')?, u.int_in_range(0..=5)?, u.arbitrary::<bool>()?);
         let role = if receiver { 0x41 } else { 0x42 };
         self.frame(&[0x00, 0x53, 0x12, 0xc0, 7, 3, 0xa1, 1, name, 0x52, handle, role], out);
+        Ok(())
+    }
+
+    /// We ask for a link, by one of the names that the peer uses, too.
+    fn attach_ours(&mut self, session: SessionId, u: &mut Unstructured<'_>, out: &mut Output) -> Result<()> {
+        let (name, role) =
+            (u.int_in_range(b'a'..=b'e')?, if u.arbitrary()? { RoleOf::Receiver } else { RoleOf::Sender });
+        let tags = (0..u.int_in_range(0..=40)?).filter_map(|n: u8| Tag::new(&[n; 20]));
+        let attach = Attach {
+            name: char::from(name).into(),
+            handle: 0.into(),
+            role,
+            snd_settle_mode: Default::default(),
+            rcv_settle_mode: Default::default(),
+            source: Some(Box::default()),
+            target: Some(Box::new(TargetArchetype::Target(Target::default()))),
+            unsettled: None,
+            incomplete_unsettled: u.ratio(1, 8)?,
+            initial_delivery_count: Some(0),
+            max_message_size: None,
+            offered_capabilities: None,
+            desired_capabilities: None,
+            properties: None,
+        };
+        let unsettled = tags.map(|tag| (tag, None)).collect();
+        if let Ok(link) = self.machine.attach(session, attach, &unsettled, out) {
+            self.links.insert(0, (link, 0));
+            self.links.truncate(4);
+        }
         Ok(())
     }
 
