@@ -1,17 +1,25 @@
-//! An order becomes an invoice, or stays an order: nothing in between is ever seen.
+//! An order becomes an invoice, or stays an order: nothing in between is ever seen. The order is taken in this process, the
+//! invoice is sent over HTTP: one transaction, since both are the same principal's.
 //!
 //! `cargo run --example transaction`
 #![allow(clippy::print_stdout)]
 
 use std::sync::Arc;
 
-use roadbed::{Broker, Client, Message, Open, Outcome, Qos, Receiver, Sender};
+use roadbed::http::{HttpConfig, Server};
+use roadbed::{Broker, Client, Message, Open, Origin, Outcome, Qos, Receiver, Sender, connect};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let broker = Arc::new(Broker::new());
-    let client = Client::open(broker, Open::default()).await?;
-    let sender = client.sender().await?;
+    let listener = Server::new(broker.clone(), HttpConfig::default())?.bind("127.0.0.1:0").await?;
+    let url = format!("http://shop:secret@{}", listener.local_addr()?);
+    tokio::spawn(listener.serve(std::future::pending()));
+
+    let origin = Arc::new(Origin { principal: "shop".into(), protocol: "memory" });
+    let client = Client::open(broker, Open { origin, ..Open::default() }).await?;
+    let web = connect(&url.parse()?).await?;
+    let sender = web.sender().await?;
     let orders = client.receiver("queues/orders", Qos::AtLeastOnce).await?;
     let invoices = client.receiver("queues/invoices", Qos::AtLeastOnce).await?;
     sender.send(Message::new("queues/orders".parse()?, "one road"), Qos::AtLeastOnce).await?;
