@@ -7,4 +7,5 @@ mod library;
 mod mosquitto;
 mod ours;
 mod proton;
+mod rabbitmq;
 mod support;

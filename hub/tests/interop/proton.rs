@@ -27,6 +27,7 @@ fn transactions() {
 #[ignore = "needs peers: cargo xtask test --only interop"]
 fn requests_and_their_answers() {
     script("proton_management.py", |hub| hub.amqp);
+    script("proton_requests.py", |hub| hub.amqp);
 }
 
 #[test]

@@ -210,6 +210,12 @@ pub(crate) fn shown(topic: &str, qos: u8, retained: bool, payload: &[u8]) -> Str
     format!("MSG {topic} {qos} {} {digits}", u8::from(retained))
 }
 
+/// A port that nobody listens on yet.
+pub(crate) fn free_port() -> u16 {
+    let address = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    address.expect("there is a free port").port()
+}
+
 /// A Mosquitto of Debian on a free port.
 #[derive(Debug)]
 pub(crate) struct Mosquitto {
@@ -220,8 +226,7 @@ pub(crate) struct Mosquitto {
 
 impl Mosquitto {
     pub(crate) fn start() -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-        let port = port.expect("there is a free port").port();
+        let port = free_port();
         let config = tempfile::NamedTempFile::new().expect("a temporary file");
         let text = format!("listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_type all\n");
         std::fs::write(config.path(), text).expect("a temporary file");
