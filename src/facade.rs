@@ -50,6 +50,15 @@ impl Client {
         Ok(Sender::new(self.session.producer(terms).await?.0))
     }
 
+    /// A sender of messages to one address, with at most the assurance `qos`: a server that does not take that says so here.
+    ///
+    /// # Errors
+    /// If the endpoint refuses.
+    pub async fn sender_to(&self, to: Address, qos: Qos) -> Result<Sender> {
+        let terms = ProducerTerms { to: Some(to), qos_max: qos, ..ProducerTerms::default() };
+        Ok(Sender::new(self.session.producer(terms).await?.0))
+    }
+
     /// A receiver of what is sent to `from`: a queue by its address, or all addresses that match a filter, which
     /// `$share/GROUP/FILTER` shares out among a group of receivers.
     ///
@@ -60,11 +69,18 @@ impl Client {
     pub async fn receiver(&self, from: &str, qos: Qos) -> Result<Receiver> {
         let wrong = |error: &dyn fmt::Display| Error::new(ErrorKind::Invalid, "receive").detail(error);
         let (share, filter) = Filter::parse_shared(&ByteString::from(from)).map_err(|error| wrong(&error))?;
-        let node = from.parse::<Address>().ok().filter(|_| self.endpoint.capabilities().queues);
-        match node.filter(|address| address.queue().or(address.dead_letters()).is_some()) {
-            Some(queue) => self.attach(ConsumerTerms { qos_max: qos, ..ConsumerTerms::queue(queue) }).await,
+        match from.parse::<Address>().ok().filter(|address| self.is_node(address)) {
+            Some(node) => self.attach(ConsumerTerms { qos_max: qos, ..ConsumerTerms::queue(node) }).await,
             None => self.follow(Binding { share, ..Binding::new(filter, qos) }).await,
         }
+    }
+
+    /// Whether messages are received from an address as a node of its own. Over AMQP every address is one, and what it is like is the server's
+    /// to know.
+    fn is_node(&self, address: &Address) -> bool {
+        let capabilities = self.endpoint.capabilities();
+        let known = address.queue().or(address.dead_letters()).is_some() || capabilities.protocol == "amqp";
+        capabilities.queues && known
     }
 
     /// A receiver of what a binding brings into the session.

@@ -79,7 +79,7 @@ pub struct Serve {
 /// What `send` and `receive` have in common.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
-    /// Where: `mqtt://user:password@host:port/topic`, `http://host:port/queues/name`
+    /// Where: `mqtt://user:password@host:port/topic`, `amqp://host/queues/name`, `http://host:port/queues/name`
     #[arg(value_name = "URL")]
     pub url: String,
     /// The assurance to ask for: 0, 1 or 2
@@ -96,6 +96,7 @@ pub struct Common {
 Examples:
   roadbed send mqtt://127.0.0.1/plant/7/alarm 'too hot'
   roadbed send http://127.0.0.1:8080/queues/orders - < order.json
+  roadbed send --property unit=C amqp://127.0.0.1/queues/readings 21
   seq 1000 | roadbed send --lines --qos 2 mqtt://127.0.0.1/numbers")]
 pub struct Send {
     /// Where, and how
@@ -136,6 +137,7 @@ pub struct Send {
 Examples:
   roadbed receive mqtt://127.0.0.1/plant/+/alarm
   roadbed receive --json --count 1 --timeout 5s http://127.0.0.1:8080/queues/orders
+  roadbed receive --settle release amqp://127.0.0.1/queues/orders        (a look: it goes back as it was)
   roadbed receive --settle reject http://127.0.0.1:8080/queues/orders    (to the dead letters)")]
 pub struct Receive {
     /// Where, and how

@@ -1,6 +1,7 @@
 //! `roadbed demo`: a hub, and every protocol to every other through it, over real sockets.
 
 pub(crate) mod fault;
+mod moved;
 mod pair;
 mod payload;
 mod report;
@@ -12,6 +13,7 @@ use roadbed::broker::Counters;
 use roadbed::{Client, Qos, Url};
 
 use self::fault::Fault;
+use self::moved::Parties;
 use self::pair::Plan;
 use self::report::Row;
 use crate::cli;
@@ -39,7 +41,8 @@ pub(crate) async fn run(options: &cli::Demo) -> Result {
     }
     let peers = connect(&hub).await?;
     say(report::intro(&hub, options.messages))?;
-    let faults = matrix(&hub, &peers, options.messages).await?;
+    let mut faults = matrix(&hub, &peers, options.messages).await?;
+    faults += moved::run(parties(&peers)).await?;
     for peer in peers {
         peer.client.close().await?;
     }
@@ -47,30 +50,37 @@ pub(crate) async fn run(options: &cli::Demo) -> Result {
     let seconds = start.elapsed().as_secs_f64();
     match faults {
         0 => say(format_args!("\nEvery message arrived once, intact and settled. {seconds:.1} s")),
-        faults => Err(Failure::refused(format!("{faults} rows of the matrix are not clean"))),
+        faults => Err(Failure::refused(format!("{faults} rows are not clean"))),
     }
 }
 
 /// A hub on free ports, in memory. It publishes no figures of its own, so that all that it counts is the demo's.
 async fn start_hub(fault: Option<&Fault>) -> Result<Running> {
     let any = || vec!["127.0.0.1:0".parse().expect("an address")];
-    let mut config = Config { listen: Listen { mqtt: any(), http: any(), ..Listen::NONE }, ..Config::default() };
+    let listen = Listen { mqtt: any(), http: any(), amqp: any() };
+    let mut config = Config { listen, ..Config::default() };
     config.hub.sys_interval_seconds = 0;
     Running::start(&config, fault).await
 }
 
 async fn connect(hub: &Running) -> Result<Vec<Peer>> {
-    let (mqtt, http) = (hub.mqtt()[0], hub.http()[0]);
+    let (mqtt, http, amqp) = (hub.mqtt()[0], hub.http()[0], hub.amqp()[0]);
     let mut peers = Vec::new();
     for (name, url) in [
         ("MQTT 3.1.1", format!("mqtt://{mqtt}?version=3.1.1&client_id=demo-3.1.1")),
         ("MQTT 5.0", format!("mqtt://{mqtt}?version=5&client_id=demo-5")),
+        ("AMQP 1.0", format!("amqp://{amqp}?container_id=demo")),
         ("HTTP", format!("http://{http}")),
     ] {
         let url: Url = url.parse()?;
         peers.push(Peer { name, client: roadbed::connect(&url).await? });
     }
     Ok(peers)
+}
+
+fn parties(peers: &[Peer]) -> Parties<'_> {
+    let [_, mqtt, amqp, http] = peers else { unreachable!("there are four") };
+    Parties { mqtt: &mqtt.client, amqp: &amqp.client, http: &http.client }
 }
 
 /// Runs all pairs at all assurances; answers how many were not clean.

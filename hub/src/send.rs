@@ -23,7 +23,7 @@ pub(crate) async fn run(options: &cli::Send) -> Result {
     let url: Url = options.common.url.parse()?;
     let address = url.address()?;
     let client = within(options.timeout, roadbed::connect(&url)).await?;
-    let sender = client.sender().await?;
+    let sender = within(options.timeout, client.sender_to(address.clone(), qos(options))).await?;
     let tally = send_all(&sender, &address, options).await?;
     within(options.timeout, async {
         sender.detach(Detach::Close).await?;
@@ -34,7 +34,7 @@ pub(crate) async fn run(options: &cli::Send) -> Result {
 }
 
 async fn send_all(sender: &Sender, address: &Address, options: &cli::Send) -> Result<Tally> {
-    let qos = Qos::from_level(options.common.qos).expect("the command line takes 0 to 2");
+    let qos = qos(options);
     let mut tally = Tally::default();
     let payloads = payloads(options).await?;
     let mut confirms = payloads
@@ -50,6 +50,10 @@ async fn send_all(sender: &Sender, address: &Address, options: &cli::Send) -> Re
         tally.add(&confirm, time, options)?;
     }
     Ok(tally)
+}
+
+fn qos(options: &cli::Send) -> Qos {
+    Qos::from_level(options.common.qos).expect("the command line takes 0 to 2")
 }
 
 async fn within<T>(patience: Duration, done: impl Future<Output = roadbed::Result<T>>) -> Result<T> {

@@ -125,9 +125,10 @@ fn it_says_where_it_listens_and_only_where_it_was_told_to() {
 
 #[test]
 fn what_is_sent_by_one_protocol_is_received_by_another() {
-    let hub = Hub::start(&["--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"]);
-    let (mqtt, http) = (hub.url("mqtt://"), hub.url("http://"));
-    for (from, to) in [(&mqtt, &http), (&http, &mqtt), (&http, &http), (&mqtt, &mqtt)] {
+    let hub = Hub::start(&["--http", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--amqp", "127.0.0.1:0"]);
+    let urls = ["mqtt://", "http://", "amqp://"].map(|scheme| hub.url(scheme));
+    let http = &urls[1];
+    for (from, to) in urls.iter().flat_map(|from| urls.iter().map(move |to| (from, to))) {
         let arguments = ["--property", "unit=°C", "--content-type", "text/plain", "--json"];
         let sent = said(&[&["send", &format!("{from}/queues/q"), "hot"][..], &arguments].concat());
         assert!(sent.contains(r#""outcome":"accepted""#), "{sent}");

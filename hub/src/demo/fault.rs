@@ -8,8 +8,8 @@ use std::task::{Context, Poll};
 
 use roadbed::{
     Attached, Binding, Capabilities, Close, Confirm, Consumer, ConsumerTerms, Credential, Delivery, Detach,
-    Disposition, Done, Endpoint, Fut, Grant, Granted, Key, Manage, Managed, Message, Open, Opened, Outgoing, Producer,
-    ProducerTerms, Qos, Result, Session, SessionEvent, Time, Transaction, TxnId, Unbind,
+    Disposition, Done, Endpoint, Fut, Gid, Grant, Granted, Key, Manage, Managed, Message, Open, Opened, Outgoing,
+    Producer, ProducerTerms, Qos, Result, Session, SessionEvent, Time, Transaction, TxnId, Unbind,
 };
 
 /// Which message is spoilt, counted over all that pass.
@@ -33,6 +33,8 @@ pub(crate) enum How {
     Corrupt,
     /// The answer of its receiver is lost.
     Unsettle,
+    /// No message, but every transaction: it is committed when it should be rolled back, and the other way round.
+    Confuse,
 }
 
 impl FromStr for Fault {
@@ -45,7 +47,8 @@ impl FromStr for Fault {
             "duplicate" => How::Duplicate,
             "corrupt" => How::Corrupt,
             "unsettle" => How::Unsettle,
-            _ => return Err(format!("`{how}` is none of drop, duplicate, corrupt, unsettle")),
+            "confuse" => How::Confuse,
+            _ => return Err(format!("`{how}` is none of drop, duplicate, corrupt, unsettle, confuse")),
         };
         Ok(Self { protocol: protocol.to_owned(), how })
     }
@@ -111,12 +114,16 @@ impl Session for FaultySession {
         let (attaching, once) = (self.inner.consumer(terms), self.once.clone());
         Box::pin(async move {
             let (inner, attached) = attaching.await?;
-            Ok((Box::new(FaultyConsumer { inner, once }) as Box<dyn Consumer>, attached))
+            Ok((Box::new(FaultyConsumer { inner, once, lost: Vec::new() }) as Box<dyn Consumer>, attached))
         })
     }
 
     fn transaction(&self) -> Fut<Box<dyn Transaction>> {
-        self.inner.transaction()
+        let declaring = self.inner.transaction();
+        match self.once.how {
+            How::Confuse => Box::pin(async { Ok(Box::new(Confused(declaring.await?)) as Box<dyn Transaction>) }),
+            _ => declaring,
+        }
     }
 
     fn discharged(&self, txn: TxnId) -> Fut<bool> {
@@ -168,7 +175,7 @@ impl FaultyProducer {
             }
             How::Corrupt => outgoing.message = spoilt(&outgoing.message),
             How::Duplicate => return Some(Outgoing { qos: Qos::AtMostOnce, key: None, ..outgoing.clone() }),
-            How::Unsettle => {}
+            How::Unsettle | How::Confuse => {}
         }
         None
     }
@@ -189,7 +196,7 @@ impl Producer for FaultyProducer {
     }
 
     fn send(&mut self, batch: &mut Vec<Outgoing>) {
-        if self.once.how != How::Unsettle
+        if !matches!(self.once.how, How::Unsettle | How::Confuse)
             && let Some(victim) = batch.iter_mut().find(|_| self.once.strikes())
             && let Some(extra) = self.spoil(victim)
         {
@@ -214,6 +221,8 @@ impl Producer for FaultyProducer {
 struct FaultyConsumer {
     inner: Box<dyn Consumer>,
     once: Once,
+    /// Answers to what was not passed on.
+    lost: Vec<Done>,
 }
 
 impl Consumer for FaultyConsumer {
@@ -227,12 +236,18 @@ impl Consumer for FaultyConsumer {
 
     fn settle(&mut self, batch: &mut Vec<Disposition>) {
         if self.once.how == How::Unsettle {
-            batch.retain(|disposition| disposition.cookie.is_some() || !self.once.strikes());
+            let lost = batch.extract_if(.., |_| self.once.strikes()).filter_map(|lost| lost.cookie);
+            self.lost.extend(lost.map(|cookie| Done { cookie, result: Ok(roadbed::Settled::Applied) }));
         }
         self.inner.settle(batch);
     }
 
     fn poll_settled(&mut self, cx: &mut Context<'_>, into: &mut Vec<Done>) -> Poll<Result<usize>> {
+        if !self.lost.is_empty() {
+            let answered = self.lost.len();
+            into.append(&mut self.lost);
+            return Poll::Ready(Ok(answered));
+        }
         self.inner.poll_settled(cx, into)
     }
 
@@ -253,9 +268,31 @@ impl Consumer for FaultyConsumer {
     }
 }
 
+/// A transaction that does the opposite of what it is told.
+struct Confused(Box<dyn Transaction>);
+
+impl Transaction for Confused {
+    fn id(&self) -> TxnId {
+        self.0.id()
+    }
+
+    fn commit(self: Box<Self>) -> Fut<()> {
+        self.0.rollback()
+    }
+
+    fn rollback(self: Box<Self>) -> Fut<()> {
+        self.0.commit()
+    }
+
+    fn prepare(&mut self, gid: Gid) -> Fut<()> {
+        self.0.prepare(gid)
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "one message of {} is spoilt on purpose: {:?}", self.protocol, self.how)
+        let what = if self.how == How::Confuse { "every transaction" } else { "one message" };
+        write!(f, "{what} of {} is spoilt on purpose: {:?}", self.protocol, self.how)
     }
 }
 

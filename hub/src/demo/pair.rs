@@ -82,8 +82,10 @@ pub(super) async fn run(from: &Client, to: &Client, plan: &Plan) -> Result<Tally
 
 /// A queue where the protocol reads queues, the session itself otherwise.
 async fn follow(to: &Client, plan: &Plan) -> Result<Receiver> {
-    let terms = match to.endpoint().capabilities().queues {
-        true => ConsumerTerms { hold: Hold::Lease(Duration::from_secs(60)), ..ConsumerTerms::queue(plan.queue()) },
+    let capabilities = to.endpoint().capabilities();
+    let hold = if capabilities.leases { Hold::Lease(Duration::from_secs(60)) } else { Hold::default() };
+    let terms = match capabilities.queues {
+        true => ConsumerTerms { hold, qos_max: plan.qos, ..ConsumerTerms::queue(plan.queue()) },
         false => ConsumerTerms { qos_max: plan.qos, ..ConsumerTerms::session() },
     };
     let (consumer, _) = to.session().consumer(terms).await?;

@@ -9,10 +9,11 @@ use crate::hub::Running;
 /// What is done, before the matrix.
 pub(super) fn intro(hub: &Running, messages: usize) -> String {
     format!(
-        "A hub in memory: MQTT on {}, HTTP on {}.\n\
+        "A hub in memory: MQTT on {}, AMQP on {}, HTTP on {}.\n\
          {messages} messages for each pair of protocols and each QoS, of 0 B, 1 B, 64 KiB and 200 B that are no text;\n\
          64 are under way at a time. Times are from send to delivery.\n",
         hub.mqtt()[0],
+        hub.amqp()[0],
         hub.http()[0]
     )
 }
@@ -59,4 +60,32 @@ impl fmt::Display for Row<'_> {
 
 fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
+}
+
+/// What is in the two queues at one step of the transactions.
+pub(super) struct Moved<'a> {
+    pub(super) step: &'a str,
+    pub(super) found: (usize, usize),
+    pub(super) wanted: (usize, usize),
+}
+
+impl Moved<'_> {
+    pub(super) fn head(each: usize) -> String {
+        format!(
+            "\n{each} messages of MQTT and {each} of HTTP, moved in one AMQP transaction: first it is rolled back, then committed.\n\n\
+             {:<15} orders  invoices",
+            "step"
+        )
+    }
+}
+
+impl fmt::Display for Moved<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (orders, invoices) = self.found;
+        write!(f, "{:<15} {orders:>6}  {invoices:>8}", self.step)?;
+        match self.found == self.wanted {
+            true => f.write_str("  ok"),
+            false => write!(f, "  should be {} and {}", self.wanted.0, self.wanted.1),
+        }
+    }
 }
