@@ -150,7 +150,7 @@ fn the_same_seed_gives_the_same_trace_although_the_broker_is_killed() {
     replays(&Killed::default());
 }
 
-/// Producers and workers over HTTP, followers over MQTT.
+/// Producers over AMQP and MQTT, followers over MQTT, workers over HTTP.
 struct Mixed;
 
 impl Stage for Mixed {
@@ -160,7 +160,8 @@ impl Stage for Mixed {
 
     fn client(&self, name: &str, ground: &Ground, faults: &Faults) -> Way {
         Way::Carried(match name {
-            "producer0" | "follower0" | "follower1" => over_mqtt(Version::V5, ground, faults),
+            "producer0" => over_amqp(ground, faults),
+            "producer1" | "follower0" | "follower1" => over_mqtt(Version::V5, ground, faults),
             _ => over_http(name, ground, faults),
         })
     }
@@ -188,6 +189,56 @@ fn over_http(name: &str, ground: &Ground, faults: &Faults) -> Arc<dyn Endpoint> 
     let config = roadbed_http::ClientConfig::default().backoff_ms_min(5).seed(ground.seed + 1);
     let client = HttpClient::builder("http://hub.example").config(config).credential(user).clock(ground.clock.clone());
     Arc::new(client.dial(dial).build().expect("the URL is one"))
+}
+
+fn over_amqp(ground: &Ground, faults: &Faults) -> Arc<dyn Endpoint> {
+    let served = roadbed_amqp::ServerConfig::permissive().clock(ground.clock.clone());
+    let server = roadbed_amqp::Server::new(Arc::clone(&ground.broker), served);
+    let config = roadbed_amqp::ClientConfig::default()
+        .clock(ground.clock.clone())
+        .reconnect_delay_min(Duration::from_millis(5))
+        .seed(ground.seed);
+    let (dialer, mut listener) = faults.listen();
+    tokio::spawn(async move {
+        while let Some(stream) = listener.accept().await {
+            tokio::spawn(server.serve(stream));
+        }
+    });
+    let connector = move || {
+        let dialer = dialer.clone();
+        async move { dialer.dial().await }
+    };
+    Arc::new(roadbed_amqp::connect_over(config, connector))
+}
+
+/// Producers over AMQP, workers and followers beside the broker.
+struct Amqp;
+
+impl Stage for Amqp {
+    fn broker(&self, clock: Arc<dyn Clock>, seed: u64) -> Arc<dyn Endpoint> {
+        Memory.broker(clock, seed)
+    }
+
+    fn client(&self, name: &str, ground: &Ground, faults: &Faults) -> Way {
+        match name.starts_with("producer") {
+            true => Way::Carried(over_amqp(ground, faults)),
+            false => Way::Direct(Arc::clone(&ground.broker)),
+        }
+    }
+
+    fn rounding(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+}
+
+#[test]
+fn invariants_hold_over_amqp() {
+    run(&Amqp, Plan::default(), seeds(25));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace_over_amqp() {
+    replays(&Amqp);
 }
 
 #[test]

@@ -30,7 +30,7 @@ const MQTT: Index = Index {
 const AMQP: Index = Index {
     page: include_str!("../../transport-amqp/tests/statements.md"),
     prefix: "AMQP-",
-    statements: 127,
+    statements: 129,
     folder: "transport-amqp",
 };
 

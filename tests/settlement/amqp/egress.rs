@@ -18,6 +18,8 @@ use crate::tell::same;
 const QUIET: Duration = super::peer::QUIET;
 /// Longer than messages live here and transactions may take.
 const BEYOND: Duration = Duration::from_secs(61);
+/// How long a link is kept that outlives its connection.
+const KEPT: Duration = Duration::from_secs(600);
 
 /// A signal as the table has it, taken apart.
 struct Script<'a> {
@@ -28,17 +30,26 @@ struct Script<'a> {
     /// Another link takes from the queue, too.
     others: bool,
     out_of_order: bool,
+    /// The source outlives its connection.
+    kept: bool,
 }
 
 impl<'a> Script<'a> {
     fn new(signal: &'a str) -> Self {
-        let mut script =
-            Self { steps: Vec::new(), settled: false, default_outcome: None, others: false, out_of_order: false };
+        let mut script = Self {
+            steps: Vec::new(),
+            settled: false,
+            default_outcome: None,
+            others: false,
+            out_of_order: false,
+            kept: false,
+        };
         script.others = signal.contains("undeliverable-here") && !signal.contains("nobody else");
         for part in signal.split(", ").map(|part| part.strip_prefix("then ").unwrap_or(part)) {
             match part {
                 "settled" => script.settled = true,
                 "out of order" => script.out_of_order = true,
+                "of a link that is kept" => script.kept = true,
                 "with nobody else" => {}
                 part => match part.strip_prefix("default-outcome ") {
                     Some(outcome) => script.default_outcome = Some(outcome),
@@ -100,7 +111,8 @@ impl Hop {
         let served = Served::permissive(&stage).await?;
         let mut peer = Peer::connect(&served).await?;
         let default_outcome = script.default_outcome.map(state);
-        let link = peer.link(&Attach { default_outcome, ..receiver(variant) }).await?;
+        let kept = script.kept.then_some((0, "connection-close", KEPT.as_secs() as u32));
+        let link = peer.link(&Attach { default_outcome, kept, ..receiver(variant) }).await?;
         if script.others {
             peer.link(&Attach { name: "another", ..receiver(variant) }).await?;
         }
@@ -130,6 +142,11 @@ impl Hop {
             "acquired" | "silence" => Ok(()),
             "time to live ends" => {
                 self.stage.advance(BEYOND);
+                Ok(())
+            }
+            "its time-out" => {
+                self.stage.settles_as(Copies::HELD).await?;
+                self.stage.advance(KEPT + Duration::from_secs(1));
                 Ok(())
             }
             "again" => {

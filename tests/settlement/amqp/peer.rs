@@ -44,6 +44,7 @@ pub(crate) struct Attach<'a> {
     /// Of the far terminus and ours: durable, expiry-policy, timeout in seconds.
     pub(crate) kept: Option<(u32, &'a str, u32)>,
     pub(crate) unsettled: Option<Value>,
+    pub(crate) filter: Option<Value>,
 }
 
 /// An attached link.
@@ -497,7 +498,8 @@ impl<'a> Attach<'a> {
         let mut near = vec![text("here")];
         near.extend(kept);
         let (source, target) = if self.receives {
-            far.extend([Null, Null, if self.copies { symbol("copy") } else { Null }, Null]);
+            far.extend([Null, Null, if self.copies { symbol("copy") } else { Null }]);
+            far.push(self.filter.clone().unwrap_or(Null));
             far.push(self.default_outcome.clone().unwrap_or(Null));
             (described(0x28, far), described(0x29, near))
         } else if self.coordinator {

@@ -7,7 +7,7 @@ use roadbed_amqp::ServerConfig;
 
 use super::peer::{Attach, Link, PATIENCE, Peer, QUIET, Seen, state};
 use super::server::Served;
-use super::wire::Value::{Binary, Bool, Described, Null, Ubyte, Uint, Ushort};
+use super::wire::Value::{self, Binary, Bool, Described, Null, Ubyte, Uint, Ushort};
 use super::wire::{self, DETACH, Message, described, symbol};
 use crate::Result;
 use crate::stage::{Copies, QUEUE, Stage};
@@ -30,6 +30,7 @@ pub(super) fn trials() -> Vec<Trial> {
         broken_session: "2.5.4-1" "2.5.4-2" "2.7.4-1";
         handle_in_use: "2.7.3-1";
         stolen: "2.6.1-2";
+        termini: "2.6.3-3" "3.5.3-2";
         flow: "2.6.7-2" "2.6.7-3" "2.6.12-2" "2.7.3-4" "2.7.4-2" "2.7.4-3" "2.7.5-1";
         another_number: "2.7.5-2";
         settled_once: "2.7.5-3";
@@ -163,6 +164,22 @@ async fn stolen() -> Result {
     peer.credit(again, 1).await?;
     let number = peer.send(again, false, &Message { payload: b"x", ..Message::default() }.to_bytes()).await?;
     same("the answer on the new one", peer.told_of(number).await?.0.as_str(), "accepted")
+}
+
+/// What was asked for and not made is not said to be there.
+async fn termini() -> Result {
+    let world = World::new().await?;
+    let mut peer = Peer::connect(&world.served).await?;
+    let filter = Value::Map(vec![(symbol("f"), Described(1, Box::new(wire::text("x > 1"))))]);
+    for copies in [false, true] {
+        let name = if copies { "copy" } else { "move" };
+        let asked = Attach { copies, filter: Some(filter.clone()), ..Attach::receiver(name, QUEUE) };
+        let source = peer.attach(&asked).await?.frame.field(5).clone();
+        same("the distribution mode", source.field(6), &symbol(name))?;
+        same("the filter", source.field(7), &Null)?;
+        same("the capabilities", source.field(10), &Null)?;
+    }
+    Ok(())
 }
 
 async fn flow() -> Result {

@@ -132,7 +132,8 @@ async fn resumable_sender(
     let unsettled = again::got(&mut *producer, in_doubt, &[], &theirs, asked.incomplete_unsettled);
     (target.expiry_policy, target.timeout) = kept.granted(core.opened().expiry);
     let target = Some(TargetArchetype::Target(target));
-    let accept = Accept { source: asked.source.map(|source| *source), target, unsettled, ..Accept::default() };
+    let (source, resumed) = (asked.source.map(|source| *source), core.opened().resumed);
+    let accept = Accept { source, target, unsettled, resumed, ..Accept::default() };
     let rare = Some(Rare::resumable(core, kept, VecDeque::new()));
     Ok(Granted { kind: Kind::Producer { producer, to, prefix: Bytes::new() }, accept, rare })
 }
@@ -234,7 +235,7 @@ async fn resumable_receiver(
     let theirs = unsettled_map(&asked);
     let (again, ours) = again::sent(&mut *consumer, attached.unsettled, Tags::Durable, &theirs).await?;
     (source.expiry_policy, source.timeout) = kept.granted(core.opened().expiry);
-    let accept = accepted(asked, source, ours);
+    let accept = Accept { resumed: core.opened().resumed, ..accepted(asked, source, ours) };
     let rare = Some(Rare::resumable(core, kept, again));
     Ok(Granted { kind: Kind::Consumer { consumer, on_lapse, queue: None }, accept, rare })
 }
@@ -264,7 +265,10 @@ async fn bind(consumer: &mut dyn Consumer, filter: Filter, qos_max: Qos, retaine
     bound.into_iter().try_for_each(|bound| bound.map(drop))
 }
 
-fn accepted(asked: Attach, source: Source, unsettled: UnsettledMap) -> Accept {
+/// With the source as it is, not as it was asked for (Part 2, section 2.6.3): two distribution modes, and no filters or extensions.
+fn accepted(asked: Attach, mut source: Source, unsettled: UnsettledMap) -> Accept {
+    source.distribution_mode.get_or_insert(DistributionMode::Move);
+    (source.filter, source.capabilities) = (None, None);
     Accept { source: Some(source), target: asked.target.map(|target| *target), unsettled, ..Accept::default() }
 }
 
