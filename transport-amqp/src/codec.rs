@@ -35,4 +35,6 @@ pub use transfer::Transfer;
 pub(crate) use frame::{put_empty_frame, put_frame, put_frame_head};
 pub(crate) use reader::{Fields, Raw, Reader};
 pub(crate) use value::{put_value, read_value, text};
-pub(crate) use writer::{put_binary, put_bool, put_described_list, put_map, put_null, put_str, put_symbol, put_u32};
+pub(crate) use writer::{
+    put_binary, put_bool, put_described_list, put_list, put_map, put_null, put_str, put_symbol, put_u32,
+};

@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub use config::ServerConfig;
 pub use connection::Connection;
 pub use listener::Listener;
+pub(crate) use node::EXCLUSIVE;
 
 /// Serves AMQP over byte streams, with one endpoint behind all of them.
 #[derive(Clone)]

@@ -17,6 +17,11 @@ use roadbed_core::{Address, Attached, ConsumerTerms, Mode, Node, Outcome, Qos, S
 
 use super::calls;
 use super::state::{Kind, Link, Session};
+use crate::server::EXCLUSIVE;
+
+/// How long the server keeps the own queue of a session without a name when its connection is lost. A terminus that is kept at all is a session of its own, which can
+/// share its bindings with others and does not mix with the queues of other links.
+const OWN_QUEUE_SECS: u32 = 1;
 
 impl Session {
     /// The name of a link. A session that is kept finds its links again by it.
@@ -90,6 +95,8 @@ impl Session {
                 let mut source = source(&inbound.terms);
                 if self.terms.kept {
                     (source.durable, source.expiry_policy, source.timeout) = kept(self.terms.expiry);
+                } else if inbound.terms.node == Node::Session {
+                    (source.expiry_policy, source.timeout) = (TerminusExpiryPolicy::LinkDetach, OWN_QUEUE_SECS);
                 }
                 (source, plain(Target { address: Some(link.name.clone()), ..Target::default() }))
             }
@@ -157,7 +164,7 @@ fn source(terms: &ConsumerTerms) -> Source {
     };
     let copy = (terms.mode == Mode::Browse).then_some(DistributionMode::Copy);
     let default_outcome = Some(wire_outcome(&terms.on_lapse));
-    let capabilities = terms.exclusive.then(|| alloc::vec!["exclusive-consumer".into()].into());
+    let capabilities = terms.exclusive.then(|| alloc::vec![EXCLUSIVE.into()].into());
     Source { address, dynamic, distribution_mode: copy, default_outcome, capabilities, ..outcomes() }
 }
 

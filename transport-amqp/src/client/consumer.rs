@@ -66,13 +66,22 @@ fn sayable(mut terms: ConsumerTerms) -> Result<ConsumerTerms> {
 impl Session {
     /// A link for a consumer: of a kept session's own queue, the one that it has, or a new one.
     fn consumer(&mut self, new: u64, terms: ConsumerTerms, answer: oneshot::Sender<Result<Attached>>) -> u64 {
-        let own = self.links.iter_mut().find(|(_, link)| {
-            let of_session = matches!(&link.kind, Kind::Consumer(inbound) if inbound.terms.node == Node::Session);
-            link.orphan && of_session && link.detach.is_none() && !matches!(link.stage, LinkStage::Failed(_))
+        let what = match (&terms.name, &terms.node) {
+            (Some(name), _) => alloc::format!("in/{name}"),
+            (None, Node::Address(address)) => alloc::format!("in/{address}"),
+            _ => "in".into(),
+        };
+        let mut name = self.link_name(&what, new);
+        let left = self.links.iter_mut().find(|(_, link)| {
+            let Kind::Consumer(inbound) = &link.kind else { return false };
+            let same = link.name == name || (terms.node == Node::Session && inbound.terms.node == Node::Session);
+            let free = link.orphan && link.detach != Some(Detach::Close);
+            free && same && inbound.terms.node == terms.node && !matches!(link.stage, LinkStage::Failed(_))
         });
-        if let (Node::Session, Some((&link, own))) = (&terms.node, own) {
+        if let Some((&link, own)) = left {
             own.orphan = false;
-            let is_attached = own.is_attached();
+            // One that is just being left is attached anew, and answered then.
+            let is_attached = own.is_attached() && own.detach.is_none();
             if let Kind::Consumer(inbound) = &mut own.kind {
                 let settle = inbound.terms.settle;
                 inbound.terms = ConsumerTerms { settle, ..terms };
@@ -84,12 +93,6 @@ impl Session {
             self.touch(link);
             return link;
         }
-        let what = match (&terms.name, &terms.node) {
-            (Some(name), _) => alloc::format!("in/{name}"),
-            (None, Node::Address(address)) => alloc::format!("in/{address}"),
-            _ => "in".into(),
-        };
-        let mut name = self.link_name(&what, new);
         let mut another = 1;
         while self.links.values().any(|link| link.name == name) {
             another += 1;

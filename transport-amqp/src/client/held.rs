@@ -45,6 +45,11 @@ pub(super) enum Stage {
 }
 
 impl Entry {
+    /// Whether its outcome is named, for good.
+    pub(super) const fn is_decided(&self) -> bool {
+        matches!(self.stage, Stage::Said(_) | Stage::Settled(_))
+    }
+
     pub(super) const fn stage(&self) -> &Stage {
         &self.stage
     }

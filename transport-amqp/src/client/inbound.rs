@@ -28,10 +28,14 @@ use settling::Said;
 /// A consumer's side of the session.
 pub(super) struct Inbound {
     pub(super) terms: ConsumerTerms,
+    /// The server settles last: it answers what we say of its deliveries.
+    pub(super) second: bool,
     /// How many more deliveries the consumer permits.
     permitted: u32,
     drain: Option<Drain>,
     txn: Option<(TxnId, Bytes)>,
+    /// How many deliveries of an earlier attachment the server is to say something of: that takes credit, too.
+    resuming: u32,
     /// The server is to be told of a grant, whatever it has.
     told: bool,
     waiting: VecDeque<Waiting>,
@@ -78,9 +82,11 @@ impl Inbound {
     pub(super) fn new(terms: ConsumerTerms) -> Self {
         Self {
             terms,
+            second: false,
             permitted: 0,
             drain: None,
             txn: None,
+            resuming: 0,
             told: false,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -132,7 +138,9 @@ impl Inbound {
             roadbed_core::Mode::Browse => u32::MAX,
             roadbed_core::Mode::Move => window_left,
         };
-        self.permitted.saturating_sub(waiting).min(config.credit_max.saturating_sub(waiting)).min(window)
+        let permitted =
+            self.permitted.saturating_sub(waiting).min(config.credit_max.saturating_sub(waiting)).min(window);
+        permitted.saturating_add(self.resuming)
     }
 }
 
@@ -230,6 +238,7 @@ impl Session {
         if let Some(Drain::Told { used, .. }) = &mut inbound.drain {
             *used += 1;
         }
+        inbound.resuming = inbound.resuming.saturating_sub(1);
         if kept && let Some(&slot) = inbound.tags.get(&incoming.tag) {
             return self.came_again(link, slot, &incoming, context.counters, wakers);
         }
@@ -238,7 +247,7 @@ impl Session {
         }
         let Incoming { delivery: number, tag, settled, second, pieces, .. } = incoming;
         let number = (!settled).then_some(number);
-        let Read { message, retained, count } = match reading::read(pieces, address, context) {
+        let Read { message, retained, count, bindings } = match reading::read(pieces, address, context) {
             Ok(read) => read,
             Err(error) => {
                 context.counters.unreadable();
@@ -253,10 +262,11 @@ impl Session {
             (false, false) => Qos::AtLeastOnce,
             (false, true) => Qos::ExactlyOnce,
         };
-        let info = (inbound.terms.info || inbound.txn.is_some()).then(|| {
+        let rare = count > 0 || !bindings.is_empty() || inbound.txn.is_some();
+        let info = (rare || inbound.terms.info).then(|| {
             let id = DeliveryId::from_bytes(&tag).unwrap_or_else(|| made_up(inbound.epoch, number.unwrap_or_default()));
             let txn = inbound.txn.as_ref().map(|(txn, _)| *txn);
-            Box::new(DeliveryInfo { count, txn, ..DeliveryInfo::new(id, context.now) })
+            Box::new(DeliveryInfo { bindings, count, txn, ..DeliveryInfo::new(id, context.now) })
         });
         let attempt = DeliveryId::from_bytes(&tag).map_or(count.saturating_add(1), |id| id.fence.attempt.max(1));
         let delivery = Delivery { message, handle: None, qos, retained, attempt, info };
@@ -329,6 +339,24 @@ impl Session {
         links.flatten().filter(|waiting| waiting.number.is_some()).count() as u32
     }
 
+    /// Nobody has the consumer any more, and its link goes on without it: what was not decided is the server's again.
+    pub(super) fn consumer_left(&mut self, link: u64, wakers: &mut Wakers) {
+        self.consumer_lost(link, wakers);
+        let open: Vec<u16> =
+            self.held.of(link).filter(|(_, entry)| !entry.is_decided()).map(|(it, _)| it.slot()).collect();
+        for slot in open {
+            let tag = self.held.remove(slot).map(|entry| entry.tag);
+            if let (Some(tag), Some(inbound)) = (tag, self.inbound(link)) {
+                inbound.tags.remove(&tag);
+            }
+        }
+        if let Some(inbound) = self.inbound(link) {
+            inbound.waiting.clear();
+            (inbound.waiting_bytes, inbound.permitted, inbound.drain, inbound.txn) = (0, 0, None, None);
+            inbound.done.clear();
+        }
+    }
+
     /// The link has lost its connection. What was not handed over comes again, if the server keeps it.
     pub(super) fn consumer_lost(&mut self, link: u64, wakers: &mut Wakers) {
         let kept = self.terms.kept;
@@ -337,7 +365,7 @@ impl Session {
         inbound.waiting_bytes = inbound.waiting.iter().map(|waiting| waiting.bytes).sum();
         inbound.numbers.clear();
         inbound.said.clear();
-        inbound.ready = 0;
+        (inbound.ready, inbound.resuming) = (0, 0);
         inbound.epoch += 1;
         if inbound.drain.is_some_and(|drain| drain != Drain::Done) {
             inbound.drain = Some(Drain::Asked);

@@ -55,7 +55,8 @@ use state::Terms;
 /// What AMQP 1.0 cannot do is told by its [`Capabilities`]:
 /// - There are no leases, no wills, no prepared transactions, and no settling from another connection.
 /// - Bindings, and [`Session::manage`], are requests to the node `$management`. A server without one refuses them.
-/// - [`Done`](roadbed_core::Done) comes when the server has settled, if it was asked for ([`Disposition::cookie`](roadbed_core::Disposition)).
+/// - [`Done`](roadbed_core::Done) comes when the server has settled, on a consumer that takes exactly once, which is the default, from a server that settles last (Part 2,
+///   section 2.8.3). Otherwise it comes as soon as the outcome is noted, since nobody confirms it.
 /// - *Released* is what a server says of a message that it can route nowhere: told as [`Condition::NoRoute`](roadbed_core::Condition).
 ///
 /// *Cancel safety*: an [`open`](Endpoint::open) that is dropped leaves nothing. A [`close`](Session::close) that is dropped goes on. A producer or consumer that is

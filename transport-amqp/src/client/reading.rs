@@ -1,5 +1,7 @@
 //! Messages as they come from a server, which is believed what it annotates.
 
+use alloc::vec::Vec;
+
 use bytes::Bytes;
 use roadbed_core::{Address, Message, ReadContext, Result, Value, WireMessage};
 
@@ -17,6 +19,8 @@ pub(super) struct Read {
     pub(super) retained: bool,
     /// How many earlier deliveries failed.
     pub(super) count: u32,
+    /// The ids of the bindings that brought it.
+    pub(super) bindings: Vec<u32>,
 }
 
 /// Reads a message. One that does not say where it was sent to was sent to `node`.
@@ -42,14 +46,15 @@ pub(super) fn read(pieces: Pieces, node: Option<Address>, context: &Arriving<'_>
             message.to_builder().details(annotated).build()
         }
     };
-    Ok(Read { message, retained: told.retained, count: told.count })
+    Ok(Read { message, retained: told.retained, count: told.count, bindings: told.bindings })
 }
 
 #[derive(Default)]
 struct Told {
     retained: bool,
     count: u32,
-    annotations: alloc::vec::Vec<(bytestring::ByteString, Value)>,
+    bindings: Vec<u32>,
+    annotations: Vec<(bytestring::ByteString, Value)>,
 }
 
 /// The delivery count of the header, and the hub's annotations.
@@ -71,15 +76,25 @@ fn told(bytes: &Bytes, total: usize, limits: &GuardLimits) -> Result<Told, Decod
             let name = pairs.next()?.and_then(|name| name.symbol().ok());
             let value = pairs.encoded()?;
             let Some(name) = name.and_then(|name| name.strip_prefix(PREFIX)) else { continue };
-            let Some(value) = value.map(|value| read_value(value, bytes)).transpose()?.flatten() else { continue };
-            match (name, value) {
-                ("retained", value) => told.retained = value == Value::Bool(true),
+            let Some(value) = value else { continue };
+            match (name, read_value(value, bytes)?) {
+                ("retained", value) => told.retained = value == Some(Value::Bool(true)),
+                ("bindings", _) => told.bindings = numbers(value)?,
                 ("sender" | "sender-protocol" | "sidecar", _) => {}
-                (name, value) => told.annotations.push((name.into(), value)),
+                (name, value) => told.annotations.extend(value.map(|value| (name.into(), value))),
             }
         }
     }
     Ok(told)
+}
+
+fn numbers(encoded: &[u8]) -> Result<Vec<u32>, DecodeError> {
+    let mut items = Reader::new(encoded).list()?;
+    let mut numbers = Vec::new();
+    while items.left() > 0 {
+        numbers.extend(items.u32()?);
+    }
+    Ok(numbers)
 }
 
 fn list(section: &[u8]) -> Result<Fields<'_>, DecodeError> {

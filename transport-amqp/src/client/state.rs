@@ -242,9 +242,10 @@ impl Session {
         self.links.values().filter(|link| !link.orphan && matches!(link.kind, Kind::Consumer(_))).count()
     }
 
-    /// Whether everything is sent and answered.
+    /// Whether everything is sent and answered, and every link is attached.
     pub(super) fn is_idle(&self) -> bool {
         let idle = |link: &Link| match &link.kind {
+            _ if !link.is_attached() => false,
             Kind::Producer(outbound) => outbound.is_idle(),
             Kind::Consumer(inbound) => inbound.is_said(),
             Kind::Calls(calls) => calls.is_idle(),

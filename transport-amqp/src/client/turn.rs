@@ -34,6 +34,8 @@ pub(super) struct Running {
     places: Places,
     /// Links that could not go on for want of a window, or of room to write.
     stalled: Vec<(u64, u64)>,
+    /// Links with requests that are to be written.
+    calling: Vec<(u64, u64)>,
     commits: Vec<(u64, Fut<()>)>,
     ending: Option<Ending>,
 }
@@ -71,6 +73,7 @@ impl Running {
             origin: Arc::new(Origin { principal: Default::default(), protocol: "amqp" }),
             places: Places::default(),
             stalled: Vec::new(),
+            calling: Vec::new(),
             commits: Vec::new(),
             ending: None,
         }

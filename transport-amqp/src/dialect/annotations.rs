@@ -6,7 +6,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use roadbed_core::{Bare, Delivery, Time, Value};
 
 use crate::DecodeError;
-use crate::codec::{Fields, Raw, Reader, put_bool, put_map, put_str, put_symbol, put_value, read_value, walk};
+use crate::codec::{
+    Fields, Raw, Reader, put_bool, put_list, put_map, put_str, put_symbol, put_u32, put_value, read_value, walk,
+};
 
 /// The annotations that only a hub writes.
 pub(super) const PREFIX: &str = "x-opt-roadbed-";
@@ -23,6 +25,8 @@ const LIVE: &str = "x-opt-live";
 
 /// It is the last value of its address, sent because somebody began to listen.
 const RETAINED: &str = "x-opt-roadbed-retained";
+/// The ids of the bindings that brought it: a list of numbers.
+const BINDINGS: &str = "x-opt-roadbed-bindings";
 /// Who sent it, as the hub that took it in knows.
 const SENDER: &str = "x-opt-roadbed-sender";
 /// By which protocol.
@@ -93,7 +97,9 @@ pub(super) fn write(delivery: &Delivery, bare: Option<&Bare>, out: &mut BytesMut
     let sender = message.origin().filter(|origin| !origin.principal.is_empty());
     let (details, others) = (message.details(), others(message, bare));
     let asks = message.retain() || message.live() || details.deliver_after.is_some();
-    if others.is_empty() && details.annotations.is_empty() && !asks && !delivery.retained && sender.is_none() {
+    let bindings = delivery.info.as_ref().map_or(&[][..], |info| &info.bindings);
+    let told = delivery.retained || sender.is_some() || !bindings.is_empty();
+    if others.is_empty() && details.annotations.is_empty() && !asks && !told {
         return;
     }
     out.put_slice(&[0x00, 0x53, 0x72]);
@@ -123,6 +129,10 @@ pub(super) fn write(delivery: &Delivery, bare: Option<&Bare>, out: &mut BytesMut
         if delivery.retained {
             key(out, RETAINED);
             put_bool(out, true);
+        }
+        if !bindings.is_empty() {
+            key(out, BINDINGS);
+            put_list(out, bindings.len() as u32, |out| bindings.iter().for_each(|&id| put_u32(out, id)));
         }
         if let Some(sender) = sender {
             key(out, SENDER);

@@ -22,7 +22,7 @@ use super::Shared;
 use super::again::{self, Tags};
 use super::dynamic;
 use super::links::{Kind, Rare, Suspended};
-use super::node::{Kept, Place, address, invalid, on_lapse, place};
+use super::node::{Kept, Place, address, invalid, is_exclusive, on_lapse, place};
 use crate::{Accept, UnsettledMap, unsettled_map};
 
 /// A link that the endpoint has granted, and what to answer with.
@@ -149,6 +149,7 @@ fn receiving(client: &Client, session: &dyn Session, asked: Attach, before: Befo
         settle: if second { Settle::Second } else { Settle::First },
         on_lapse: on_lapse(source),
         qos_max: qos_asked(&asked),
+        exclusive: is_exclusive(source),
         ..ConsumerTerms::default()
     };
     match Kept::of(&source.expiry_policy, source.timeout).filter(|_| !browse) {

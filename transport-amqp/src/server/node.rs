@@ -90,6 +90,14 @@ pub(super) fn on_lapse(source: &Source) -> Outcome {
     }
 }
 
+/// The capability that a receiver asks for if nobody else may take from the node.
+pub(crate) const EXCLUSIVE: &str = "exclusive-consumer";
+
+/// Whether nobody else may take from the node.
+pub(super) fn is_exclusive(source: &Source) -> bool {
+    source.capabilities.iter().flat_map(|capabilities| capabilities.iter()).any(|capability| capability.0 == EXCLUSIVE)
+}
+
 pub(super) fn invalid(words: &str) -> Error {
     Error::new(ErrorKind::Invalid, "attach").detail(words)
 }

@@ -105,8 +105,10 @@ impl Session {
     ) -> Option<Result<Settled>> {
         let entry = self.held.slot(slot)?;
         let (number, tag, qos) = (entry.number, entry.tag, entry.qos);
-        // Who wants no answer, and needs none, settles at once.
-        let waits = qos == Qos::ExactlyOnce || cookie.is_some() || !settled;
+        // On a link where the receiver settles first, nobody answers; on the other, who wants no answer needs none.
+        let answers = self.inbound(link).is_some_and(|inbound| inbound.second);
+        let waits = answers && (qos == Qos::ExactlyOnce || cookie.is_some() || !settled);
+        let entry = self.held.slot(slot)?;
         (entry.keep, entry.cookie) = (!settled, cookie);
         let name = self.links.get(&link).map(|link| stored_name(&link.name, &tag))?;
         if qos == Qos::ExactlyOnce {
@@ -117,11 +119,15 @@ impl Session {
         if let Some(inbound) = self.inbound(link) {
             inbound.said.extend(number.map(|number| Said { number, state, settled: !waits }));
         }
-        match waits || number.is_none() {
-            true => self.held.set(slot, Stage::Said(outcome)),
-            false => self.let_go(link, slot),
+        if waits || number.is_none() {
+            self.held.set(slot, Stage::Said(outcome));
+            return None;
         }
-        None
+        match settled {
+            true => self.let_go(link, slot),
+            false => self.held.set(slot, Stage::Settled(outcome)),
+        }
+        Some(Ok(Settled::Applied))
     }
 
     fn enlist(
@@ -285,6 +291,9 @@ impl Session {
 
     /// The link is attached again: what the server does not know any more has ended there.
     pub(in crate::client) fn consumer_resumed(&mut self, link: u64, theirs: &UnsettledMap, wakers: &mut Wakers) {
+        if let Some(inbound) = self.inbound(link) {
+            inbound.resuming = u32::try_from(theirs.len()).unwrap_or(u32::MAX);
+        }
         let gone: Vec<u16> = self
             .held
             .of(link)

@@ -1,5 +1,6 @@
 //! What the server did.
 
+use fe2o3_amqp_types::definitions::ReceiverSettleMode;
 use fe2o3_amqp_types::performatives::Attach;
 use roadbed_core::{ErrorKind, Output, SessionEvent, Time};
 
@@ -123,6 +124,7 @@ impl Running {
             return;
         };
         let resumed = attach.unsettled.is_some();
+        let second = attach.rcv_settle_mode == ReceiverSettleMode::Second;
         if core::mem::take(&mut link.purge) && resumed {
             // It is attached; what the server had under its name goes with this.
             let _ = self.machine.detach(id, true, None, out);
@@ -141,7 +143,11 @@ impl Running {
                 outbound.grant(attached.qos_max);
                 found.producer_resumed(place, &theirs);
             }
-            Kind::Consumer(_) if goes_on => found.consumer_resumed(place, &theirs, wakers),
+            Kind::Consumer(inbound) if !goes_on => inbound.second = second,
+            Kind::Consumer(inbound) => {
+                inbound.second = second;
+                found.consumer_resumed(place, &theirs, wakers);
+            }
             Kind::Replies(_) => {
                 let _ = self.machine.grant(id, replies::CREDIT, false, None, out);
             }

@@ -27,6 +27,21 @@ impl Running {
         for session in touched {
             self.session(state, session, now, out);
         }
+        self.call(state, now, out);
+    }
+
+    /// Requests come after everything else: what was sent and settled before a transaction is discharged belongs to it.
+    fn call(&mut self, state: &mut State, now: Time, out: &mut Output) {
+        if self.calling.is_empty() {
+            return;
+        }
+        self.machine.flush(out);
+        for (session, link) in core::mem::take(&mut self.calling) {
+            let Some(session) = state.sessions.get_mut(&session) else { continue };
+            let Some(id) = session.links.get(&link).and_then(|link| link.wire) else { continue };
+            let mut wire = Wire { machine: &mut self.machine, out, losses: &mut self.losses, now };
+            session.write_calls(link, id, &mut wire);
+        }
     }
 
     fn session(&mut self, state: &mut State, id: u64, now: Time, out: &mut Output) {
@@ -127,10 +142,10 @@ impl Running {
                         self.stalled.push((id, link));
                     }
                 }
-                Kind::Calls(_) => session.write_calls(link, wire_id, &mut wire),
+                Kind::Calls(_) => self.calling.push((id, link)),
                 Kind::Replies(replies) => replies.settle(wire_id, &mut wire),
             }
-            detach(session, link, &mut self.machine, &mut self.places, out);
+            detach(session, link, &mut self.machine, &mut self.places, wakers, out);
         }
         if !session.changes.is_empty() || !session.touched.is_empty() {
             state.touch(id);
@@ -235,6 +250,7 @@ fn detach(
     link: u64,
     machine: &mut crate::Machine,
     places: &mut super::Places,
+    wakers: &mut Wakers,
     out: &mut Output,
 ) {
     let kept = session.terms.kept;
@@ -251,5 +267,11 @@ fn detach(
     if let Some(detached) = found.detached.take() {
         let _ = detached.send(Ok(()));
     }
-    session.link_gone(link);
+    if closed || !kept {
+        return session.link_gone(link);
+    }
+    // It is attached again at once, so that whoever comes next goes on with it, and so that it ends with its session.
+    (found.stage, found.wire, found.detach) = (LinkStage::New, None, None);
+    session.consumer_left(link, wakers);
+    session.touch(link);
 }
