@@ -7,5 +7,6 @@ mod library;
 mod mosquitto;
 mod ours;
 mod proton;
+mod proton_server;
 mod rabbitmq;
 mod support;
