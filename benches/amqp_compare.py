@@ -6,7 +6,7 @@
 
 Senders send into queues, receivers take and settle. `mqtt` is the hub's own row of 4 pairs at QoS 1 with payloads as large. RabbitMQ (Debian's, with its
 plugin for AMQP 1.0) is started here with ports, a name and a folder of its own, and stopped at the end; without it, it is left out. Before all: idle
-links on one connection, as resident bytes each. Exit 1 when a run of ours lost or duplicated a message or stalled.
+links, 2,000 on each of 4 connections, as resident bytes each. Exit 1 when a run of ours lost or duplicated a message or stalled.
 """
 import argparse, json, os, shutil, signal, socket, statistics, subprocess, sys, tempfile, time
 
@@ -66,7 +66,7 @@ def main():
     ap.add_argument("--rows", default="")
     ap.add_argument("--rounds", type=int, default=3)
     ap.add_argument("--seconds", type=float, default=1.5)
-    ap.add_argument("--links", type=int, default=2000)
+    ap.add_argument("--links", type=int, default=2000, help="idle links of each of 4 connections; 0: none")
     here = os.path.dirname(os.path.abspath(__file__))
     target = os.environ.get("CARGO_TARGET_DIR", os.path.join(here, "../target"))
     ap.add_argument("--loadgen", default=os.environ.get("LOADGEN", os.path.normpath(os.path.join(target, "release/loadgen"))))
@@ -87,7 +87,7 @@ def main():
         # Each kind in a hub of its own: memory that others have given back would not show.
         for kind, flags in (("senders", []), ("receivers", ["--receive"])):
             if a.links:
-                hub, args = start_hub(), ["--links", str(a.links), "--address", "queues/idle", *flags]
+                hub, args = start_hub(), ["--conns", "4", "--links", str(a.links), "--address", "queues/idle", *flags]
                 found = measure(a.loadgen, "amqp-links", AMQP, hub, args)
                 links[kind] = found.get("rss_bytes_per_link", found)
                 os.killpg(hub.pid, signal.SIGTERM)
@@ -144,7 +144,7 @@ def main():
         ratio = "-" if out[row]["rabbitmq"] is None else "%.3f" % out[row]["rabbitmq"]
         print("%-24s%10s%10s%12s%14s%14s" % (row, cell(med.get("hub")), cell(med.get("mqtt")), cell(med.get("rabbitmq")), cell(out[row]["mqtt"]), ratio))
     for kind, bytes_each in links.items():
-        print(f"idle {kind}, {a.links} on one connection: {bytes_each} B each")
+        print(f"idle {kind}, {a.links} on each of 4 connections: {bytes_each} B each")
     for row, name, faults in bad:
         print("FAULT in ours:", row, name, faults)
     if a.json:

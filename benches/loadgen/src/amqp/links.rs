@@ -16,8 +16,12 @@ pub struct Opts {
     pub target: Target,
     #[command(flatten)]
     pub probe: Probe,
+    /// Links of each connection
     #[arg(long, default_value_t = 2000)]
     pub links: u32,
+    /// Connections: with several, what memory is taken in larger blocks shows less
+    #[arg(long, default_value_t = 1)]
+    pub conns: u32,
     /// Address that they attach to
     #[arg(long, default_value = "queues/idle")]
     pub address: String,
@@ -37,31 +41,37 @@ pub struct Opts {
 
 pub fn run(o: &Opts) -> Result<Value, Box<dyn Error>> {
     let run = std::process::id();
-    let mut socket = o.target.connect(&format!("loadgen-{run}"))?;
-    // The connection itself, and what the first link needs, is not the links'.
-    for link in 0..10 {
-        socket.write_all(&attach(o, run, link))?;
+    let mut sockets = Vec::new();
+    for n in 0..o.conns {
+        sockets.push(o.target.connect(&format!("loadgen-{run}-{n}"))?);
     }
-    answered(&mut socket, 10)?;
+    // The connections themselves, and what the first links need, is not the links'.
+    let warm = 10;
+    for socket in &mut sockets {
+        (0..warm).try_for_each(|link| socket.write_all(&attach(o, run, link)))?;
+        answered(socket, warm as usize)?;
+    }
     std::thread::sleep(Duration::from_millis(300));
     let (before, t0) = (o.probe.sample(), Instant::now());
-    let (links, first) = (o.links + 10, 10);
-    // As many at once as both ends' socket buffers surely hold.
-    for chunk in (first..links).collect::<Vec<_>>().chunks(100) {
-        let frames: Vec<u8> = chunk.iter().flat_map(|&link| attach(o, run, link)).collect();
-        socket.write_all(&frames)?;
-        answered(&mut socket, chunk.len())?;
+    for socket in &mut sockets {
+        // As many at once as both ends' socket buffers surely hold.
+        for chunk in (warm..o.links + warm).collect::<Vec<_>>().chunks(100) {
+            let frames: Vec<u8> = chunk.iter().flat_map(|&link| attach(o, run, link)).collect();
+            socket.write_all(&frames)?;
+            answered(socket, chunk.len())?;
+        }
     }
     let took = t0.elapsed().as_secs_f64();
     std::thread::sleep(Duration::from_secs(o.hold));
     let after = o.probe.sample();
-    let per_link = |kib: u64| round(kib as f64 * 1024.0 / f64::from(o.links), 0);
+    let links = f64::from(o.links) * f64::from(o.conns);
+    let per_link = |kib: u64| round(kib as f64 * 1024.0 / links, 0);
     Ok(json!({
-        "mode": "amqp-links", "links": o.links, "own": o.own, "both": o.both, "receive": o.receive,
+        "mode": "amqp-links", "links": o.links, "conns": o.conns, "own": o.own, "both": o.both, "receive": o.receive,
         "attach_s": round(took, 3),
         "rss_kib_before": before.rss_kib, "rss_kib": after.rss_kib,
         "rss_bytes_per_link": per_link(after.rss_kib.saturating_sub(before.rss_kib)),
-        "cpu_us_per_attach": round((after.cpu_s() - before.cpu_s()) * 1e6 / f64::from(o.links), 1),
+        "cpu_us_per_attach": round((after.cpu_s() - before.cpu_s()) * 1e6 / links, 1),
     }))
 }
 
