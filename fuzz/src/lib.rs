@@ -9,6 +9,7 @@ mod amqp_decode;
 mod amqp_machine;
 mod amqp_sasl;
 mod broker_queue;
+mod cloud_event;
 mod delivery;
 mod filter;
 mod http_message;
@@ -22,6 +23,7 @@ pub use amqp_decode::amqp_decode;
 pub use amqp_machine::{amqp_client, amqp_server};
 pub use amqp_sasl::amqp_sasl;
 pub use broker_queue::broker_queue;
+pub use cloud_event::cloud_event;
 pub use delivery::delivery;
 pub use filter::filter;
 pub use http_message::http_message;
@@ -41,6 +43,7 @@ pub const TARGETS: &[Target] = &[
     ("amqp_sasl", amqp_sasl),
     ("amqp_server", amqp_server),
     ("broker_queue", broker_queue),
+    ("cloud_event", cloud_event),
     ("delivery", delivery),
     ("filter", filter),
     ("http_message", http_message),

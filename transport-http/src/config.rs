@@ -80,6 +80,11 @@ settings! {
         page_max: u32 = 100,
         /// How many bytes of messages a page has at most: 4 MiB, or one message. What else was taken is released.
         page_bytes_max: usize = 4 << 20,
+        /// How many events one batch may bring: 100.
+        batch_max: usize = 100,
+        /// The longest sidecar that is written to clients and believed of them, in bytes: what HTTP has no place for. Only for clients that are hubs of
+        /// yours; 0, the default: none. Headers have limits: more than 8 KiB is more than many servers take.
+        sidecar_bytes_max: usize = 0,
         /// How long a lock lasts if a poll asks for nothing else, in milliseconds: 60 s.
         lock_ms: u64 = 60_000,
         /// How long a lock can last at most, in milliseconds: 1 h; a poll that asks for more gets this.

@@ -2,6 +2,7 @@
 
 mod attach;
 mod auth;
+mod batch;
 mod body;
 mod connection;
 mod counters;

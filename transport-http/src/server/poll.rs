@@ -5,23 +5,23 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CACHE_CONTROL, CONNECTION, ETAG};
-use http::{HeaderValue, Response, StatusCode, Version, request};
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, ETAG};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, request};
 use roadbed_core::{
     Address, Consumer, ConsumerTerms, Delivery, Disposition, Grant, Handle, Hold, Losses, Node, Outcome, Qos, Step,
-    Time,
+    Time, cloudevents,
 };
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::attach::Attachment;
 use super::body::ResponseBody;
 use super::connection::Connection;
-use super::query::{PollQuery, wait_secs};
+use super::query::{Accepts, PollQuery, wait_secs};
 use super::reply::{Failure, Reply, empty, json};
 use super::routes::address;
 use crate::codec::batch::{Item, Page};
-use crate::codec::fields::PROPERTY_BYTES_MAX;
-use crate::codec::names;
+use crate::codec::{event, names};
 use crate::config::ms;
 use crate::dialect::HttpMessage;
 
@@ -35,7 +35,9 @@ pub(super) async fn poll(connection: &Connection, path: &str, head: &request::Pa
     let attachment = connection.attachments.get(shared, &head.headers, now).await?;
     check_interval(connection, &attachment, &queue, now)?;
 
-    let (paged, max) = (query.max.is_some(), query.max.unwrap_or(1).min(shared.config.page_max.max(1)));
+    let (accepts, max) = (Accepts::read(&head.headers), query.max.unwrap_or(1).min(shared.config.page_max.max(1)));
+    // A page of events is a batch, and a batch is a page.
+    let (events, paged) = (accepts.event || accepts.batch, query.max.is_some() || (accepts.batch && !accepts.event));
     let held = Held::read(connection, head);
     let consumer = attachment.session.consumer(terms(queue, query, connection)).await;
     let (consumer, _) = consumer.map_err(|error| fail(connection, &attachment, &error))?;
@@ -45,7 +47,8 @@ pub(super) async fn poll(connection: &Connection, path: &str, head: &request::Pa
     let now = shared.clock.now();
     let mut reply = match (&deliveries[..], paged) {
         ([], _) => nothing(connection, head.version),
-        ([delivery], false) => single(connection, delivery, taken, now),
+        ([delivery], false) => single(connection, delivery, taken, events, now),
+        (page, _) if events => batch(connection, page, taken),
         (page, _) => many(connection, page, taken, now),
     };
     let headers = reply.headers_mut();
@@ -226,14 +229,21 @@ fn nothing(connection: &Connection, version: Version) -> Reply {
     reply
 }
 
-fn single(connection: &Connection, delivery: &Delivery, taken: Taken, now: Time) -> Reply {
+fn single(connection: &Connection, delivery: &Delivery, taken: Taken, event: bool, now: Time) -> Reply {
     let mut losses = Losses::default();
-    let message = HttpMessage::delivery(delivery, now, PROPERTY_BYTES_MAX, &mut losses);
+    let message = HttpMessage::write_beside(delivery, now, connection.shared.config.sidecar_bytes_max, &mut losses);
     let token = token(connection, delivery, &taken);
     let backlog = taken.consumer.as_ref().map_or(0, |consumer| consumer.backlog());
-    let mut reply = Response::new(ResponseBody::payload(&message.payload).taken(taken));
-    let headers = reply.headers_mut();
-    *headers = message.headers;
+    let mut headers = message.headers;
+    let body = match event {
+        false => ResponseBody::payload(&message.payload),
+        true => {
+            // What the event says is not said twice, and what no event can say is in the headers.
+            structured(&mut headers);
+            ResponseBody::from(Bytes::from(event::write(delivery, None, &mut Losses::default())))
+        }
+    };
+    let mut reply = Response::new(body.taken(taken));
     headers.insert(names::BACKLOG, backlog.into());
     if let Some(token) = token {
         let etag = HeaderValue::try_from(format!("\"{token}\"")).expect("base64url is ASCII");
@@ -243,6 +253,28 @@ fn single(connection: &Connection, delivery: &Delivery, taken: Taken, now: Time)
         // Named, so that it can be had: a page has no limits of headers.
         headers.append(names::LOST, HeaderValue::from_static(loss.what));
     }
+    *reply.headers_mut() = headers;
+    reply
+}
+
+/// The headers of a message as those of an event in JSON.
+fn structured(headers: &mut HeaderMap) {
+    let cloud = headers.keys().filter(|name| name.as_str().starts_with(names::CLOUD)).cloned().collect::<Vec<_>>();
+    cloud.iter().for_each(|name| drop(headers.remove(name)));
+    headers.remove(CONTENT_ENCODING);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(cloudevents::JSON));
+}
+
+/// A page as a batch of events; the lock of each is its attribute `roadbedlock`.
+fn batch(connection: &Connection, page: &[Delivery], taken: Taken) -> Reply {
+    let write = |delivery: &Delivery| {
+        let token = token(connection, delivery, &taken);
+        event::write(delivery, token.as_deref(), &mut Losses::default())
+    };
+    let events: Vec<_> = page.iter().map(write).collect();
+    let body = Bytes::from(format!("[{}]", events.join(",")));
+    let mut reply = Response::new(ResponseBody::from(body).taken(taken));
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(cloudevents::BATCH));
     reply
 }
 

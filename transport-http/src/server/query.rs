@@ -2,8 +2,10 @@
 
 use bytestring::ByteString;
 use http::{HeaderMap, Uri};
+use roadbed_core::cloudevents;
 
 use super::reply::Failure;
+use crate::codec::event::essence;
 use crate::codec::fields::digits;
 use crate::codec::{names, text};
 
@@ -45,6 +47,34 @@ pub(super) fn wait_secs(headers: &HeaderMap) -> Option<u64> {
         let (name, value) = preference.split(';').next()?.split_once('=')?;
         name.trim().eq_ignore_ascii_case("wait").then(|| digits(value.trim().trim_matches('"')))?
     })
+}
+
+/// What a poll accepts beside messages as they are (RFC 9110, section 12.5.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Accepts {
+    /// `application/cloudevents+json`: one event.
+    pub(super) event: bool,
+    /// `application/cloudevents-batch+json`: a page of them.
+    pub(super) batch: bool,
+}
+
+impl Accepts {
+    pub(super) fn read(headers: &HeaderMap) -> Self {
+        let lines = headers.get_all(http::header::ACCEPT).into_iter().filter_map(|line| line.to_str().ok());
+        let ranges = lines.flat_map(|line| line.split(',')).filter(|range| !is_refused(range));
+        let mut accepts = Self::default();
+        for range in ranges.map(essence) {
+            accepts.event |= range.eq_ignore_ascii_case(cloudevents::JSON);
+            accepts.batch |= range.eq_ignore_ascii_case(cloudevents::BATCH);
+        }
+        accepts
+    }
+}
+
+/// A weight of 0 means not acceptable (section 12.4.2).
+fn is_refused(range: &str) -> bool {
+    let weight = range.split(';').skip(1).find_map(|parameter| parameter.trim().strip_prefix("q="));
+    weight.and_then(|weight| weight.parse::<f32>().ok()) == Some(0.0)
 }
 
 fn link(text: &str) -> Result<ByteString, Failure> {

@@ -132,6 +132,11 @@ impl Failure {
         }
     }
 
+    /// The document alone.
+    pub(super) fn into_problem(self) -> Problem {
+        self.0.problem
+    }
+
     pub(super) fn reply(self) -> Reply {
         let Inner { problem, headers } = *self.0;
         let mut reply = Response::new(ResponseBody::from(Bytes::from(problem.to_json())));
