@@ -40,7 +40,11 @@ impl Driver {
             let ending = poll_fn(|cx| running.poll(cx)).await;
             running.keep().await;
             match ending {
-                Ending::Idle => return running.close().await,
+                Ending::Idle => {
+                    running.close().await;
+                    self.shared.with(|state| state.parting -= 1);
+                    return self.shared.finished.notify_waiters();
+                }
                 Ending::Expelled(error) => {
                     running.close().await;
                     self.give_up(&error);

@@ -113,6 +113,12 @@ impl Session for Attachment {
                     shared.with(|state| state.end(id, &ended, None));
                 }
             }
+            // The last session takes the connection with it: a program that ends now has said goodbye.
+            let parted = |state: &mut super::shared::State| {
+                let last = state.sessions.values().all(|session| session.finished);
+                !last || (!state.driven && state.parting == 0)
+            };
+            let _ = tokio::time::timeout(shared.config.close_timeout, shared.until(parted)).await;
             Ok(())
         })
     }

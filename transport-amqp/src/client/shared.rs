@@ -35,6 +35,8 @@ pub(super) struct State {
     pub(super) touched: Vec<u64>,
     /// A driver runs.
     pub(super) driven: bool,
+    /// Connections that are saying goodbye, since no session is left.
+    pub(super) parting: u32,
     pub(super) wakers: Wakers,
     last: u64,
 }

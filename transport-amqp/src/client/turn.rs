@@ -183,6 +183,7 @@ impl Running {
             self.serve(state, now, out);
             if state.sessions.values().all(|session| session.finished) && self.commits.is_empty() {
                 state.driven = false;
+                state.parting += 1;
                 return Err(Ending::Idle);
             }
             Ok(moved)
