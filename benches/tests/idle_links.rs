@@ -38,6 +38,6 @@ fn each(receivers: bool) -> i64 {
 fn an_idle_link_is_two_kib_at_most() {
     for receivers in [false, true] {
         let each = each(receivers);
-        assert!(each <= 1500, "{} B each, receivers: {receivers}", each);
+        assert!(each <= 1500, "{each} B each, receivers: {receivers}");
     }
 }
