@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use roadbed_core::{
-    Address, Capabilities, Clock, Condition, CopyId, Endpoint, Error, ErrorKind, Fut, Gid, Open, Participant, Qos,
-    QueueId, Result, Session, SystemClock, Time, is_reserved,
+    Address, Capabilities, Clock, Condition, CopyId, Durability, Endpoint, Error, ErrorKind, Filter, Fut, Gid, Message,
+    Open, Participant, Qos, QueueId, Result, Session, SystemClock, Time, is_reserved,
 };
 
 use crate::commits::Commits;
@@ -19,7 +19,7 @@ use crate::memory_store::MemoryStore;
 use crate::registry::Registry;
 use crate::retained::Retained;
 use crate::router::{Route, Router, Target};
-use crate::store::Store;
+use crate::store::{Level, Store};
 use crate::timers::Timers;
 use crate::txn::Txns;
 
@@ -63,6 +63,10 @@ pub(crate) struct Shared {
     pub(crate) names: Names,
     pub(crate) commits: Commits,
     pub(crate) boot_epoch: u32,
+    /// The store survives a restart, and keeps what does not ask for it, too.
+    keeps: bool,
+    /// Where it does not.
+    on_request: Vec<Filter>,
     next_queue: AtomicU32,
     next_session: AtomicU64,
 }
@@ -201,6 +205,8 @@ impl Builder {
             store.recover().map_err(|error| Error::new(ErrorKind::Failed, "open the store").because(error))?;
         let message_bytes_max = settings.message_bytes_max.min(store.caps().message_bytes_max);
         let settings = Settings { message_bytes_max, ..settings };
+        let keeps = settings.store_at_least_once && store.caps().level > Level::Volatile;
+        let on_request = filters(&settings.store_on_request)?;
         let boot_epoch = crate::registry::epoch_of(&recovery) + 1;
         let shared = Arc::new_cyclic(|me| Shared {
             capabilities: Capabilities::full("memory"),
@@ -213,6 +219,8 @@ impl Builder {
             names: Names::default(),
             commits: Commits::new(store, me.clone()),
             boot_epoch,
+            keeps,
+            on_request,
             next_queue: AtomicU32::new(1),
             next_session: AtomicU64::new(1),
             settings,
@@ -252,6 +260,16 @@ impl Participant for Broker {
 impl Shared {
     pub(crate) fn now(&self) -> Time {
         self.clock.now()
+    }
+
+    /// Whether what is sent to `address` is stored although it does not ask for it, if it is not sent at most once.
+    pub(crate) fn keeps(&self, address: &Address) -> bool {
+        self.keeps && !self.on_request.iter().any(|filter| filter.matches(address))
+    }
+
+    /// Whether a message is stored where it can be.
+    pub(crate) fn is_stored(&self, message: &Message, qos: Qos) -> bool {
+        message.durability() == Durability::Stored || (qos > Qos::AtMostOnce && self.keeps(message.address()))
     }
 
     pub(crate) fn next_queue_id(&self) -> QueueId {
@@ -319,4 +337,12 @@ impl Shared {
     pub(crate) fn retire_all(&self, copies: impl Iterator<Item = CopyId>) {
         copies.for_each(|copy| self.retire_later(copy));
     }
+}
+
+fn filters(texts: &[String]) -> Result<Vec<Filter>> {
+    let filter = |text: &String| {
+        let invalid = |error| Error::new(ErrorKind::Invalid, "read the settings").detail(format!("{text}: {error}"));
+        Filter::new(text.as_str()).map_err(invalid)
+    };
+    texts.iter().map(filter).collect()
 }

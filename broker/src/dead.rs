@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytestring::ByteString;
-use roadbed_core::{Address, Durability, Message, Qos, QueueSettings, Reason, Time, Value};
+use roadbed_core::{Address, Message, Qos, QueueSettings, Reason, Time, Value};
 
 use crate::broker::Shared;
 use crate::mailbox::Effects;
@@ -36,7 +36,7 @@ impl Shared {
             }
             self.meters.dead_lettered.one();
             let qos = copy.qos.max(Qos::AtLeastOnce);
-            if stored && letter.durability() == Durability::Stored {
+            if stored {
                 let seq = grave.take_seq();
                 let copy = NewCopy { copy: grave.copy_id(seq), qos, retained: false, bindings: Vec::new() };
                 effects.ops.push(Op::Enqueue { message: letter.clone(), at: self.now(), copies: vec![copy] });

@@ -114,7 +114,7 @@ impl Shared {
     }
 
     fn post_key(&self, post: &Post) -> Option<Op> {
-        let stored = post.message.durability() == roadbed_core::Durability::Stored;
+        let stored = self.is_stored(&post.message, post.qos);
         post.key.as_ref().filter(|_| stored).and_then(|key| self.key_op(&post.session, key))
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use roadbed_core::{Condition, Durability, Message, Outcome, Qos};
+use roadbed_core::{Condition, Message, Outcome, Qos};
 
 use crate::broker::Shared;
 use crate::entry::Entry;
@@ -41,6 +41,8 @@ pub(crate) struct Plan {
     message: Message,
     copies: Vec<Planned>,
     retain: Option<Qos>,
+    /// It is to be stored where it can be.
+    asked: bool,
     /// Something of it is for the store.
     pub(crate) stored: bool,
     unrouted: bool,
@@ -88,7 +90,8 @@ impl Plan {
         owed: bool,
     ) -> Result<Self, Verdict> {
         let (retain, copies) = (message.retain().then_some(qos), Vec::new());
-        let mut plan = Self { message: message.clone(), copies, retain, stored: false, unrouted: false, owed };
+        let asked = shared.is_stored(message, qos);
+        let mut plan = Self { message: message.clone(), copies, retain, asked, stored: false, unrouted: false, owed };
         if message.live() {
             plan.add_live(route, from)?;
             return Ok(plan);
@@ -103,13 +106,12 @@ impl Plan {
             }
             plan.unrouted = route.targets.is_empty() && retain.is_none();
         }
-        plan.stored = message.durability() == Durability::Stored
-            && (plan.copies.iter().any(|copy| copy.durable) || plan.retain.is_some());
+        plan.stored = asked && (plan.copies.iter().any(|copy| copy.durable) || plan.retain.is_some());
         Ok(plan)
     }
 
     fn add(&mut self, shared: &Shared, target: &Target, qos: Qos, from: u64) -> Result<(), Verdict> {
-        let stored = self.message.durability() == Durability::Stored;
+        let (mut stored, asked) = (true, self.asked);
         let (to, qos) = match target {
             Target::Session(to) if to.no_local && from == to.session.id => return Ok(()),
             Target::Session(to) => {
@@ -120,7 +122,11 @@ impl Plan {
             Target::Queue(queue, qos_max) => {
                 let reserved = match queue.reserve(shared, &self.message) {
                     Err(condition) if !self.owed => return Err(Verdict::Refused(condition)),
-                    reserved => reserved.is_ok(),
+                    Err(_) => false,
+                    Ok(durable) => {
+                        stored = durable;
+                        true
+                    }
                 };
                 (To::Queue { queue: queue.clone(), reserved }, qos.min(*qos_max))
             }
@@ -132,7 +138,8 @@ impl Plan {
                 (to, qos.min(member.qos_max))
             }
         };
-        let durable = stored
+        let durable = asked
+            && stored
             && match &to {
                 To::Session { session, .. } => qos > Qos::AtMostOnce && session.is_durable(),
                 To::Queue { .. } => true,
@@ -184,7 +191,7 @@ impl Plan {
         if !copies.is_empty() {
             ops.push(Op::Enqueue { message: self.message.clone(), at: shared.now(), copies });
         }
-        if let (Some(qos), Durability::Stored) = (self.retain, self.message.durability()) {
+        if let (Some(qos), true) = (self.retain, self.asked) {
             let key = RowKey::Retained(self.message.address().clone());
             ops.push(match self.message.payload().is_empty() {
                 true => Op::Delete(key),

@@ -13,6 +13,11 @@ pub struct Settings {
     pub message_bytes_max: usize,
     /// Bytes of all queues and sessions together; beyond it, new messages are refused as full.
     pub bytes_max: usize,
+    /// Whether messages sent at least once or exactly once are stored at durable queues and kept sessions although they do not ask for it, if the store
+    /// survives a restart.
+    pub store_at_least_once: bool,
+    /// Filters of addresses whose messages are stored only if they ask for it.
+    pub store_on_request: Vec<String>,
     /// Sessions, connected or kept; further ones are refused.
     pub sessions_max: usize,
     /// The longest time that a session is kept after its connection ends, in seconds.
@@ -93,6 +98,8 @@ impl Default for Settings {
         Self {
             message_bytes_max: 16 << 20,
             bytes_max: 4 << 30,
+            store_at_least_once: true,
+            store_on_request: Vec::new(),
             sessions_max: 1_000_000,
             session_expiry_seconds_max: 7 * 24 * 3600,
             session_messages_max: 100_000,

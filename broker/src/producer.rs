@@ -130,10 +130,14 @@ impl BrokerProducer {
     }
 
     /// The end of the run of messages to one address, from `start`, for which nothing special is asked.
-    fn run_end(&self, batch: &[Outgoing], start: usize) -> usize {
+    /// `kept`: what is not sent at most once is for the store.
+    fn run_end(&self, batch: &[Outgoing], start: usize, kept: bool) -> usize {
         let address = batch[start].message.address();
         let max = self.broker.shared().settings.message_bytes_max;
-        let plain = |outgoing: &Outgoing| is_plain(outgoing, max) && same(address, outgoing.message.address());
+        let plain = |outgoing: &Outgoing| {
+            let volatile = !kept || outgoing.qos == Qos::AtMostOnce;
+            volatile && is_plain(outgoing, max) && same(address, outgoing.message.address())
+        };
         let mut keys = None;
         let mut end = start;
         while let Some(outgoing) = batch.get(end).filter(|outgoing| plain(outgoing)) {
@@ -149,6 +153,12 @@ impl BrokerProducer {
             end += 1;
         }
         end
+    }
+
+    /// Whether something durable follows the address, and the store keeps what does not ask for it.
+    fn is_kept(&mut self, address: &Address) -> bool {
+        self.broker.shared().keeps(address)
+            && self.route(address).is_ok_and(|route| route.targets.iter().any(Target::is_durable))
     }
 
     fn is_closed(&self) -> bool {
@@ -186,7 +196,8 @@ impl Producer for BrokerProducer {
         let mut at = 0;
         while at < batch.len() {
             let queued = over || self.has_pending();
-            let end = if queued { at } else { self.run_end(batch, at) };
+            let kept = !queued && self.is_kept(batch[at].message.address());
+            let end = if queued { at } else { self.run_end(batch, at, kept) };
             if end > at {
                 self.send_run(shared, &batch[at..end]);
                 at = end;

@@ -81,6 +81,16 @@ impl Drop for Tables {
     }
 }
 
+impl Target {
+    /// Whether it may keep what it gets over a restart.
+    pub(crate) fn is_durable(&self) -> bool {
+        match self {
+            Self::Session(to) => to.session.is_durable(),
+            Self::Queue(..) | Self::Group(_) => true,
+        }
+    }
+}
+
 impl Router {
     /// Grows with every change.
     pub(crate) fn generation(&self) -> u64 {

@@ -135,7 +135,7 @@ mod tests {
             stream.read_exact(&mut answer).await.unwrap();
             assert_eq!(&answer, header);
         }
-        hub.stop().await;
+        hub.stop().await.expect("the hub ends");
     }
 
     /// What a hub answers to a client that begins with SASL, and to one that does not.

@@ -45,6 +45,8 @@ pub enum Command {
     Config(Config),
     /// Read a password from standard input, and print the line that lets a user in with it
     Hash(Hash),
+    /// Look after the journal of a hub that does not run
+    Store(Store),
 }
 
 /// `roadbed serve`
@@ -68,12 +70,46 @@ pub struct Serve {
     /// Read the configuration from this file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Keep everything in memory; the only store so far
+    /// Keep what must survive in this folder [default: ./roadbed-data]
+    #[arg(long, value_name = "DIR", conflicts_with = "memory")]
+    pub data: Option<PathBuf>,
+    /// Keep everything in memory: a restart loses it
     #[arg(long)]
     pub memory: bool,
     /// Let everybody in, also from other machines
     #[arg(long)]
     pub insecure: bool,
+}
+
+/// `roadbed store`
+#[derive(Debug, Args)]
+pub struct Store {
+    /// What to do
+    #[command(subcommand)]
+    pub command: StoreCommand,
+}
+
+/// What to do with a journal.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Read every byte, and list what is damaged
+    Check {
+        /// The folder
+        dir: PathBuf,
+    },
+    /// Write what can be read anew, and list what is lost
+    Repair {
+        /// The folder
+        dir: PathBuf,
+        /// Do it, not only say it
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Say how much is kept
+    Stats {
+        /// The folder
+        dir: PathBuf,
+    },
 }
 
 /// What `send` and `receive` have in common.

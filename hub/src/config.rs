@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::amqp::Amqp;
 use crate::auth::Secrets;
 use crate::mqtt::Mqtt;
+use crate::store::Store;
 
 /// The configuration file. Every key has a default; a key that is not known is an error.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -24,6 +25,8 @@ pub struct Config {
     pub hub: Hub,
     /// Who may come in: names, and what is kept of their passwords.
     pub users: BTreeMap<String, Secrets>,
+    /// Where promises are kept.
+    pub store: Store,
     /// The bounds of the broker.
     pub broker: Settings,
     /// The MQTT server.

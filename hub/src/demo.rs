@@ -46,7 +46,7 @@ pub(crate) async fn run(options: &cli::Demo) -> Result {
     for peer in peers {
         peer.client.close().await?;
     }
-    hub.stop().await;
+    hub.stop().await?;
     let seconds = start.elapsed().as_secs_f64();
     match faults {
         0 => say(format_args!("\nEvery message arrived once, intact and settled. {seconds:.1} s")),
@@ -60,6 +60,7 @@ async fn start_hub(fault: Option<&Fault>) -> Result<Running> {
     let listen = Listen { mqtt: any(), http: any(), amqp: any() };
     let mut config = Config { listen, ..Config::default() };
     config.hub.sys_interval_seconds = 0;
+    config.store.memory = true;
     Running::start(&config, fault).await
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use roadbed::{Authenticator, Broker, Client, Endpoint, Open, amqp, http, mqtt};
+use roadbed::journal::JournalMonitor;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -23,6 +24,7 @@ pub(crate) struct Running {
     drain: Duration,
     listeners: JoinSet<()>,
     helpers: JoinSet<()>,
+    journal: Option<JournalMonitor>,
 }
 
 /// What connections are served with.
@@ -41,7 +43,8 @@ impl Running {
         let mqtt = bind("MQTT", &config.listen.mqtt, config)?;
         let http = bind("HTTP", &config.listen.http, config)?;
         let amqp = bind("AMQP", &config.listen.amqp, config)?;
-        let broker = Broker::builder().settings(config.broker.clone()).build()?;
+        let (builder, journal) = config.store.open(Broker::builder().settings(config.broker.clone()))?;
+        let broker = builder.build()?;
         let mut hub = Self {
             mqtt: addresses(&mqtt)?,
             http: addresses(&http)?,
@@ -50,6 +53,7 @@ impl Running {
             drain: Duration::from_secs(config.hub.drain_seconds),
             listeners: JoinSet::new(),
             helpers: JoinSet::new(),
+            journal,
             broker,
         };
         let serving = |protocol| Serving {
@@ -94,14 +98,29 @@ impl Running {
     }
 
     /// Ends it: no new connections, then the open ones, in good order as long as that does not take too long.
-    pub(crate) async fn stop(self) {
+    pub(crate) async fn stop(self) -> Result {
         self.shutdown.start();
-        self.ended().await;
+        self.ended().await
     }
 
     /// Waits until it is asked to end, and has ended.
-    pub(crate) async fn ended(mut self) {
-        self.shutdown.started().await;
+    ///
+    /// # Errors
+    /// If its store has failed: then it has ended at once, since nothing more can be promised.
+    pub(crate) async fn ended(mut self) -> Result {
+        let journal = self.journal.clone();
+        let failed = async {
+            match &journal {
+                Some(journal) => journal.failed().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.shutdown.started() => {}
+            why = failed => {
+                return Err(Failure::unavailable(why).help("what was acknowledged is kept: start it again when the disk is well"));
+            }
+        }
         self.broker.drain();
         let drained = async { while self.listeners.join_next().await.is_some() {} };
         if tokio::time::timeout(self.drain, drained).await.is_err() {
@@ -109,6 +128,7 @@ impl Running {
         }
         self.listeners.shutdown().await;
         self.helpers.shutdown().await;
+        Ok(())
     }
 
     fn serve_mqtt(&mut self, listener: TcpListener, server: mqtt::Server, config: &Config) {

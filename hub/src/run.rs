@@ -8,7 +8,7 @@ use clap::Parser;
 use crate::cli::{self, Cli, Command};
 use crate::error::{Failure, Result};
 use crate::output::say;
-use crate::{Config, auth, demo, log, receive, send, serve};
+use crate::{Config, auth, demo, log, receive, send, serve, store};
 
 /// Runs the command that the command line names.
 pub fn main() -> ExitCode {
@@ -31,6 +31,7 @@ fn run(command: &Command) -> Result {
         Command::Demo(options) => block_on(demo::run(options)),
         Command::Config(options) => config(options),
         Command::Hash(options) => hash(options),
+        Command::Store(options) => store::run(options),
     }
 }
 

@@ -17,9 +17,8 @@ pub(crate) async fn run(options: &cli::Serve) -> Result {
     let hub = Running::start(&config, None).await?;
     hub.shutdown().on_signals();
     // Nobody has to read it.
-    let _ = say(banner(&hub, access));
-    hub.ended().await;
-    Ok(())
+    let _ = say(banner(&hub, access, &config.store.place()));
+    hub.ended().await
 }
 
 /// The file, and what the command line says otherwise. With a listener on the command line, only those there are opened.
@@ -33,11 +32,15 @@ fn config(options: &cli::Serve) -> Result<Config> {
         config.listen = named;
     }
     config.hub.insecure |= options.insecure;
+    config.store.memory |= options.memory;
+    if let Some(dir) = &options.data {
+        (config.store.data, config.store.memory) = (dir.clone(), false);
+    }
     Ok(config)
 }
 
-fn banner(hub: &Running, access: Access) -> String {
-    let mut out = format!("roadbed {}, in memory; {}\n", env!("CARGO_PKG_VERSION"), access.notice());
+fn banner(hub: &Running, access: Access, place: &str) -> String {
+    let mut out = format!("roadbed {}, {place}; {}\n", env!("CARGO_PKG_VERSION"), access.notice());
     for address in hub.mqtt() {
         out += &format!("  MQTT  mqtt://{address}\n");
     }

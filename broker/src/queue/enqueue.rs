@@ -52,12 +52,13 @@ impl Queue {
     }
 
     /// Reserves room for one message; the copy comes with [`put_reserved`](Self::put_reserved).
-    pub(crate) fn reserve(&self, shared: &Shared, message: &Message) -> Result<(), Condition> {
+    /// Says whether the queue is durable.
+    pub(crate) fn reserve(&self, shared: &Shared, message: &Message) -> Result<bool, Condition> {
         let mut inner = lock(&self.inner);
         inner.admits(shared, message, shared.now())?;
         inner.reserved.0 += 1;
         inner.reserved.1 += message.cost();
-        Ok(())
+        Ok(inner.settings.durable)
     }
 
     /// Gives reserved room back.

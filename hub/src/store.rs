@@ -1,0 +1,146 @@
+//! Where the hub keeps what it has promised: `[store]`, and `roadbed store`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use roadbed::broker::Builder;
+use roadbed::journal::{self, JournalConfig, JournalError, JournalMonitor, JournalStore, Report, SyncPolicy};
+use serde::{Deserialize, Serialize};
+
+use crate::cli;
+use crate::error::{Failure, Result};
+use crate::output::say;
+
+/// Where promises are kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Store {
+    /// The folder of the journal.
+    pub data: PathBuf,
+    /// Keep everything in memory instead: a restart loses it.
+    pub memory: bool,
+    /// How long a segment of the journal is, in bytes.
+    pub segment_bytes: u32,
+    /// How many bytes of what has come to its end may lie around, however little is kept.
+    pub garbage_bytes: u64,
+    /// Nothing new is taken while the disk has less room, in bytes.
+    pub free_bytes_min: u64,
+    /// Nothing new is taken while the disk has less room, in hundredths of it.
+    pub free_percent_min: u8,
+    /// How often what was written is synced, in milliseconds; 0: before anything is promised.
+    pub sync_interval_ms: u64,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        let JournalConfig { segment_bytes, garbage_bytes, free_bytes_min, free_percent_min, .. } =
+            JournalConfig::default();
+        Self {
+            data: "roadbed-data".into(),
+            memory: false,
+            segment_bytes,
+            garbage_bytes,
+            free_bytes_min,
+            free_percent_min,
+            sync_interval_ms: 0,
+        }
+    }
+}
+
+impl Store {
+    /// Gives the broker its store; what is returned tells when the journal fails.
+    pub(crate) fn open(&self, broker: Builder) -> Result<(Builder, Option<JournalMonitor>)> {
+        if self.memory {
+            return Ok((broker, None));
+        }
+        let store = JournalStore::open(&self.data, self.journal()).map_err(|error| failure(&self.data, &error))?;
+        let monitor = store.monitor();
+        Ok((broker.store(store), Some(monitor)))
+    }
+
+    /// Where it is, in words.
+    pub(crate) fn place(&self) -> String {
+        match self.memory {
+            true => "in memory".into(),
+            false => format!("data in {}", self.data.display()),
+        }
+    }
+
+    fn journal(&self) -> JournalConfig {
+        let sync = match self.sync_interval_ms {
+            0 => SyncPolicy::Always,
+            millis => SyncPolicy::Every(Duration::from_millis(millis)),
+        };
+        JournalConfig::default()
+            .segment_bytes(self.segment_bytes)
+            .garbage_bytes(self.garbage_bytes)
+            .free_min(self.free_bytes_min, self.free_percent_min)
+            .sync(sync)
+    }
+}
+
+/// `roadbed store`
+///
+/// # Errors
+/// If the journal is damaged, in use, or cannot be read.
+pub(crate) fn run(options: &cli::Store) -> Result {
+    match &options.command {
+        cli::StoreCommand::Check { dir } => {
+            let report = journal::check(dir).map_err(|error| failure(dir, &error))?;
+            say(summary(&report))?;
+            match report.damage.len() {
+                0 => Ok(()),
+                count => Err(Failure::refused(format!("{count} places are damaged"))
+                    .help(format!("`roadbed store repair {} --yes` gives up what is listed above", dir.display()))),
+            }
+        }
+        cli::StoreCommand::Repair { dir, yes: false } => {
+            let report = journal::check(dir).map_err(|error| failure(dir, &error))?;
+            say(summary(&report))?;
+            Err(Failure::usage("nothing was changed").help("say --yes to give up what is listed above"))
+        }
+        cli::StoreCommand::Repair { dir, yes: true } => {
+            let (report, old) = journal::repair(dir).map_err(|error| failure(dir, &error))?;
+            say(summary(&report))?;
+            match old {
+                None => say("There was nothing to repair."),
+                Some(old) => say(format_args!("Repaired. The damaged files are in {}", old.display())),
+            }
+        }
+        cli::StoreCommand::Stats { dir } => {
+            let report = journal::check(dir).map_err(|error| failure(dir, &error))?;
+            say(summary(&report))
+        }
+    }
+}
+
+fn summary(report: &Report) -> String {
+    let mut out = format!(
+        "{} segments, {} records; {} messages and {} rows are kept",
+        report.segments, report.records, report.copies, report.rows
+    );
+    for damage in &report.damage {
+        out += &format!("\nlost: {damage}");
+    }
+    out
+}
+
+fn failure(dir: &Path, error: &JournalError) -> Failure {
+    let failure = Failure::unavailable(format!("the store in {}: {}", dir.display(), in_words(error)));
+    match error {
+        JournalError::Locked => failure.help("say --data DIR for a folder of its own, or --memory"),
+        JournalError::Corrupt { .. } => failure.help(format!(
+            "`roadbed store check {0}` lists the damage; `roadbed store repair {0} --yes` gives up what cannot be read",
+            dir.display()
+        )),
+        _ => failure,
+    }
+}
+
+fn in_words(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        None => error.to_string(),
+        Some(cause) => format!("{error}: {}", in_words(cause)),
+    }
+}

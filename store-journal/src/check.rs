@@ -1,0 +1,249 @@
+//! Looking for damage, and giving up what cannot be read.
+
+use core::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::codec::{Body, Entry, HEADER, Kind, record_entries};
+use crate::error::{JournalError, in_words};
+use crate::fs::{Disk, Fs, Lock};
+use crate::index::{Index, Spot};
+use crate::open::segments;
+use crate::segment::{Begin, HEAD, Reader, file_name};
+use crate::write::Writer;
+
+/// What was found in the segments of a journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Segments that were read.
+    pub segments: u64,
+    /// Records that are whole.
+    pub records: u64,
+    /// Copies that can be read.
+    pub copies: u64,
+    /// Rows that can be read.
+    pub rows: u64,
+    /// What cannot be read.
+    pub damage: Vec<Damage>,
+}
+
+/// Bytes that are not what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Damage {
+    /// The file.
+    pub file: String,
+    /// Where it begins.
+    pub offset: u64,
+    /// What is lost.
+    pub what: String,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {}: {}", self.file, self.offset, self.what)
+    }
+}
+
+/// Reads every byte of the journal in the folder at `path`, and changes nothing.
+///
+/// # Errors
+/// [`JournalError`]: a process has it open, or it cannot be read at all.
+pub fn check(path: impl AsRef<Path>) -> Result<Report, JournalError> {
+    let (disk, _lock) = locked(path.as_ref())?;
+    Ok(Salvage::read(&disk)?.bodies()?.report)
+}
+
+/// Writes what can be read of the damaged journal at `path` anew, and moves its files into a folder beside it, which is returned. A journal without
+/// damage is left alone.
+///
+/// # Errors
+/// [`JournalError`]: a process has it open, or it cannot be read or written at all.
+pub fn repair(path: impl AsRef<Path>) -> Result<(Report, Option<PathBuf>), JournalError> {
+    let path = path.as_ref();
+    let (disk, _lock) = locked(path)?;
+    let salvage = Salvage::read(&disk)?.bodies()?;
+    if salvage.report.damage.is_empty() {
+        return Ok((salvage.report, None));
+    }
+    let new = path.join("repaired");
+    if new.exists() {
+        std::fs::remove_dir_all(&new).map_err(JournalError::io("removing an earlier attempt"))?;
+    }
+    salvage.write(&new).map_err(JournalError::io(format!("writing {}", new.display())))?;
+    let old = replace(path, &new, &disk).map_err(JournalError::io("putting the repaired journal in place"))?;
+    Ok((salvage.report, Some(old)))
+}
+
+fn locked(path: &Path) -> Result<(Disk, Lock), JournalError> {
+    if !path.is_dir() {
+        let operation = format!("looking for a journal in {}", path.display());
+        return Err(JournalError::Io { operation, source: std::io::ErrorKind::NotFound.into() });
+    }
+    let disk = Disk::new(path).map_err(JournalError::io(format!("opening {}", path.display())))?;
+    let lock = disk.lock().map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => JournalError::Locked,
+        _ => JournalError::io("locking the folder")(error),
+    })?;
+    Ok((disk, lock))
+}
+
+/// Moves the old files away and the new ones in. Until the last step the old ones are all somewhere.
+fn replace(path: &Path, new: &Path, disk: &Disk) -> std::io::Result<PathBuf> {
+    let free = |n: &u32| !path.join(format!("damaged-{n}")).exists();
+    let old = path.join(format!("damaged-{}", (1..).find(free).unwrap_or_default()));
+    std::fs::create_dir(&old)?;
+    for name in disk.names()?.iter().filter(|name| crate::segment::segment_id(name).is_some()) {
+        std::fs::rename(path.join(name), old.join(name))?;
+    }
+    for entry in std::fs::read_dir(new)? {
+        let name = entry?.file_name();
+        if name.to_string_lossy().ends_with(".journal") {
+            std::fs::rename(new.join(&name), path.join(&name))?;
+        }
+    }
+    disk.sync_names()?;
+    std::fs::remove_dir_all(new)?;
+    Ok(old)
+}
+
+/// What can be read.
+struct Salvage {
+    index: Index,
+    report: Report,
+    /// What is kept, with its body.
+    kept: Vec<(Entry, Option<Spot>)>,
+}
+
+impl Salvage {
+    fn read(fs: &dyn Fs) -> Result<Self, JournalError> {
+        let mut salvage = Self { index: Index::default(), report: Report::default(), kept: Vec::new() };
+        for id in segments(fs)? {
+            let file = fs.open(&file_name(id)).map_err(JournalError::io(format!("opening {}", file_name(id))))?;
+            let reader = Reader { id, file: &*file };
+            salvage.index.add_segment(id, file.clone(), reader.bytes()?);
+            salvage.segment(&reader)?;
+        }
+        Ok(salvage)
+    }
+
+    fn segment(&mut self, reader: &Reader<'_>) -> Result<(), JournalError> {
+        let end = reader.bytes()?;
+        let mut next = match reader.begin()? {
+            Begin::Blank => return Ok(()),
+            Begin::First(number) => Some(number),
+            Begin::Bad => {
+                self.damage(reader, 0, "its beginning".into());
+                None
+            }
+        };
+        self.report.segments += 1;
+        let mut offset = HEAD as u64;
+        loop {
+            while let Some((header, content)) = reader.record(offset, end)? {
+                if next.is_some_and(|next| header.lsn != next) {
+                    let what = format!("the records from {} to {}", next.unwrap_or(0), header.lsn - 1);
+                    self.damage(reader, offset, what);
+                }
+                next = Some(header.lsn + 1);
+                if header.kind == Kind::Footer {
+                    return Ok(());
+                }
+                self.report.records += 1;
+                self.apply(reader, offset, content);
+                offset += HEADER as u64 + u64::from(header.len);
+            }
+            let wanted = next.unwrap_or(0);
+            match reader.find(offset + 1, end, |header| header.lsn >= wanted)? {
+                Some((header, at)) => {
+                    self.damage(
+                        reader,
+                        offset,
+                        format!("the records from {wanted} to {}", header.lsn.saturating_sub(1)),
+                    );
+                    (next, offset) = (Some(header.lsn), at);
+                }
+                // An end that was torn was never promised.
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn apply(&mut self, reader: &Reader<'_>, offset: u64, content: bytes::Bytes) {
+        for entry in record_entries(content, (offset as usize + HEADER) as u32) {
+            match entry {
+                Ok(entry) => self.index.apply(reader.id, entry),
+                Err(error) => return self.damage(reader, offset, format!("the rest of a record: {error}")),
+            }
+        }
+    }
+
+    fn damage(&mut self, reader: &Reader<'_>, offset: u64, what: String) {
+        self.report.damage.push(Damage { file: reader.name(), offset, what });
+    }
+
+    /// Reads the bodies of what is kept.
+    fn bodies(mut self) -> Result<Self, JournalError> {
+        let rows: Vec<_> = self.index.rows().map(|(key, slot)| (key.clone(), *slot)).collect();
+        for (key, slot) in rows {
+            let entry = Entry::Put { key, revision: slot.revision, row: slot.spot.place };
+            let readable = self.keep(slot.spot, entry, "a row")?;
+            self.report.rows += u64::from(readable);
+        }
+        let copies: Vec<_> = self.index.all_copies().collect();
+        for found in copies {
+            let what = format!("the message {} of queue {}", found.kept.copy.copy.seq, found.kept.copy.copy.queue.0);
+            let entry = Entry::Keep { at: found.at, body: found.spot.place, copies: vec![found.kept] };
+            let readable = self.keep(found.spot, entry, &what)?;
+            self.report.copies += u64::from(readable);
+        }
+        let prepared: Vec<_> = self.index.prepared().map(|(gid, spot)| (gid.clone(), spot)).collect();
+        for (gid, spot) in prepared {
+            self.keep(spot, Entry::Prepare { gid, body: spot.place }, "a prepared transaction")?;
+        }
+        Ok(self)
+    }
+
+    fn keep(&mut self, spot: Spot, entry: Entry, what: &str) -> Result<bool, JournalError> {
+        let Some(file) = self.index.file(spot.segment) else { return Ok(false) };
+        let reader = Reader { id: spot.segment, file: &*file };
+        match reader.body(spot.place) {
+            Ok(_) => {
+                self.kept.push((entry, Some(spot)));
+                Ok(true)
+            }
+            Err(JournalError::Corrupt { offset, .. }) => {
+                self.damage(&reader, offset, what.into());
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes what is kept into a journal of its own.
+    fn write(&self, path: &Path) -> std::io::Result<()> {
+        const SEGMENT_BYTES: u32 = 64 << 20;
+        let fs: Arc<dyn Fs> = Arc::new(Disk::new(path)?);
+        let mut writer = Writer::new(fs, SEGMENT_BYTES, 0, 0);
+        for (entry, spot) in &self.kept {
+            let body = match spot.and_then(|spot| Some((spot, self.index.file(spot.segment)?))) {
+                None => None,
+                Some((spot, file)) => {
+                    let read = Reader { id: spot.segment, file: &*file }.body(spot.place);
+                    Some(Body::Again(read.map_err(|error| std::io::Error::other(in_words(&error)))?))
+                }
+            };
+            let mut operations = vec![(entry.clone(), body)];
+            while let Err(bytes) = writer.gather(&mut operations) {
+                writer.write()?;
+                writer.roll(bytes)?;
+            }
+            if writer.gathered() > 1 << 20 {
+                writer.write()?;
+            }
+        }
+        writer.write()?;
+        writer.end().map(drop)
+    }
+}

@@ -1,0 +1,113 @@
+//! Cleaning: what is kept of the oldest segment is written again at the end, and its file removed.
+//!
+//! Segments go in the order of their age alone. So nothing that an old one says can come back to life when a newer one, which took it back, is
+//! removed.
+
+use std::collections::VecDeque;
+use std::io;
+
+use bytes::Bytes;
+
+use crate::codec::{Body, Entry, Place, digest_entries};
+use crate::error::JournalError;
+use crate::fs::Fs;
+use crate::index::{Index, SegmentId, Spot};
+use crate::segment::{Reader, file_name};
+use crate::store::Shared;
+
+#[derive(Debug, Default)]
+pub(crate) struct Cleaner {
+    /// The segment that is cleaned.
+    segment: Option<SegmentId>,
+    /// What it says, as far as it was not looked at.
+    entries: Option<VecDeque<Entry>>,
+}
+
+impl Cleaner {
+    pub(crate) const fn is_busy(&self) -> bool {
+        self.segment.is_some()
+    }
+
+    /// Begins with the oldest segment, if nothing of it is kept or there is too much garbage. Whether there is something to do.
+    pub(crate) fn begin(&mut self, index: &Index, active: Option<SegmentId>, garbage_max: u64) -> bool {
+        if self.segment.is_none() {
+            let oldest = index.segments().next().filter(|(id, _)| Some(*id) != active);
+            let (bytes, live) = (index.bytes(), index.live());
+            let too_much = bytes.saturating_sub(live) > garbage_max.max(live);
+            self.segment = oldest.filter(|(_, segment)| segment.live == 0 || too_much).map(|(id, _)| id);
+        }
+        self.segment.is_some()
+    }
+
+    /// Not now.
+    pub(crate) fn give_up(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Appends what is kept to `into`, about `bytes_max` bytes of it; whether that was the last.
+    pub(crate) fn next(
+        &mut self,
+        shared: &Shared,
+        bytes_max: usize,
+        into: &mut Vec<(Entry, Option<Body>)>,
+    ) -> io::Result<bool> {
+        into.clear();
+        let Some(segment) = self.segment else { return Ok(true) };
+        let entries = match &mut self.entries {
+            Some(entries) => entries,
+            none => none.insert(read(shared, segment).map_err(io::Error::other)?),
+        };
+        let files = shared.index().files();
+        let mut bytes = 0;
+        while bytes < bytes_max {
+            let Some(entry) = entries.pop_front() else { return Ok(true) };
+            let kept = keep(&shared.index(), segment, entry);
+            if let Some((place, kept)) = kept {
+                let body = files.body(Spot { segment, place }).map_err(io::Error::other)?;
+                bytes += body.len() + 64;
+                into.push((kept, Some(Body::Again(body))));
+            }
+        }
+        Ok(entries.is_empty())
+    }
+
+    /// Removes the segment, of which nothing is kept any more; how many were removed.
+    pub(crate) fn remove(&mut self, shared: &Shared, fs: &dyn Fs) -> io::Result<u64> {
+        let Some(segment) = self.segment else { return Ok(0) };
+        self.give_up();
+        fs.remove(&file_name(segment))?;
+        fs.sync_names()?;
+        shared.index().remove_segment(segment);
+        Ok(1)
+    }
+}
+
+/// What a segment says: from its footer.
+fn read(shared: &Shared, id: SegmentId) -> Result<VecDeque<Entry>, JournalError> {
+    let Some(file) = shared.index().file(id) else { return Ok(VecDeque::new()) };
+    let reader = Reader { id, file: &*file };
+    let (_, offset, digest): (_, u64, Bytes) =
+        reader.footer()?.ok_or_else(|| reader.corrupt(0, "its end is not what was written"))?;
+    let entries: Result<_, _> = digest_entries(digest).collect();
+    entries.map_err(|error| reader.corrupt(offset, error.to_string()))
+}
+
+/// What is to be written of an entry so that it stays as it is, and where its body is.
+fn keep(index: &Index, segment: SegmentId, entry: Entry) -> Option<(Place, Entry)> {
+    if !index.still(segment, &entry) {
+        return None;
+    }
+    let here = |place: Place| Spot { segment, place };
+    match entry {
+        Entry::Enqueue { at, body, copies } => {
+            let ids: Vec<_> = copies.into_iter().map(|new| new.copy).collect();
+            Some((body, Entry::Keep { at, body, copies: index.kept(here(body), &ids) }))
+        }
+        Entry::Keep { at, body, copies } => {
+            let ids: Vec<_> = copies.into_iter().map(|kept| kept.copy.copy).collect();
+            Some((body, Entry::Keep { at, body, copies: index.kept(here(body), &ids) }))
+        }
+        Entry::Put { row, .. } | Entry::Prepare { body: row, .. } => Some((row, entry)),
+        _ => None,
+    }
+}

@@ -1,0 +1,377 @@
+//! What a record does.
+//!
+//! Every operation is written twice: into its record with its body, and into the digest of its segment with the place of the body.
+//! The digest ends the segment, so that reopening reads no bodies.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use roadbed_broker::{Holder, NewCopy, Op, Prepared, Row, StoredHold};
+use roadbed_core::{CopyId, Gid, Message, Outcome, QueueId, Time};
+
+use super::Gather;
+use super::message::{put_message, put_time, take_time};
+use super::row::{
+    key_bytes, put_copy_id, put_new_copy, put_outcome, put_prepared, put_row, take_copy_id, take_gid, take_new_copy,
+    take_outcome, take_queue,
+};
+use super::wire::{CodecError, Put, Take};
+
+/// Where a body lies in its segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Place {
+    pub(crate) offset: u32,
+    pub(crate) len: u32,
+}
+
+/// Before a body: its length, and a checksum of its own, so that it can be read alone.
+const BODY_HEADER: usize = 8;
+
+impl Place {
+    fn header(self, crc: u32) -> [u8; BODY_HEADER] {
+        (u64::from(self.len) | u64::from(crc) << 32).to_le_bytes()
+    }
+
+    /// Where its header is, and how long it is with it.
+    pub(crate) const fn with_header(self) -> (u64, usize) {
+        (self.offset as u64 - BODY_HEADER as u64, self.len as usize + BODY_HEADER)
+    }
+
+    /// The body, if what was read at [`with_header`](Self::with_header) is it.
+    pub(crate) fn body(self, read: &Bytes) -> Option<Bytes> {
+        let body = read.slice(BODY_HEADER..);
+        (read[..BODY_HEADER] == self.header(crc32c::crc32c(&body))).then_some(body)
+    }
+}
+
+/// One operation, without its body.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Entry {
+    Enqueue {
+        at: Time,
+        body: Place,
+        copies: Vec<NewCopy>,
+    },
+    /// Copies that were moved here from an old segment, with all that has happened to them.
+    Keep {
+        at: Time,
+        body: Place,
+        copies: Vec<KeptCopy>,
+    },
+    Hold {
+        copy: CopyId,
+        attempt: u32,
+        slot: u16,
+        holder: Option<Holder>,
+    },
+    Own {
+        copy: CopyId,
+        slot: u16,
+        outcome: Outcome,
+    },
+    Return {
+        copy: CopyId,
+        count: u32,
+        attempt: u32,
+        excluded: Vec<ByteString>,
+    },
+    Retire {
+        copy: CopyId,
+    },
+    RetireQueue {
+        queue: QueueId,
+    },
+    Put {
+        key: Bytes,
+        revision: u64,
+        row: Place,
+    },
+    Delete {
+        key: Bytes,
+    },
+    Prepare {
+        gid: Gid,
+        body: Place,
+    },
+    Resolve {
+        gid: Gid,
+    },
+}
+
+impl Entry {
+    const fn place(&mut self) -> Option<&mut Place> {
+        match self {
+            Self::Enqueue { body, .. } | Self::Keep { body, .. } | Self::Prepare { body, .. } => Some(body),
+            Self::Put { row, .. } => Some(row),
+            _ => None,
+        }
+    }
+}
+
+/// A copy, and what has happened to it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct KeptCopy {
+    pub(crate) copy: NewCopy,
+    pub(crate) count: u32,
+    pub(crate) attempt: u32,
+    pub(crate) excluded: Vec<ByteString>,
+    pub(crate) held: Option<StoredHold>,
+}
+
+const ENQUEUE: u8 = 1;
+const HOLD: u8 = 2;
+const OWN: u8 = 3;
+const RETURN: u8 = 4;
+const RETIRE: u8 = 5;
+const RETIRE_QUEUE: u8 = 6;
+const PUT: u8 = 7;
+const DELETE: u8 = 8;
+const PREPARE: u8 = 9;
+const RESOLVE: u8 = 10;
+const KEEP: u8 = 11;
+
+/// What lies in the body of an operation.
+#[derive(Debug)]
+pub(crate) enum Body {
+    Message(Message),
+    Row(Row),
+    Prepared(Prepared),
+    /// As it was written before.
+    Again(Bytes),
+}
+
+/// Takes an operation of the broker apart. `revision` is the one that a row gets. `None`: the broker is newer than this store.
+pub(crate) fn split(op: Op, revision: impl FnOnce(&Bytes) -> u64) -> Option<(Entry, Option<Body>)> {
+    let place = Place::default();
+    Some(match op {
+        Op::Enqueue { message, at, copies } => {
+            (Entry::Enqueue { at, body: place, copies }, Some(Body::Message(message)))
+        }
+        Op::Hold { copy, attempt, slot, holder } => (Entry::Hold { copy, attempt, slot, holder }, None),
+        Op::Own { copy, slot, outcome } => (Entry::Own { copy, slot, outcome }, None),
+        Op::Return { copy, count, attempt, excluded } => (Entry::Return { copy, count, attempt, excluded }, None),
+        Op::Retire { copy } => (Entry::Retire { copy }, None),
+        Op::RetireQueue { queue } => (Entry::RetireQueue { queue }, None),
+        Op::Put(key, row) if knows(&row) => {
+            let key = key_bytes(&key);
+            let revision = revision(&key);
+            (Entry::Put { key, revision, row: place }, Some(Body::Row(row)))
+        }
+        Op::Delete(key) => (Entry::Delete { key: key_bytes(&key) }, None),
+        Op::Prepare(gid, prepared) => (Entry::Prepare { gid, body: place }, Some(Body::Prepared(prepared))),
+        Op::Resolve(gid) => (Entry::Resolve { gid }, None),
+        _ => return None,
+    })
+}
+
+const fn knows(row: &Row) -> bool {
+    matches!(
+        row,
+        Row::Broker { .. } | Row::Session(_) | Row::Key { .. } | Row::Queue(_) | Row::Retained(..)
+            | Row::Coordinator { .. } | Row::Decision { .. }
+    )
+}
+
+/// Appends an operation to a record. `base` is what stands in the segment before what is in `out`.
+pub(crate) fn put_entry(out: &mut Gather, base: usize, entry: &mut Entry, body: Option<&Body>) {
+    put_fields(out, entry);
+    let (Some(place), Some(body)) = (entry.place(), body) else { return };
+    let head = out.mark();
+    out.put(&[0; BODY_HEADER]);
+    let start = out.mark();
+    let offset = (base + out.len()) as u32;
+    match body {
+        Body::Message(message) => put_message(out, message),
+        Body::Row(row) => put_row(out, row),
+        Body::Prepared(prepared) => put_prepared(out, prepared),
+        Body::Again(bytes) => out.share(bytes),
+    }
+    *place = Place { offset, len: out.since(start) as u32 };
+    let crc = out.pieces(start).fold(0, crc32c::crc32c_append);
+    out.patch(head, &place.header(crc));
+}
+
+/// Appends an operation to a digest.
+pub(crate) fn put_digest(out: &mut Vec<u8>, entry: &mut Entry) {
+    put_fields(out, entry);
+    if let Some(place) = entry.place() {
+        out.number(place.offset.into());
+        out.number(place.len.into());
+    }
+}
+
+fn put_fields(out: &mut impl Put, entry: &Entry) {
+    match entry {
+        Entry::Enqueue { at, copies, .. } => {
+            out.byte(ENQUEUE);
+            put_time(out, *at);
+            out.list(copies.iter(), put_new_copy);
+        }
+        Entry::Keep { at, copies, .. } => {
+            out.byte(KEEP);
+            put_time(out, *at);
+            out.list(copies.iter(), put_kept);
+        }
+        Entry::Hold { copy, attempt, slot, holder } => {
+            out.byte(HOLD);
+            put_copy_id(out, *copy);
+            out.number((*attempt).into());
+            out.number((*slot).into());
+            put_holder(out, holder.as_ref());
+        }
+        Entry::Own { copy, slot, outcome } => {
+            out.byte(OWN);
+            put_copy_id(out, *copy);
+            out.number((*slot).into());
+            put_outcome(out, outcome);
+        }
+        Entry::Return { copy, count, attempt, excluded } => {
+            out.byte(RETURN);
+            put_copy_id(out, *copy);
+            put_history(out, *count, *attempt, excluded);
+        }
+        Entry::Retire { copy } => {
+            out.byte(RETIRE);
+            put_copy_id(out, *copy);
+        }
+        Entry::RetireQueue { queue } => {
+            out.byte(RETIRE_QUEUE);
+            out.number(queue.0.into());
+        }
+        Entry::Put { key, revision, .. } => {
+            out.byte(PUT);
+            out.bytes(key);
+            out.number(*revision);
+        }
+        Entry::Delete { key } => {
+            out.byte(DELETE);
+            out.bytes(key);
+        }
+        Entry::Prepare { gid, .. } => {
+            out.byte(PREPARE);
+            out.bytes(&gid.0);
+        }
+        Entry::Resolve { gid } => {
+            out.byte(RESOLVE);
+            out.bytes(&gid.0);
+        }
+    }
+}
+
+fn put_kept(out: &mut impl Put, kept: &KeptCopy) {
+    put_new_copy(out, &kept.copy);
+    put_history(out, kept.count, kept.attempt, &kept.excluded);
+    out.flag(kept.held.is_some());
+    if let Some(StoredHold { slot, holder, outcome }) = &kept.held {
+        out.number((*slot).into());
+        put_holder(out, holder.as_ref());
+        out.flag(outcome.is_some());
+        if let Some(outcome) = outcome {
+            put_outcome(out, outcome);
+        }
+    }
+}
+
+fn put_holder(out: &mut impl Put, holder: Option<&Holder>) {
+    out.flag(holder.is_some());
+    if let Some(Holder { principal, session, link }) = holder {
+        [principal, session, link].into_iter().for_each(|text| out.bytes(text.as_bytes()));
+    }
+}
+
+fn take_holder(from: &mut Take) -> Result<Option<Holder>, CodecError> {
+    from.option(|from| Ok(Holder { principal: from.text()?, session: from.text()?, link: from.text()? }))
+}
+
+fn put_history(out: &mut impl Put, count: u32, attempt: u32, excluded: &[ByteString]) {
+    out.number(count.into());
+    out.number(attempt.into());
+    out.number(excluded.len() as u64);
+    excluded.iter().for_each(|link| out.bytes(link.as_bytes()));
+}
+
+/// What the content of a record does; `offset` is where it begins in the segment.
+pub(crate) fn record_entries(content: Bytes, offset: u32) -> impl Iterator<Item = Result<Entry, CodecError>> {
+    entries(content, Some(offset))
+}
+
+/// What a digest says.
+pub(crate) fn digest_entries(digest: Bytes) -> impl Iterator<Item = Result<Entry, CodecError>> {
+    entries(digest, None)
+}
+
+fn entries(bytes: Bytes, offset: Option<u32>) -> impl Iterator<Item = Result<Entry, CodecError>> {
+    let mut from = Take::new(bytes);
+    let mut failed = false;
+    core::iter::from_fn(move || {
+        if failed || from.is_empty() {
+            return None;
+        }
+        let entry = take_entry(&mut from, offset);
+        failed = entry.is_err();
+        Some(entry)
+    })
+}
+
+fn take_entry(from: &mut Take, offset: Option<u32>) -> Result<Entry, CodecError> {
+    let body = |from: &mut Take| -> Result<Place, CodecError> {
+        let Some(offset) = offset else {
+            return Ok(Place { offset: from.small("offset")?, len: from.small("length")? });
+        };
+        let header = from.raw(BODY_HEADER)?;
+        let len = u32::from_le_bytes(header[..4].try_into().map_err(|_| CodecError::Truncated)?);
+        let place = Place { offset: offset + from.at() as u32, len };
+        from.skip(len as usize)?;
+        Ok(place)
+    };
+    Ok(match from.byte()? {
+        ENQUEUE => {
+            let (at, copies) = (take_time(from)?, from.list(take_new_copy)?);
+            Entry::Enqueue { at, body: body(from)?, copies }
+        }
+        KEEP => {
+            let (at, copies) = (take_time(from)?, from.list(take_kept)?);
+            Entry::Keep { at, body: body(from)?, copies }
+        }
+        HOLD => {
+            let copy = take_copy_id(from)?;
+            let (attempt, slot) = (from.small("attempt")?, from.small("slot")?);
+            Entry::Hold { copy, attempt, slot, holder: take_holder(from)? }
+        }
+        OWN => {
+            let copy = take_copy_id(from)?;
+            Entry::Own { copy, slot: from.small("slot")?, outcome: take_outcome(from)? }
+        }
+        RETURN => {
+            let copy = take_copy_id(from)?;
+            let (count, attempt, excluded) = take_history(from)?;
+            Entry::Return { copy, count, attempt, excluded }
+        }
+        RETIRE => Entry::Retire { copy: take_copy_id(from)? },
+        RETIRE_QUEUE => Entry::RetireQueue { queue: take_queue(from)? },
+        PUT => {
+            let (key, revision) = (from.bytes()?, from.number()?);
+            Entry::Put { key, revision, row: body(from)? }
+        }
+        DELETE => Entry::Delete { key: from.bytes()? },
+        PREPARE => {
+            let gid = take_gid(from)?;
+            Entry::Prepare { gid, body: body(from)? }
+        }
+        RESOLVE => Entry::Resolve { gid: take_gid(from)? },
+        _ => return Err(CodecError::Field("operation")),
+    })
+}
+
+fn take_history(from: &mut Take) -> Result<(u32, u32, Vec<ByteString>), CodecError> {
+    Ok((from.small("count")?, from.small("attempt")?, from.list(Take::text)?))
+}
+
+fn take_kept(from: &mut Take) -> Result<KeptCopy, CodecError> {
+    let copy = take_new_copy(from)?;
+    let (count, attempt, excluded) = take_history(from)?;
+    let held = from.option(|from| {
+        let (slot, holder) = (from.small("slot")?, take_holder(from)?);
+        Ok(StoredHold { slot, holder, outcome: from.option(take_outcome)? })
+    })?;
+    Ok(KeptCopy { copy, count, attempt, excluded, held })
+}

@@ -1,0 +1,59 @@
+use std::io;
+
+/// Why a journal cannot be opened, or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// Another process has it.
+    #[error("another process uses this store: stop it, or give this one a folder of its own")]
+    Locked,
+    /// It was written by another version.
+    #[error(
+        "{file} has format {found}, and this version reads format {known}: use the version that wrote it to drain it, or start with an empty folder"
+    )]
+    Format {
+        /// The file.
+        file: String,
+        /// Its format.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// Something that was promised is damaged.
+    #[error("{file} is damaged at byte {offset}: {what}")]
+    Corrupt {
+        /// The file.
+        file: String,
+        /// Where.
+        offset: u64,
+        /// What is wrong there.
+        what: String,
+    },
+    /// The file system fails.
+    #[error("{operation} failed")]
+    Io {
+        /// What was tried.
+        operation: String,
+        /// What it said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl JournalError {
+    pub(crate) fn io(operation: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let operation = operation.into();
+        move |source| Self::Io { operation, source }
+    }
+}
+
+/// An error with its causes.
+pub(crate) fn in_words(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words = format!("{words}: {error}");
+        cause = error.source();
+    }
+    words
+}

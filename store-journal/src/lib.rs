@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod check;
+mod clean;
+mod codec;
+mod config;
+mod error;
+pub mod fs;
+mod index;
+mod open;
+mod segment;
+#[cfg(feature = "simulation")]
+pub mod simulation;
+mod store;
+mod worker;
+mod write;
+
+pub use check::{Damage, Report, check, repair};
+pub use config::{JournalConfig, SyncPolicy};
+pub use error::JournalError;
+pub use store::{JournalMonitor, JournalStats, JournalStore};

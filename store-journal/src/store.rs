@@ -1,0 +1,271 @@
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread::JoinHandle;
+
+use roadbed_broker::{Caps, Level, Recovery, Revision, Row, RowKey, Store, StoreError, StoredCopy, Unit, UnitId};
+use roadbed_core::{CopyId, Gid};
+
+use crate::codec::{CodecError, KeptCopy, Take, key_bytes, take_message, take_prepared, take_row, take_row_key};
+use crate::config::{JournalConfig, SyncPolicy};
+use crate::error::{JournalError, in_words};
+use crate::fs::{Disk, Fs, Lock};
+use crate::index::{Files, Found, Index, Spot};
+use crate::open::open;
+use crate::worker::Worker;
+
+/// A store in a folder of files. See the crate's documentation.
+///
+/// Dropped, it commits what was submitted, ends its last segment, and lets go of the folder.
+#[derive(Debug)]
+pub struct JournalStore {
+    shared: Arc<Shared>,
+    config: JournalConfig,
+    thread: Option<JoinHandle<()>>,
+    _lock: Lock,
+}
+
+/// What the store and its thread share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) index: Mutex<Index>,
+    pub(crate) desk: Mutex<Desk>,
+    /// The thread waits here for work.
+    pub(crate) work: Condvar,
+}
+
+/// What goes to the thread, and what comes back.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    pub(crate) submitted: Vec<Unit>,
+    pub(crate) answers: Vec<(UnitId, Result<(), StoreError>)>,
+    pub(crate) waker: Option<Waker>,
+    pub(crate) closing: bool,
+    pub(crate) stats: Counts,
+    /// Why nothing is stored any more.
+    pub(crate) failed: Option<String>,
+    /// Who wants to know when that happens.
+    pub(crate) watching: Vec<Waker>,
+}
+
+/// What the thread counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) units: u64,
+    pub(crate) syncs: u64,
+    pub(crate) written_bytes: u64,
+    pub(crate) cleaned_segments: u64,
+    pub(crate) refused: u64,
+}
+
+/// What a journal is like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JournalStats {
+    /// Segments on the disk.
+    pub segments: u64,
+    /// What they have been filled with, in bytes.
+    pub bytes: u64,
+    /// What of it is kept, in bytes.
+    pub live_bytes: u64,
+    /// Copies that are kept.
+    pub copies: u64,
+    /// Rows that are kept.
+    pub rows: u64,
+    /// Units that were committed since it was opened.
+    pub units: u64,
+    /// How often it has synced since.
+    pub syncs: u64,
+    /// What it has written since, in bytes.
+    pub written_bytes: u64,
+    /// Segments that it has cleaned since.
+    pub cleaned_segments: u64,
+    /// Units that it has refused since, for want of room.
+    pub refused: u64,
+}
+
+impl JournalStore {
+    /// Opens the journal in the folder at `path`, or begins one.
+    ///
+    /// # Errors
+    /// [`JournalError`]: another process has it, it is damaged, or it cannot be read.
+    pub fn open(path: impl Into<PathBuf>, config: JournalConfig) -> Result<Self, JournalError> {
+        let path = path.into();
+        let disk = Disk::new(&path).map_err(JournalError::io(format!("making {}", path.display())))?;
+        Self::open_on(Arc::new(disk), config)
+    }
+
+    /// Opens the journal on `fs`.
+    ///
+    /// # Errors
+    /// See [`open`](Self::open).
+    pub fn open_on(fs: Arc<dyn Fs>, config: JournalConfig) -> Result<Self, JournalError> {
+        let lock = fs.lock().map_err(|error| match error.kind() {
+            std::io::ErrorKind::WouldBlock => JournalError::Locked,
+            _ => JournalError::io("locking the folder")(error),
+        })?;
+        let opened = open(&*fs)?;
+        let worker = Worker::new(fs, config.clone(), opened.next, opened.lsn);
+        let shared = Arc::new(Shared { index: Mutex::new(opened.index), desk: Mutex::default(), work: Condvar::new() });
+        let at_work = shared.clone();
+        let thread = std::thread::Builder::new().name("roadbed-journal".into());
+        let thread = thread.spawn(move || worker.run(&at_work)).map_err(JournalError::io("starting a thread"))?;
+        Ok(Self { shared, config, thread: Some(thread), _lock: lock })
+    }
+
+    /// A handle that tells how the journal is, wherever the store itself is.
+    pub fn monitor(&self) -> JournalMonitor {
+        JournalMonitor(self.shared.clone())
+    }
+
+    /// What it is like now.
+    pub fn stats(&self) -> JournalStats {
+        self.shared.stats()
+    }
+}
+
+/// Tells how a journal is.
+#[derive(Clone, Debug)]
+pub struct JournalMonitor(Arc<Shared>);
+
+impl JournalMonitor {
+    /// What it is like now.
+    pub fn stats(&self) -> JournalStats {
+        self.0.stats()
+    }
+
+    /// Resolves when the journal has failed, to why: nothing is stored any more, and the process should end and be started again. Cancel-safe.
+    pub async fn failed(&self) -> String {
+        core::future::poll_fn(|cx| {
+            let mut desk = self.0.desk();
+            if let Some(why) = &desk.failed {
+                return Poll::Ready(why.clone());
+            }
+            if !desk.watching.iter().any(|waker| waker.will_wake(cx.waker())) {
+                desk.watching.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl Shared {
+    pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stats(&self) -> JournalStats {
+        let counts = self.desk().stats;
+        let index = self.index();
+        JournalStats {
+            segments: index.segments().count() as u64,
+            bytes: index.bytes(),
+            live_bytes: index.live(),
+            copies: index.copies() as u64,
+            rows: index.rows().count() as u64,
+            units: counts.units,
+            syncs: counts.syncs,
+            written_bytes: counts.written_bytes,
+            cleaned_segments: counts.cleaned_segments,
+            refused: counts.refused,
+        }
+    }
+}
+
+fn read<T>(files: &Files, spot: Spot, take: impl FnOnce(&mut Take) -> Result<T, CodecError>) -> Result<T, StoreError> {
+    let body = files.body(spot).map_err(|error| StoreError::Failed(in_words(&error)))?;
+    take(&mut Take::new(body)).map_err(|error| StoreError::Failed(format!("a body cannot be read: {error}")))
+}
+
+fn stored(files: &Files, found: Found) -> Result<StoredCopy, StoreError> {
+    let message = read(files, found.spot, take_message)?;
+    let KeptCopy { copy, count, attempt, excluded, held } = found.kept;
+    Ok(StoredCopy { copy, message, at: found.at, count, attempt, excluded, held })
+}
+
+impl Store for JournalStore {
+    fn caps(&self) -> Caps {
+        let level = if self.config.sync == SyncPolicy::Always { Level::Fsynced } else { Level::Volatile };
+        Caps::new(level, self.config.message_bytes_max)
+    }
+
+    fn submit(&mut self, units: &mut Vec<Unit>) {
+        let mut desk = self.shared.desk();
+        let idle = desk.submitted.is_empty();
+        desk.submitted.append(units);
+        drop(desk);
+        if idle {
+            self.shared.work.notify_one();
+        }
+    }
+
+    fn poll_commits(&mut self, cx: &mut Context<'_>, into: &mut Vec<(UnitId, Result<(), StoreError>)>) -> Poll<usize> {
+        let mut desk = self.shared.desk();
+        let count = desk.answers.len();
+        into.append(&mut desk.answers);
+        if count > 0 {
+            return Poll::Ready(count);
+        }
+        match &mut desk.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    fn recover(&mut self) -> Result<Recovery, StoreError> {
+        let index = self.shared.index();
+        let rows: Vec<_> = index.rows().map(|(key, slot)| (key.clone(), slot.spot)).collect();
+        let copies: Vec<_> = index.all_copies().collect();
+        let prepared: Vec<_> = index.prepared().map(|(gid, spot)| (gid.clone(), spot)).collect();
+        let files = index.files();
+        drop(index);
+        let mut recovery = Recovery::default();
+        for (key, spot) in rows {
+            let key = take_row_key(&mut Take::new(key)).map_err(|error| StoreError::Failed(error.to_string()))?;
+            recovery.rows.push((key, read(&files, spot, take_row)?));
+        }
+        recovery.rows.sort_by(|(one, _), (other, _)| one.cmp(other));
+        recovery.copies = copies.into_iter().map(|found| stored(&files, found)).collect::<Result<_, _>>()?;
+        for (gid, spot) in prepared {
+            recovery.prepared.push((gid, read(&files, spot, take_prepared)?));
+        }
+        Ok(recovery)
+    }
+
+    fn fetch(&mut self, copies: &[CopyId]) -> Result<Vec<StoredCopy>, StoreError> {
+        let index = self.shared.index();
+        let found: Vec<_> = copies.iter().filter_map(|copy| index.copy(*copy)).collect();
+        let files = index.files();
+        drop(index);
+        found.into_iter().map(|found| stored(&files, found)).collect()
+    }
+
+    fn get(&mut self, key: &RowKey) -> Result<Option<(Row, Revision)>, StoreError> {
+        let index = self.shared.index();
+        let (slot, files) = (index.row(&key_bytes(key)), index.files());
+        drop(index);
+        let Some(slot) = slot else { return Ok(None) };
+        Ok(Some((read(&files, slot.spot, take_row)?, slot.revision)))
+    }
+
+    fn in_doubt(&mut self) -> Result<Vec<Gid>, StoreError> {
+        Ok(self.shared.index().prepared().map(|(gid, _)| gid.clone()).collect())
+    }
+}
+
+impl Drop for JournalStore {
+    fn drop(&mut self) {
+        self.shared.desk().closing = true;
+        self.shared.work.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // A thread that has panicked has nothing more to write.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! The thread that writes: it takes what was submitted, writes it as one group, syncs, and answers.
+
+use std::io;
+use std::sync::{Arc, PoisonError};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+use roadbed_broker::{Expect, Op, RowKey, StoreError, Unit, UnitId};
+
+use crate::clean::Cleaner;
+use crate::codec::{Body, Entry, key_bytes, split};
+use crate::config::{JournalConfig, SyncPolicy};
+use crate::fs::Fs;
+use crate::index::{Index, SegmentId};
+use crate::store::{Counts, Shared};
+use crate::write::{Writer, Written};
+
+/// How much is written before it is synced.
+const GROUP_BYTES_MAX: usize = 4 << 20;
+/// How often a record may need a new segment: one of the usual size, then one of its own.
+const ROLLS_MAX: usize = 3;
+/// How much is cleaned between two groups.
+const CLEAN_BYTES_MAX: usize = 1 << 20;
+/// How often the room on the disk is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+type Answer = Result<(), StoreError>;
+
+#[derive(Debug)]
+pub(crate) struct Worker {
+    fs: Arc<dyn Fs>,
+    config: JournalConfig,
+    writer: Writer,
+    cleaner: Cleaner,
+    /// Revisions that rows get in this group; 0: they are deleted.
+    revisions: HashMap<bytes::Bytes, u64>,
+    answers: Vec<(UnitId, Answer)>,
+    operations: Vec<(Entry, Option<Body>)>,
+    counts: Counts,
+    full: bool,
+    looked: Option<Instant>,
+    synced: Instant,
+    /// Why nothing is committed any more.
+    failed: Option<String>,
+}
+
+impl Worker {
+    pub(crate) fn new(fs: Arc<dyn Fs>, config: JournalConfig, next: SegmentId, lsn: u64) -> Self {
+        let writer = Writer::new(fs.clone(), config.segment_bytes, next, lsn);
+        Self {
+            fs,
+            config,
+            writer,
+            cleaner: Cleaner::default(),
+            revisions: HashMap::new(),
+            answers: Vec::new(),
+            operations: Vec::new(),
+            counts: Counts::default(),
+            full: false,
+            looked: None,
+            synced: Instant::now(),
+            failed: None,
+        }
+    }
+
+    pub(crate) fn run(mut self, shared: &Shared) {
+        let mut units = Vec::new();
+        while self.wait(shared, &mut units) {
+            self.work(shared, &mut units);
+        }
+        if self.failed.is_none()
+            && let Err(error) = self.close(shared)
+        {
+            tracing::error!(%error, "the journal was not ended in good order");
+        }
+    }
+
+    /// Takes what was submitted; false if there is nothing, and will be nothing.
+    fn wait(&self, shared: &Shared, units: &mut Vec<Unit>) -> bool {
+        let mut desk = shared.desk();
+        loop {
+            if !desk.submitted.is_empty() {
+                std::mem::swap(units, &mut desk.submitted);
+                return true;
+            }
+            if desk.closing {
+                return false;
+            }
+            let idle = self.until_sync().or_else(|| self.cleaner.is_busy().then_some(Duration::ZERO));
+            desk = match idle {
+                None => shared.work.wait(desk).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => return true,
+                Some(idle) => {
+                    let waited = shared.work.wait_timeout(desk, idle);
+                    let (desk, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                    if timeout.timed_out() {
+                        return true;
+                    }
+                    desk
+                }
+            };
+        }
+    }
+
+    /// How long what was written may stay unsynced.
+    fn until_sync(&self) -> Option<Duration> {
+        match self.config.sync {
+            SyncPolicy::Every(every) if self.writer.is_dirty() && self.failed.is_none() => {
+                Some(every.saturating_sub(self.synced.elapsed()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Commits units as a group, and cleans a little.
+    fn work(&mut self, shared: &Shared, units: &mut Vec<Unit>) {
+        let looked = self.look();
+        self.check(looked);
+        for unit in units.drain(..) {
+            let id = unit.id;
+            let taken = match &self.failed {
+                Some(why) => Ok(Err(StoreError::Failed(why.clone()))),
+                None => self.take(shared, unit),
+            };
+            self.answers.push((id, Ok(())));
+            let answer = self.check(taken).unwrap_or(Ok(()));
+            if let (Err(error), Some((_, last))) = (answer, self.answers.last_mut()) {
+                self.counts.refused += u64::from(error == StoreError::Full);
+                *last = Err(error);
+            }
+            if self.writer.gathered() >= GROUP_BYTES_MAX {
+                self.finish(shared);
+            }
+        }
+        self.finish(shared);
+        if self.failed.is_none() {
+            let cleaned = self.clean(shared);
+            self.check(cleaned);
+        }
+    }
+
+    /// Commits what is gathered, and answers.
+    fn finish(&mut self, shared: &Shared) {
+        if self.failed.is_none() {
+            let committed = self.commit(shared);
+            self.check(committed);
+        }
+        self.answer(shared);
+    }
+
+    /// After a failure nothing is committed any more.
+    fn check<T>(&mut self, done: io::Result<T>) -> Option<T> {
+        done.map_err(|error| self.fail(&error)).ok()
+    }
+
+    /// Gathers one unit. Its answer counts once the group is committed.
+    fn take(&mut self, shared: &Shared, unit: Unit) -> io::Result<Answer> {
+        if let Some(expect) = unit.expects.into_iter().find(|expect| !self.is_met(&shared.index(), expect)) {
+            return Ok(Err(StoreError::Precondition(expect)));
+        }
+        if self.full && unit.ops.iter().any(needs_room) {
+            return Ok(Err(StoreError::Full));
+        }
+        self.operations.clear();
+        for op in unit.ops {
+            let revisions = &mut self.revisions;
+            let next = |key: &bytes::Bytes| {
+                let before = revisions.get(key).copied().or_else(|| shared.index().row(key).map(|row| row.revision));
+                let next = before.unwrap_or(0) + 1;
+                revisions.insert(key.clone(), next);
+                next
+            };
+            match split(op, next) {
+                Some(operation) => self.operations.push(operation),
+                None => return Ok(Err(StoreError::Failed("an operation that this store does not know".into()))),
+            }
+        }
+        self.gather(shared)
+    }
+
+    fn is_met(&self, index: &Index, expect: &Expect) -> bool {
+        let revision = |key: &RowKey| {
+            let key = key_bytes(key);
+            self.revisions.get(&key).copied().or_else(|| index.row(&key).map(|row| row.revision)).unwrap_or(0)
+        };
+        match expect {
+            Expect::Revision(key, wanted) => revision(key) == *wanted,
+            _ => false,
+        }
+    }
+
+    /// Gathers the operations as one record, in a new segment if need be.
+    pub(crate) fn gather(&mut self, shared: &Shared) -> io::Result<Answer> {
+        if self.operations.is_empty() {
+            return Ok(Ok(()));
+        }
+        for _ in 0..ROLLS_MAX {
+            self.note_revisions();
+            let Err(bytes) = self.writer.gather(&mut self.operations) else { return Ok(Ok(())) };
+            self.commit(shared)?;
+            self.answer(shared);
+            match self.writer.roll(bytes) {
+                Ok(written) => self.apply(shared, written),
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    self.full = true;
+                    return Ok(Err(StoreError::Full));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Err(StoreError::Full))
+    }
+
+    /// What rows will be when this group is committed.
+    fn note_revisions(&mut self) {
+        for (entry, _) in &self.operations {
+            match entry {
+                Entry::Put { key, revision, .. } => self.revisions.insert(key.clone(), *revision),
+                Entry::Delete { key } => self.revisions.insert(key.clone(), 0),
+                _ => None,
+            };
+        }
+    }
+
+    /// Writes and syncs what is gathered, and applies it.
+    fn commit(&mut self, shared: &Shared) -> io::Result<()> {
+        let bytes = self.writer.gathered() as u64;
+        let written = if bytes > 0 { Some(self.writer.write()?) } else { None };
+        self.counts.written_bytes += bytes;
+        let due = match self.config.sync {
+            SyncPolicy::Always => true,
+            SyncPolicy::Every(every) => self.synced.elapsed() >= every,
+        };
+        if due && self.writer.is_dirty() {
+            self.writer.sync()?;
+            self.counts.syncs += 1;
+            self.synced = Instant::now();
+        }
+        if let Some(written) = written {
+            self.apply(shared, written);
+        }
+        self.revisions.clear();
+        Ok(())
+    }
+
+    fn apply(&mut self, shared: &Shared, written: Written) {
+        let mut index = shared.index();
+        if let Some((id, bytes)) = written.active {
+            index.set_bytes(id, bytes);
+        }
+        for (segment, entry) in written.entries {
+            index.apply(segment, entry);
+        }
+        if let Some((id, file)) = written.begun {
+            index.add_segment(id, file, crate::segment::HEAD as u64);
+        }
+    }
+
+    /// Looks whether there is room on the disk, and makes the next segment ahead.
+    fn look(&mut self) -> io::Result<()> {
+        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY) || self.failed.is_some() {
+            return Ok(());
+        }
+        self.looked = Some(Instant::now());
+        let space = self.fs.space()?;
+        let free_min = self.config.free_bytes_min.min(space.total / 100 * u64::from(self.config.free_percent_min));
+        let was = std::mem::replace(&mut self.full, space.free < free_min);
+        match self.writer.prepare() {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => self.full = true,
+            Err(error) => return Err(error),
+        }
+        if self.full && !was {
+            tracing::warn!(free = space.free, "the disk is nearly full: nothing new is stored");
+        }
+        Ok(())
+    }
+
+    /// Goes on with cleaning, if there is too much garbage.
+    fn clean(&mut self, shared: &Shared) -> io::Result<()> {
+        let garbage = self.config.garbage_bytes;
+        let active = self.writer.active();
+        if !self.cleaner.begin(&shared.index(), active, garbage) {
+            return Ok(());
+        }
+        let done = self.cleaner.next(shared, CLEAN_BYTES_MAX, &mut self.operations)?;
+        if self.gather(shared)? == Err(StoreError::Full) {
+            // Later, when something has come to its end.
+            self.cleaner.give_up();
+            return Ok(());
+        }
+        self.commit(shared)?;
+        if done {
+            self.writer.sync()?;
+            self.counts.cleaned_segments += self.cleaner.remove(shared, &*self.fs)?;
+        }
+        Ok(())
+    }
+
+    /// Nothing is committed any more: whether what was written is there is not known, and asking again would not tell.
+    fn fail(&mut self, error: &io::Error) {
+        let why = format!("the journal cannot be written: {error}");
+        tracing::error!(%error, "the journal failed; nothing is stored any more");
+        let waiting = self.answers.iter_mut().filter(|(_, answer)| answer.is_ok());
+        waiting.for_each(|(_, answer)| *answer = Err(StoreError::Failed(why.clone())));
+        self.failed = Some(why);
+    }
+
+    fn answer(&mut self, shared: &Shared) {
+        let mut desk = shared.desk();
+        self.counts.units += self.answers.iter().filter(|(_, answer)| answer.is_ok()).count() as u64;
+        desk.stats = self.counts;
+        desk.answers.append(&mut self.answers);
+        let waker = if desk.answers.is_empty() { None } else { desk.waker.take() };
+        let watching = match desk.failed.is_none() && self.failed.is_some() {
+            true => std::mem::take(&mut desk.watching),
+            false => Vec::new(),
+        };
+        desk.failed.clone_from(&self.failed);
+        drop(desk);
+        waker.into_iter().chain(watching).for_each(Waker::wake);
+    }
+
+    /// Ends the last segment.
+    fn close(&mut self, shared: &Shared) -> io::Result<()> {
+        self.writer.sync()?;
+        let written = self.writer.end()?;
+        self.apply(shared, written);
+        self.writer.remove_spare()
+    }
+}
+
+/// Whether an operation keeps a message more than there was. Sessions and queues are small, and who comes back must find its own.
+const fn needs_room(op: &Op) -> bool {
+    matches!(op, Op::Enqueue { .. } | Op::Prepare(..) | Op::Put(RowKey::Retained(_), _))
+}

@@ -1,0 +1,195 @@
+//! Writing: records into the active segment, and the end of segments.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use crate::codec::{Body, Entry, Gather, HEADER, Kind, finish, put_digest, put_entry};
+use crate::fs::{Fs, FsFile};
+use crate::index::SegmentId;
+use crate::segment::{HEAD, file_name, head, trailer};
+
+/// Where a segment stands.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    /// What was written of it.
+    pub(crate) at: usize,
+    /// The number of the next record.
+    pub(crate) lsn: u64,
+    /// What its records did.
+    pub(crate) digest: Vec<u8>,
+}
+
+/// Ends a segment with its footer; returns its length.
+pub(crate) fn seal(file: &dyn FsFile, tail: &Tail) -> io::Result<u64> {
+    let mut out = Gather::default();
+    let start = out.mark();
+    out.put(&[0; HEADER]);
+    out.put(&tail.digest);
+    finish(&mut out, start, tail.lsn, tail.lsn - 1, Kind::Footer);
+    out.put(&trailer(tail.at as u32));
+    let bytes = (tail.at + out.len()) as u64;
+    write(file, tail.at, &out)?;
+    file.set_bytes(bytes)?;
+    file.sync()?;
+    Ok(bytes)
+}
+
+fn write(file: &dyn FsFile, at: usize, out: &Gather) -> io::Result<()> {
+    let mut pieces: Vec<IoSlice<'_>> = out.all().map(IoSlice::new).collect();
+    file.write_at(at as u64, &mut pieces)
+}
+
+/// The end of the journal: records are gathered, written together, and synced.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    fs: Arc<dyn Fs>,
+    segment_bytes: u32,
+    active: Option<Active>,
+    /// Made ahead, so that there is room for what must be written on a full disk.
+    spare: Option<Arc<dyn FsFile>>,
+    next: SegmentId,
+    /// The last record that was written, and the last that was synced.
+    lsn: u64,
+    synced: u64,
+    out: Gather,
+    /// What the gathered records do, with the segment that they are in.
+    gathered: Vec<(SegmentId, Entry)>,
+}
+
+#[derive(Debug)]
+struct Active {
+    id: SegmentId,
+    file: Arc<dyn FsFile>,
+    /// What it may take.
+    room: usize,
+    tail: Tail,
+}
+
+/// What one round of writing has brought.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    pub(crate) entries: Vec<(SegmentId, Entry)>,
+    pub(crate) begun: Option<(SegmentId, Arc<dyn FsFile>)>,
+    /// The active segment, and how long it is now.
+    pub(crate) active: Option<(SegmentId, u64)>,
+}
+
+/// A buffer that has grown beyond this is given back.
+const BUFFER_KEEP: usize = 4 << 20;
+
+impl Writer {
+    pub(crate) fn new(fs: Arc<dyn Fs>, segment_bytes: u32, next: SegmentId, lsn: u64) -> Self {
+        let (out, gathered) = (Gather::default(), Vec::new());
+        Self { fs, segment_bytes, active: None, spare: None, next, lsn, synced: lsn, out, gathered }
+    }
+
+    /// The segment that is written.
+    pub(crate) fn active(&self) -> Option<SegmentId> {
+        self.active.as_ref().map(|active| active.id)
+    }
+
+    /// Whether something was written and not synced.
+    pub(crate) const fn is_dirty(&self) -> bool {
+        self.synced != self.lsn
+    }
+
+    /// How many bytes are gathered.
+    pub(crate) fn gathered(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Gathers one record.
+    ///
+    /// # Errors
+    /// The active segment has no room for so many bytes: write what is gathered, and [`roll`](Self::roll).
+    pub(crate) fn gather(&mut self, operations: &mut Vec<(Entry, Option<Body>)>) -> Result<(), usize> {
+        let Some(active) = &mut self.active else { return Err(0) };
+        let (start, digest) = (self.out.mark(), active.tail.digest.len());
+        self.out.put(&[0; HEADER]);
+        for (entry, body) in operations.iter_mut() {
+            put_entry(&mut self.out, active.tail.at, entry, body.as_ref());
+            put_digest(&mut active.tail.digest, entry);
+        }
+        if active.tail.at + self.out.len() + active.tail.digest.len() + 2 * HEAD > active.room {
+            let bytes = self.out.since(start) + active.tail.digest.len() - digest;
+            self.out.rewind(start);
+            active.tail.digest.truncate(digest);
+            return Err(bytes);
+        }
+        self.lsn += 1;
+        active.tail.lsn = self.lsn + 1;
+        finish(&mut self.out, start, self.lsn, self.synced, Kind::Unit);
+        let id = active.id;
+        self.gathered.extend(operations.drain(..).map(|(entry, _)| (id, entry)));
+        Ok(())
+    }
+
+    /// Writes what is gathered.
+    pub(crate) fn write(&mut self) -> io::Result<Written> {
+        let Some(active) = &mut self.active else { return Ok(Written::default()) };
+        write(&*active.file, active.tail.at, &self.out)?;
+        active.tail.at += self.out.len();
+        self.out.clear();
+        self.out.shrink(BUFFER_KEEP);
+        let entries = std::mem::take(&mut self.gathered);
+        Ok(Written { entries, begun: None, active: Some((active.id, active.tail.at as u64)) })
+    }
+
+    /// Returns when what was written cannot be lost any more.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        if self.synced == self.lsn {
+            return Ok(());
+        }
+        if let Some(active) = &self.active {
+            active.file.sync()?;
+        }
+        self.synced = self.lsn;
+        Ok(())
+    }
+
+    /// Makes the next segment's file ahead of time. [`io::ErrorKind::StorageFull`]: there is no room for it.
+    pub(crate) fn prepare(&mut self) -> io::Result<()> {
+        if self.spare.is_none() {
+            self.spare = Some(self.fs.create(&file_name(self.next), self.segment_bytes.into())?);
+        }
+        Ok(())
+    }
+
+    /// Ends the active segment, and begins one that takes a record of `bytes` bytes.
+    /// [`io::ErrorKind::StorageFull`]: there is no room for one; everything is as before.
+    pub(crate) fn roll(&mut self, bytes: usize) -> io::Result<Written> {
+        debug_assert_eq!(self.out.len(), 0, "what is gathered is written first");
+        let room = (bytes + 8 * HEAD).max(self.segment_bytes as usize);
+        let file = match self.spare.take() {
+            Some(file) if room == self.segment_bytes as usize => file,
+            _ => self.fs.create(&file_name(self.next), room as u64)?,
+        };
+        let mut written = self.end()?;
+        let (id, first) = (self.next, self.lsn + 1);
+        file.write_at(0, &mut [IoSlice::new(&head(id, first))])?;
+        self.fs.sync_names()?;
+        self.next += 1;
+        let tail = Tail { at: HEAD, lsn: first, digest: Vec::new() };
+        self.active = Some(Active { id, file: file.clone(), room, tail });
+        written.begun = Some((id, file));
+        Ok(written)
+    }
+
+    /// Removes what was made ahead.
+    pub(crate) fn remove_spare(&mut self) -> io::Result<()> {
+        match self.spare.take() {
+            Some(_) => self.fs.remove(&file_name(self.next)),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the active segment with its footer.
+    pub(crate) fn end(&mut self) -> io::Result<Written> {
+        let Some(active) = self.active.take() else { return Ok(Written::default()) };
+        self.lsn = active.tail.lsn;
+        let id = active.id;
+        let bytes = seal(&*active.file, &active.tail)?;
+        self.synced = self.lsn;
+        Ok(Written { active: Some((id, bytes)), ..Written::default() })
+    }
+}

@@ -1,0 +1,157 @@
+//! Power cuts, failing syncs, full disks and turned bits.
+
+mod support;
+
+use std::future::Future;
+use std::task::{Context, Waker};
+
+use roadbed_broker::{Store, StoreError, Unit};
+use roadbed_store_journal::JournalStore;
+use roadbed_store_journal::simulation::{Kept, SimFs};
+use support::{CloneFs, Load, Random, commit, config, open, states, told, wait};
+
+/// How many seeds each test tries: more are for long runs.
+fn seeds() -> u64 {
+    std::env::var("ROADBED_FAULT_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(10)
+}
+
+/// After a cut, what is there is the state after some unit that was submitted, and none that was answered is missing.
+fn is_a_state(seed: u64, store: &mut JournalStore, units: &[Unit], answered: usize) {
+    let found = told(&store.recover().expect("the store can be read"));
+    let at = states(units, answered).iter().position(|state| *state == found);
+    assert!(
+        at.is_some(),
+        "seed {seed}: {answered} units were answered, and the store has none of the states after them"
+    );
+}
+
+#[test]
+fn a_power_cut_loses_nothing_that_was_answered() {
+    for (n, kept) in [Kept::None, Kept::Some(500), Kept::Some(10), Kept::Some(990)].into_iter().enumerate() {
+        for seed in 0..seeds() {
+            let fs = SimFs::new();
+            let (mut load, mut random) = (Load::new(seed, 900), Random::new(seed * 7 + n as u64));
+            let mut store = open(&fs);
+            let (mut units, mut answered) = (Vec::new(), 0);
+            for _ in 0..random.below(12) {
+                let group: Vec<_> = (0..=random.below(30)).map(|_| load.unit()).collect();
+                answered += commit(&mut store, group.clone()).len();
+                units.extend(group);
+            }
+            // The power goes while these are under way.
+            let group: Vec<_> = (0..=random.below(30)).map(|_| load.unit()).collect();
+            units.extend(group.clone());
+            store.submit(&mut group.clone());
+            for _ in 0..random.below(2000) {
+                std::hint::spin_loop();
+            }
+            let mut draw = random.clone();
+            let after = fs.power_cut(kept, move || draw.next() as u32);
+            drop(store);
+            is_a_state(seed, &mut open(&after), &units, answered);
+            // And it goes on from there.
+            assert_eq!(commit(&mut open(&after), vec![load.unit()])[0].1, Ok(()));
+        }
+    }
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_promised() {
+    for seed in 0..seeds() {
+        let fs = SimFs::new();
+        let (mut load, mut random) = (Load::new(seed, 900), Random::new(seed));
+        let mut store = open(&fs);
+        let monitor = store.monitor();
+        fs.fail_sync_after(1 + random.below(20));
+        let (mut units, mut answered, mut failed) = (Vec::new(), 0, false);
+        for _ in 0..40 {
+            let group: Vec<_> = (0..=random.below(10)).map(|_| load.unit()).collect();
+            for (_, answer) in commit(&mut store, group.clone()) {
+                match answer {
+                    Ok(()) => {
+                        assert!(!failed, "seed {seed}: a promise after a failure");
+                        answered += 1;
+                    }
+                    Err(StoreError::Failed(_)) => failed = true,
+                    Err(other) => panic!("seed {seed}: {other}"),
+                }
+            }
+            units.extend(group);
+        }
+        assert!(failed, "seed {seed}: the sync did not fail");
+        let mut told = std::pin::pin!(monitor.failed());
+        assert!(told.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready(), "seed {seed}");
+        let mut draw = random.clone();
+        let after = fs.power_cut(Kept::Some(500), move || draw.next() as u32);
+        drop(store);
+        is_a_state(seed, &mut open(&after), &units, answered);
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_the_new_and_lets_the_old_end() {
+    let mut ever = 0;
+    for seed in 0..seeds() {
+        let fs = SimFs::new();
+        fs.set_capacity(160 << 10);
+        let mut load = Load::new(seed, 2000);
+        let mut store = open(&fs);
+        let (mut kept, mut refused) = (Vec::new(), 0);
+        for _ in 0..400 {
+            let unit = load.unit();
+            match &commit(&mut store, vec![unit.clone()])[0].1 {
+                Ok(()) => kept.push(unit),
+                Err(StoreError::Full) => refused += 1,
+                Err(other) => panic!("seed {seed}: {other}"),
+            }
+        }
+        ever += refused;
+        let found = told(&store.recover().expect("read"));
+        assert_eq!(found, states(&kept, kept.len()).remove(0), "seed {seed}");
+        // There is room again.
+        fs.set_capacity(100 << 20);
+        std::thread::sleep(std::time::Duration::from_millis(if refused > 0 { 510 } else { 0 }));
+        assert_eq!(commit(&mut store, vec![load.unit()])[0].1, Ok(()), "seed {seed}");
+    }
+    assert!(ever > 0, "never full");
+}
+
+#[test]
+fn a_turned_bit_is_never_passed_over() {
+    let (mut harmless, mut torn, mut refused) = (0, 0, 0);
+    for seed in 0..seeds() {
+        let fs = SimFs::new();
+        let (mut load, mut random) = (Load::new(seed, 900), Random::new(seed));
+        let mut store = open(&fs);
+        let mut units = Vec::new();
+        let mut last = 0;
+        for _ in 0..25 {
+            let group: Vec<_> = (0..=random.below(10)).map(|_| load.unit()).collect();
+            last = commit(&mut store, group.clone()).len();
+            units.extend(group);
+        }
+        let states = states(&units, units.len() - last);
+        for _ in 0..20 {
+            let copy = fs.power_cut(Kept::Some(1000), || 0);
+            let files = copy.files();
+            let (name, bytes) = &files[random.below(files.len() as u64) as usize];
+            copy.flip(name, random.below(*bytes), random.below(8) as u8);
+            let opened = JournalStore::open_on(copy.shared(), config());
+            let found = opened.map_err(drop).and_then(|mut store| store.recover().map_err(drop));
+            let Ok(found) = found else {
+                refused += 1;
+                continue;
+            };
+            let found = told(&found);
+            // Only the last group may be gone: nothing behind it says that it was there.
+            let at = states.iter().rposition(|state| *state == found);
+            match at {
+                Some(at) if at == last => harmless += 1,
+                Some(_) => torn += 1,
+                None => panic!("seed {seed}: {name} lost something silently"),
+            }
+        }
+        drop(wait(&mut store, 0));
+    }
+    assert!(refused > 0 && harmless > 0, "{harmless} harmless, {torn} in the last group, {refused} refused");
+}

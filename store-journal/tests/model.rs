@@ -1,0 +1,87 @@
+//! The store beside a plain map: what it says it keeps, it keeps, over any number of reopenings.
+
+mod support;
+
+use roadbed_broker::{Expect, MemoryStore, Op, Row, RowKey, Store, StoreError, Unit};
+use roadbed_store_journal::simulation::SimFs;
+use roadbed_store_journal::{JournalConfig, JournalError, JournalStore};
+use support::{Load, Random, commit, config, open, told};
+
+#[test]
+fn keeps_what_a_map_keeps() {
+    for seed in 0..20 {
+        let (fs, mut model) = (SimFs::new(), MemoryStore::new());
+        let (mut load, mut random) = (Load::new(seed, 600), Random::new(seed + 1000));
+        let (mut store, mut cleaned) = (open(&fs), 0);
+        for _ in 0..60 {
+            let units: Vec<_> = (0..=random.below(20)).map(|_| load.unit()).collect();
+            let answers = commit(&mut store, units.clone());
+            assert_eq!(answers, commit(&mut model, units), "seed {seed}");
+            if random.below(8) == 0 {
+                cleaned += store.stats().cleaned_segments;
+                drop(store);
+                store = open(&fs);
+            }
+            if random.below(4) == 0 {
+                assert_eq!(
+                    told(&store.recover().expect("the store")),
+                    told(&model.recover().expect("the model")),
+                    "seed {seed}"
+                );
+            }
+        }
+        let stats = store.stats();
+        assert!(cleaned + stats.cleaned_segments > 0, "seed {seed}: nothing was cleaned: {stats:?}");
+        assert!(stats.bytes <= 2 * stats.live_bytes + (32 << 10) + 3 * (16 << 10), "seed {seed}: {stats:?}");
+    }
+}
+
+#[test]
+fn a_large_message_makes_a_large_segment() {
+    let fs = SimFs::new();
+    let mut load = Load::new(7, 200_000);
+    let units: Vec<_> = (0..20).map(|_| load.unit()).collect();
+    let mut model = MemoryStore::new();
+    assert_eq!(commit(&mut open(&fs), units.clone()), commit(&mut model, units));
+    assert_eq!(told(&open(&fs).recover().expect("the store")), told(&model.recover().expect("the model")));
+}
+
+#[test]
+fn an_unmet_precondition_fails_alone() {
+    let fs = SimFs::new();
+    let put = |id, expects| {
+        let ops = vec![Op::Put(RowKey::Broker, Row::Broker { epoch: id as u32 })];
+        Unit { id, expects, ops }
+    };
+    let expect = |revision| vec![Expect::Revision(RowKey::Broker, revision)];
+    let mut store = open(&fs);
+    let answers = commit(&mut store, vec![put(1, expect(0)), put(2, expect(0)), put(3, expect(1)), put(4, vec![])]);
+    let unmet = Err(StoreError::Precondition(Expect::Revision(RowKey::Broker, 0)));
+    assert_eq!(answers, [(1, Ok(())), (2, unmet), (3, Ok(())), (4, Ok(()))]);
+    let revision = |store: &mut JournalStore| store.get(&RowKey::Broker).expect("read").map(|(_, revision)| revision);
+    assert_eq!(revision(&mut store), Some(3));
+    drop(store);
+    assert_eq!(revision(&mut open(&fs)), Some(3));
+}
+
+#[test]
+fn a_second_process_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first = JournalStore::open(folder.path(), config()).expect("opens");
+    let second = JournalStore::open(folder.path(), config());
+    assert!(matches!(second, Err(JournalError::Locked)), "{second:?}");
+    drop(first);
+    JournalStore::open(folder.path(), JournalConfig::default()).expect("opens again");
+}
+
+#[test]
+fn on_a_real_disk_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut load, mut model) = (Load::new(99, 3000), MemoryStore::new());
+    for _ in 0..5 {
+        let units: Vec<_> = (0..200).map(|_| load.unit()).collect();
+        let mut store = JournalStore::open(folder.path(), config()).expect("opens");
+        assert_eq!(commit(&mut store, units.clone()), commit(&mut model, units));
+        assert_eq!(told(&store.recover().expect("the store")), told(&model.recover().expect("the model")));
+    }
+}

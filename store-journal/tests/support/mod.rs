@@ -1,0 +1,253 @@
+//! A store under test, beside a plain map that is told the same.
+
+#![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
+
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+use roadbed_broker::{
+    Holder, MemoryStore, NewCopy, Op, Prepared, PreparedPost, Recovery, Row, RowKey, Store, StoreError, StoredCopy,
+    Unit, UnitId,
+};
+use roadbed_core::{CopyId, Durability, Gid, Key, Message, Outcome, Payload, Qos, QueueId, Time};
+use roadbed_store_journal::fs::Fs;
+use roadbed_store_journal::{JournalConfig, JournalStore};
+
+/// A small generator, so that a seed says everything.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11
+    }
+
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+}
+
+pub fn config() -> JournalConfig {
+    JournalConfig::default().segment_bytes(16 << 10).garbage_bytes(32 << 10).free_min(0, 0)
+}
+
+pub fn open(fs: &impl CloneFs) -> JournalStore {
+    JournalStore::open_on(fs.shared(), config()).expect("the journal opens")
+}
+
+/// A file system that can be shared.
+pub trait CloneFs {
+    fn shared(&self) -> Arc<dyn Fs>;
+}
+
+impl<F: Fs + Clone + 'static> CloneFs for F {
+    fn shared(&self) -> Arc<dyn Fs> {
+        Arc::new(self.clone())
+    }
+}
+
+/// Submits, and waits for the answers.
+pub fn commit(store: &mut dyn Store, units: Vec<Unit>) -> Vec<(UnitId, Result<(), StoreError>)> {
+    let wanted = units.len();
+    let mut units = units;
+    store.submit(&mut units);
+    wait(store, wanted)
+}
+
+pub fn wait(store: &mut dyn Store, wanted: usize) -> Vec<(UnitId, Result<(), StoreError>)> {
+    let mut answers = Vec::new();
+    let until = Instant::now() + Duration::from_secs(60);
+    while answers.len() < wanted {
+        assert!(Instant::now() < until, "no answer within a minute");
+        if store.poll_commits(&mut Context::from_waker(Waker::noop()), &mut answers).is_pending() {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    }
+    answers
+}
+
+/// Units as a broker would make them, at random.
+#[derive(Clone, Debug)]
+pub struct Load {
+    pub random: Random,
+    next_unit: UnitId,
+    seqs: [u64; 4],
+    live: Vec<CopyId>,
+    bytes_max: u64,
+}
+
+impl Load {
+    pub fn new(seed: u64, bytes_max: u64) -> Self {
+        Self { random: Random::new(seed), next_unit: 1, seqs: [0; 4], live: Vec::new(), bytes_max }
+    }
+
+    pub fn unit(&mut self) -> Unit {
+        let count = 1 + self.random.below(3);
+        let ops = (0..count).map(|_| self.op()).collect();
+        let id = self.next_unit;
+        self.next_unit += 1;
+        Unit { id, expects: Vec::new(), ops }
+    }
+
+    fn op(&mut self) -> Op {
+        match self.random.below(100) {
+            0..40 => self.enqueue(),
+            40..70 => match self.take() {
+                Some(copy) => Op::Retire { copy },
+                None => self.enqueue(),
+            },
+            70..74 => self.any().map_or_else(
+                || self.row(),
+                |copy| {
+                    let of = |text: &str| text.into();
+                    let holder = Holder { principal: of("alice"), session: of("s"), link: of("l") };
+                    Op::Hold { copy, attempt: 1, slot: 7, holder: (copy.seq % 2 == 0).then_some(holder) }
+                },
+            ),
+            74..78 => {
+                let outcome = Outcome::rejected(roadbed_core::Condition::Refused);
+                self.any().map_or_else(|| self.row(), |copy| Op::Own { copy, slot: 3, outcome })
+            }
+            78..82 => {
+                let excluded = vec!["link".into()];
+                self.any().map_or_else(|| self.row(), |copy| Op::Return { copy, count: 2, attempt: 5, excluded })
+            }
+            82..83 => {
+                let queue = QueueId(self.random.below(4) as u32);
+                self.live.retain(|copy| copy.queue != queue);
+                Op::RetireQueue { queue }
+            }
+            83..85 => Op::Prepare(self.gid(), self.prepared()),
+            85..87 => Op::Resolve(self.gid()),
+            87..90 => Op::Delete(self.key()),
+            _ => self.row(),
+        }
+    }
+
+    fn enqueue(&mut self) -> Op {
+        let copies = 1 + self.random.below(3) as usize;
+        let copies: Vec<_> = (0..copies)
+            .map(|queue| {
+                self.seqs[queue] += 1;
+                let copy = CopyId { queue: QueueId(queue as u32), seq: self.seqs[queue] };
+                self.live.push(copy);
+                let bindings = if self.random.below(4) == 0 { vec![1, 700] } else { Vec::new() };
+                NewCopy { copy, qos: Qos::AtLeastOnce, retained: self.random.below(5) == 0, bindings }
+            })
+            .collect();
+        Op::Enqueue { message: self.message(), at: Time::from_millis(self.random.below(1 << 40)), copies }
+    }
+
+    pub fn message(&mut self) -> Message {
+        let len = self.random.below(self.bytes_max) as usize;
+        let payload: Vec<u8> = (0..len).map(|at| (at as u64 ^ self.random.0) as u8).collect();
+        let mut message = Message::builder("plant/7/temp".parse().expect("an address"), Payload::from(payload))
+            .durability(Durability::Stored)
+            .priority(self.random.below(10) as u8);
+        if self.random.below(3) == 0 {
+            message = message.property("unit", "celsius").property("unit", 7_u64).expires_at(Time::from_millis(9));
+        }
+        message.build()
+    }
+
+    fn row(&mut self) -> Op {
+        let row = match self.random.below(4) {
+            2 => Row::Coordinator { epoch: 7 },
+            3 => Row::Decision { participants: vec!["one".into(), "two".into()], commit: self.random.below(2) == 0 },
+            0 => Row::Retained(self.message(), Qos::ExactlyOnce),
+            _ => Row::Key { outcome: Outcome::Accepted, order: self.random.below(99), until: Some(Time::MAX) },
+        };
+        Op::Put(self.key(), row)
+    }
+
+    fn key(&mut self) -> RowKey {
+        let n = self.random.below(12);
+        match n {
+            0..4 => RowKey::Retained(format!("last/{n}").parse().expect("an address")),
+            4..8 => RowKey::SessionKey("alice".into(), "s".into(), Key::Number(n as u32)),
+            _ => RowKey::Name("bob".into(), n.to_string().into()),
+        }
+    }
+
+    fn gid(&mut self) -> Gid {
+        Gid(format!("g{}", self.random.below(4)).into())
+    }
+
+    fn prepared(&mut self) -> Prepared {
+        let mut prepared = Prepared::default();
+        let key = Some(self.key()).filter(|_| self.random.below(2) == 0);
+        prepared.posts.push(PreparedPost { message: self.message(), qos: Qos::AtLeastOnce, key });
+        prepared.retires.extend(self.any().map(|copy| (copy, Outcome::Accepted)));
+        prepared
+    }
+
+    fn any(&mut self) -> Option<CopyId> {
+        let at = self.random.below(self.live.len().max(1) as u64) as usize;
+        self.live.get(at).copied()
+    }
+
+    fn take(&mut self) -> Option<CopyId> {
+        // Nearly always the oldest: queues are queues.
+        let at = if self.random.below(4) == 0 { self.random.below(self.live.len().max(1) as u64) as usize } else { 0 };
+        (at < self.live.len()).then(|| self.live.remove(at))
+    }
+}
+
+/// What a store has kept, in words that can be compared.
+pub fn told(recovery: &Recovery) -> Vec<String> {
+    let mut told: Vec<_> = recovery.rows.iter().map(|(key, row)| format!("{key:?} = {}", row_told(row))).collect();
+    told.extend(recovery.copies.iter().map(copy_told));
+    told.extend(recovery.prepared.iter().map(|(gid, prepared)| {
+        let posts: Vec<_> =
+            prepared.posts.iter().map(|post| (message_told(&post.message), post.qos, &post.key)).collect();
+        format!("{gid:?} = {posts:?} {:?}", prepared.retires)
+    }));
+    told
+}
+
+fn row_told(row: &Row) -> String {
+    match row {
+        Row::Retained(message, qos) => format!("{} {qos:?}", message_told(message)),
+        other => format!("{other:?}"),
+    }
+}
+
+fn copy_told(stored: &StoredCopy) -> String {
+    let StoredCopy { copy, message, at, count, attempt, excluded, held } = stored;
+    format!("{copy:?} {} {at:?} {count} {attempt} {excluded:?} {held:?}", message_told(message))
+}
+
+pub fn message_told(message: &Message) -> String {
+    let payload = message.payload().to_bytes();
+    let sum = crc32c::crc32c(&payload);
+    format!(
+        "{} {sum:x} {:?} {} {:?} {} {} {:?}",
+        message.address().as_str(),
+        message.durability(),
+        message.priority(),
+        message.expires_at(),
+        message.retain(),
+        message.live(),
+        message.details(),
+    )
+}
+
+/// The states after `from` units, after one more, and so on to the end.
+pub fn states(units: &[Unit], from: usize) -> Vec<Vec<String>> {
+    let mut model = MemoryStore::new();
+    assert!(commit(&mut model, units[..from].to_vec()).iter().all(|(_, answer)| answer.is_ok()));
+    let mut states = vec![told(&model.recover().expect("a model"))];
+    for unit in &units[from..] {
+        assert!(commit(&mut model, vec![unit.clone()]).iter().all(|(_, answer)| answer.is_ok()));
+        states.push(told(&model.recover().expect("a model")));
+    }
+    states
+}
