@@ -13,12 +13,12 @@ pub use roadbed_amqp as amqp;
 pub use roadbed_broker as broker;
 #[cfg(feature = "http")]
 pub use roadbed_http as http;
-#[cfg(feature = "journal")]
-pub use roadbed_store_journal as journal;
 #[cfg(feature = "mqtt")]
 pub use roadbed_mqtt as mqtt;
 #[cfg(feature = "sasl")]
 pub use roadbed_sasl as sasl;
+#[cfg(feature = "journal")]
+pub use roadbed_store_journal as journal;
 
 #[cfg(feature = "broker")]
 pub use broker::Broker;

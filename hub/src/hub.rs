@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use roadbed::{Authenticator, Broker, Client, Endpoint, Open, amqp, http, mqtt};
 use roadbed::journal::JournalMonitor;
+use roadbed::{Authenticator, Broker, Client, Endpoint, Open, amqp, http, mqtt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 

@@ -166,8 +166,13 @@ pub(crate) fn split(op: Op, revision: impl FnOnce(&Bytes) -> u64) -> Option<(Ent
 const fn knows(row: &Row) -> bool {
     matches!(
         row,
-        Row::Broker { .. } | Row::Session(_) | Row::Key { .. } | Row::Queue(_) | Row::Retained(..)
-            | Row::Coordinator { .. } | Row::Decision { .. }
+        Row::Broker { .. }
+            | Row::Session(_)
+            | Row::Key { .. }
+            | Row::Queue(_)
+            | Row::Retained(..)
+            | Row::Coordinator { .. }
+            | Row::Decision { .. }
     )
 }
 

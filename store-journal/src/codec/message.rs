@@ -52,7 +52,7 @@ pub(crate) fn take_message(from: &mut Take) -> Result<Message, CodecError> {
     let expires = if flags & EXPIRES == 0 { None } else { Some(take_time(from)?) };
     let origin = match flags & ORIGIN {
         0 => None,
-        _ => Some(Arc::new(Origin { principal: from.text()?, protocol: protocol(&from.text()?) })),
+        _ => Some(Arc::new(Origin { principal: from.text()?, protocol: interned(&from.text()?) })),
     };
     let details = if flags & DETAILS == 0 { None } else { Some(take_details(from)?) };
     let payload: Payload = from.bytes()?.into();
@@ -147,6 +147,7 @@ fn put_details(out: &mut Gather, details: &Details) {
         out.flag(bare.around);
         out.bytes(&bare.tail);
         out.bytes(&bare.annotations);
+        out.list(bare.only.iter(), |out, name| out.bytes(name.as_bytes()));
     });
 }
 
@@ -166,10 +167,12 @@ fn take_details(from: &mut Take) -> Result<Details, CodecError> {
     details.properties = take_properties(from)?;
     details.annotations = take_properties(from)?;
     details.bare = from.option(|from| {
-        let protocol = protocol(&from.text()?);
+        let protocol = interned(&from.text()?);
         let head = from.bytes()?.into();
         let around = from.flag()?;
-        Ok(Bare { protocol, head, around, tail: from.bytes()?, annotations: from.bytes()? })
+        let (tail, annotations) = (from.bytes()?, from.bytes()?);
+        let only = from.list(|from| Ok(interned(&from.text()?)))?;
+        Ok(Bare { protocol, head, around, tail, annotations, only })
     })?;
     Ok(details)
 }
@@ -231,10 +234,10 @@ fn fixed<const N: usize>(from: &mut Take) -> Result<[u8; N], CodecError> {
     bytes.as_ref().try_into().map_err(|_| CodecError::Truncated)
 }
 
-/// The protocols of this workspace, and a few others, whose names live as long as the process.
-fn protocol(name: &str) -> &'static str {
+/// The names of protocols, and of what they lose: they live as long as the process, and there are only so many.
+fn interned(name: &str) -> &'static str {
     const KNOWN: [&str; 6] = ["mqtt", "amqp", "http", "ws", "xmpp", ""];
-    const OTHERS_MAX: usize = 64;
+    const OTHERS_MAX: usize = 256;
     if let Some(known) = KNOWN.iter().find(|known| **known == name) {
         return known;
     }
