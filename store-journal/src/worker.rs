@@ -137,6 +137,15 @@ impl Worker {
         if self.failed.is_none() {
             let cleaned = self.clean(shared);
             self.check(cleaned);
+            self.rest(shared);
+        }
+    }
+
+    /// With nothing to do, says that all was synced.
+    fn rest(&mut self, shared: &Shared) {
+        if self.failed.is_none() && !self.writer.is_dirty() && shared.desk().submitted.is_empty() {
+            let marked = self.writer.mark();
+            self.check(marked);
         }
     }
 
@@ -293,7 +302,9 @@ impl Worker {
         self.commit(shared)?;
         if done {
             self.writer.sync()?;
+            self.writer.mark()?;
             self.counts.cleaned_segments += self.cleaner.remove(shared, &*self.fs)?;
+            self.cleaner.begin(&shared.index(), self.writer.active(), garbage);
         }
         Ok(())
     }

@@ -51,6 +51,8 @@ pub(crate) struct Writer {
     /// The last record that was written, and the last that was synced.
     lsn: u64,
     synced: u64,
+    dirty: bool,
+    marked: bool,
     out: Gather,
     /// What the gathered records do, with the segment that they are in.
     gathered: Vec<(SegmentId, Entry)>,
@@ -80,7 +82,19 @@ const BUFFER_KEEP: usize = 4 << 20;
 impl Writer {
     pub(crate) fn new(fs: Arc<dyn Fs>, segment_bytes: u32, next: SegmentId, lsn: u64) -> Self {
         let (out, gathered) = (Gather::default(), Vec::new());
-        Self { fs, segment_bytes, active: None, spare: None, next, lsn, synced: lsn, out, gathered }
+        Self {
+            fs,
+            segment_bytes,
+            active: None,
+            spare: None,
+            next,
+            lsn,
+            synced: lsn,
+            dirty: false,
+            marked: true,
+            out,
+            gathered,
+        }
     }
 
     /// The segment that is written.
@@ -88,9 +102,9 @@ impl Writer {
         self.active.as_ref().map(|active| active.id)
     }
 
-    /// Whether something was written and not synced.
+    /// Whether something was written that is to be synced.
     pub(crate) const fn is_dirty(&self) -> bool {
-        self.synced != self.lsn
+        self.dirty
     }
 
     /// How many bytes are gathered.
@@ -128,6 +142,7 @@ impl Writer {
     pub(crate) fn write(&mut self) -> io::Result<Written> {
         let Some(active) = &mut self.active else { return Ok(Written::default()) };
         write(&*active.file, active.tail.at, &self.out)?;
+        self.dirty = true;
         active.tail.at += self.out.len();
         self.out.clear();
         self.out.shrink(BUFFER_KEEP);
@@ -137,13 +152,33 @@ impl Writer {
 
     /// Returns when what was written cannot be lost any more.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
-        if self.synced == self.lsn {
+        if !self.dirty {
             return Ok(());
         }
         if let Some(active) = &self.active {
             active.file.sync()?;
         }
-        self.synced = self.lsn;
+        (self.synced, self.dirty, self.marked) = (self.lsn, false, false);
+        Ok(())
+    }
+
+    /// Writes that everything before was synced, so that damage to the last of it is not taken for a torn end. That itself need not be synced.
+    pub(crate) fn mark(&mut self) -> io::Result<()> {
+        debug_assert_eq!(self.out.len(), 0, "what is gathered is written first");
+        let Some(active) = self.active.as_mut().filter(|active| active.tail.at + 4 * HEADER < active.room) else {
+            return Ok(());
+        };
+        if std::mem::replace(&mut self.marked, true) {
+            return Ok(());
+        }
+        let start = self.out.mark();
+        self.out.put(&[0; HEADER]);
+        self.lsn += 1;
+        active.tail.lsn = self.lsn + 1;
+        finish(&mut self.out, start, self.lsn, self.synced, Kind::Mark);
+        write(&*active.file, active.tail.at, &self.out)?;
+        active.tail.at += self.out.len();
+        self.out.clear();
         Ok(())
     }
 
@@ -189,7 +224,7 @@ impl Writer {
         self.lsn = active.tail.lsn;
         let id = active.id;
         let bytes = seal(&*active.file, &active.tail)?;
-        self.synced = self.lsn;
+        (self.synced, self.dirty) = (self.lsn, false);
         Ok(Written { active: Some((id, bytes)), ..Written::default() })
     }
 }

@@ -143,7 +143,7 @@ fn a_turned_bit_is_never_passed_over() {
                 continue;
             };
             let found = told(&found);
-            // Only the last group may be gone: nothing behind it says that it was there.
+            // The last group may be gone, if the store had no time to say behind it that it was there.
             let at = states.iter().rposition(|state| *state == found);
             match at {
                 Some(at) if at == last => harmless += 1,

@@ -23,6 +23,8 @@ pub(crate) struct Header {
 pub(crate) enum Kind {
     /// The operations of one promise.
     Unit,
+    /// Nothing: it says that what stands before it was synced.
+    Mark,
     /// The end of a segment: what its records did, without their bodies.
     Footer,
 }
@@ -35,6 +37,7 @@ impl Header {
         let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
         let kind = match word(24) {
             0x5549_4e54 => Kind::Unit,
+            0x4d41_524b => Kind::Mark,
             0x464f_4f54 => Kind::Footer,
             _ => return None,
         };
@@ -50,6 +53,7 @@ impl Header {
         out[16..24].copy_from_slice(&self.synced.to_le_bytes());
         let kind: u32 = match self.kind {
             Kind::Unit => 0x5549_4e54,
+            Kind::Mark => 0x4d41_524b,
             Kind::Footer => 0x464f_4f54,
         };
         out[24..28].copy_from_slice(&kind.to_le_bytes());
