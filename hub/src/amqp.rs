@@ -119,14 +119,14 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
-    use crate::Config;
+    use crate::{Config, Store};
     use crate::config::Listen;
     use crate::hub::Running;
 
     #[tokio::test]
     async fn a_hub_that_listens_for_amqp_answers_in_amqp() {
         let amqp = vec!["127.0.0.1:0".parse().unwrap()];
-        let config = Config { listen: Listen { amqp, ..Listen::NONE }, ..Config::default() };
+        let config = Config { listen: Listen { amqp, ..Listen::NONE }, store: Store::in_memory(), ..Config::default() };
         let hub = Running::start(&config, None).await.unwrap();
         for header in [b"AMQP\x00\x01\x00\x00", b"AMQP\x03\x01\x00\x00"] {
             let mut stream = TcpStream::connect(hub.amqp()[0]).await.unwrap();
@@ -142,7 +142,7 @@ mod tests {
     async fn greeted(users: &str) -> (Vec<String>, [u8; 8]) {
         let amqp = vec!["127.0.0.1:0".parse().unwrap()];
         let users = toml::from_str(users).unwrap();
-        let config = Config { listen: Listen { amqp, ..Listen::NONE }, users, ..Config::default() };
+        let config = Config { listen: Listen { amqp, ..Listen::NONE }, users, store: Store::in_memory(), ..Config::default() };
         let hub = Running::start(&config, None).await.unwrap();
         let mut with = TcpStream::connect(hub.amqp()[0]).await.unwrap();
         with.write_all(b"AMQP\x03\x01\x00\x00").await.unwrap();
@@ -157,7 +157,7 @@ mod tests {
         let mut header = [0; 8];
         without.read_exact(&mut header).await.unwrap();
         let offered = offered.collect();
-        hub.stop().await;
+        hub.stop().await.expect("the hub ends");
         (offered, header)
     }
 

@@ -20,7 +20,7 @@ use crate::cli;
 use crate::error::{Failure, Result};
 use crate::hub::Running;
 use crate::output::say;
-use crate::{Config, Listen};
+use crate::{Config, Listen, Store};
 
 /// A client of one protocol.
 struct Peer {
@@ -60,7 +60,7 @@ async fn start_hub(fault: Option<&Fault>) -> Result<Running> {
     let listen = Listen { mqtt: any(), http: any(), amqp: any() };
     let mut config = Config { listen, ..Config::default() };
     config.hub.sys_interval_seconds = 0;
-    config.store.memory = true;
+    config.store = Store::in_memory();
     Running::start(&config, fault).await
 }
 

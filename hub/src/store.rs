@@ -49,6 +49,11 @@ impl Default for Store {
 }
 
 impl Store {
+    /// Keeps everything in memory.
+    pub fn in_memory() -> Self {
+        Self { memory: true, ..Self::default() }
+    }
+
     /// Gives the broker its store; what is returned tells when the journal fails.
     pub(crate) fn open(&self, broker: Builder) -> Result<(Builder, Option<JournalMonitor>)> {
         if self.memory {

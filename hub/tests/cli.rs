@@ -33,7 +33,8 @@ struct Hub(Child, Vec<String>);
 impl Hub {
     fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_roadbed"));
-        let command = command.arg("serve").args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
+        let store: &[_] = if arguments.contains(&"--data") { &[] } else { &["--memory"] };
+        let command = command.arg("serve").args(arguments).args(store).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("it runs");
         let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
         let mut said: Vec<String> = Vec::new();
@@ -171,4 +172,29 @@ fn a_url_that_is_none_is_explained() {
         let error = refused(&["send", url, "x"], 2);
         assert!(error.contains(why), "{url}: {error}");
     }
+}
+
+#[test]
+fn what_is_acknowledged_survives_kill_9() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().to_str().expect("a name");
+    let serve = ["--data", data, "--http", "127.0.0.1:0"];
+    let hub = Hub::start(&serve);
+    said(&["send", "--count", "50", &format!("{}/queues/orders", hub.url("http://")), "one pallet"]);
+    drop(hub);
+    let hub = Hub::start(&serve);
+    let queue = format!("{}/queues/orders", hub.url("http://"));
+    let received = said(&["receive", "--count", "50", "--timeout", "20s", &queue]);
+    assert_eq!(received.lines().filter(|line| *line == "one pallet").count(), 50);
+    drop(hub);
+    assert!(said(&["store", "check", data]).contains(" 0 messages and "));
+}
+
+#[test]
+fn two_hubs_do_not_share_a_store() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().to_str().expect("a name");
+    let _first = Hub::start(&["--data", data, "--http", "127.0.0.1:0"]);
+    let error = refused(&["serve", "--data", data, "--http", "127.0.0.1:0"], 3);
+    assert!(error.contains("another process") && error.contains("--data DIR"), "{error}");
 }
