@@ -119,9 +119,9 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
-    use crate::{Config, Store};
     use crate::config::Listen;
     use crate::hub::Running;
+    use crate::{Config, Store};
 
     #[tokio::test]
     async fn a_hub_that_listens_for_amqp_answers_in_amqp() {
@@ -142,7 +142,8 @@ mod tests {
     async fn greeted(users: &str) -> (Vec<String>, [u8; 8]) {
         let amqp = vec!["127.0.0.1:0".parse().unwrap()];
         let users = toml::from_str(users).unwrap();
-        let config = Config { listen: Listen { amqp, ..Listen::NONE }, users, store: Store::in_memory(), ..Config::default() };
+        let config =
+            Config { listen: Listen { amqp, ..Listen::NONE }, users, store: Store::in_memory(), ..Config::default() };
         let hub = Running::start(&config, None).await.unwrap();
         let mut with = TcpStream::connect(hub.amqp()[0]).await.unwrap();
         with.write_all(b"AMQP\x03\x01\x00\x00").await.unwrap();
