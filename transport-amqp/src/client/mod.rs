@@ -146,7 +146,7 @@ impl Inner {
             if let Some(name) = &terms.name {
                 state.names.insert(name.clone(), id);
             }
-            let mut session = state::Session::new(terms, stored, &shared.config);
+            let mut session = state::Session::new(id, terms, stored, &shared.config);
             session.opening = Some(opening);
             state.sessions.insert(id, session);
             state.touch(id);

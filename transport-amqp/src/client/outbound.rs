@@ -65,8 +65,8 @@ pub(super) struct Outbox {
     accepted: VecDeque<Key>,
     keys_max: usize,
     next: u64,
-    /// Makes tags that no earlier process has used.
-    seed: u64,
+    /// Makes tags that no earlier process has used, and no earlier session of this one.
+    seed: (u64, u64),
     /// Confirms on their way to their producers.
     due: Vec<(u64, Confirm)>,
 }
@@ -160,7 +160,7 @@ impl Outbound {
 }
 
 impl Outbox {
-    pub(super) fn new(config: &ClientConfig, stored: &StoredSession) -> Self {
+    pub(super) fn new(session: u64, config: &ClientConfig, stored: &StoredSession) -> Self {
         let max = Room { messages: config.outbox_messages_max.max(1) as usize, bytes: config.outbox_bytes_max };
         let mut this = Self {
             charged: Room::default(),
@@ -169,7 +169,7 @@ impl Outbox {
             accepted: VecDeque::new(),
             keys_max: config.keys_max,
             next: 0,
-            seed: config.seed ^ config.clock.now().as_millis().rotate_left(32),
+            seed: (config.seed ^ config.clock.now().as_millis().rotate_left(32), session),
             due: Vec::new(),
         };
         stored.accepted.iter().for_each(|key| this.remember(key.clone()));
@@ -438,11 +438,12 @@ fn addressed(message: &Message, to: Option<&Address>) -> Message {
     }
 }
 
-/// The tag of a message without a key.
-fn number_tag(seed: u64, sequence: u64) -> Tag {
-    let mut bytes = [0; 16];
+/// The tag of a message without a name.
+fn number_tag((seed, session): (u64, u64), sequence: u64) -> Tag {
+    let mut bytes = [0; 24];
     bytes[..8].copy_from_slice(&seed.to_be_bytes());
-    bytes[8..].copy_from_slice(&sequence.to_be_bytes());
+    bytes[8..16].copy_from_slice(&session.to_be_bytes());
+    bytes[16..].copy_from_slice(&sequence.to_be_bytes());
     Tag::new(&bytes).unwrap_or_default()
 }
 

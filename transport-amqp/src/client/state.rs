@@ -124,7 +124,7 @@ pub(super) enum Kind {
 }
 
 impl Session {
-    pub(super) fn new(terms: Terms, stored: StoredSession, config: &ClientConfig) -> Self {
+    pub(super) fn new(id: u64, terms: Terms, stored: StoredSession, config: &ClientConfig) -> Self {
         let opened = Opened {
             name: terms.name.clone(),
             expiry: terms.expiry,
@@ -134,7 +134,7 @@ impl Session {
             ..Opened::default()
         };
         Self {
-            outbox: Outbox::new(config, &stored),
+            outbox: Outbox::new(id, config, &stored),
             seed: config.seed,
             terms,
             stage: Stage::New,

@@ -116,7 +116,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
         };
         let refused = |error: Error| Refusal(dialect::refusal(&error), error);
         let session = self.shared.endpoint.open(open).await.map_err(refused)?;
-        let (producer, _) = session.producer(ProducerTerms::default()).await.map_err(refused)?;
+        // A client may publish as it likes; what the endpoint takes of it is its own.
+        let qos_max = session.opened().qos_max;
+        let terms = ProducerTerms { qos_max, ..ProducerTerms::default() };
+        let (producer, _) = session.producer(terms).await.map_err(refused)?;
         let (mut consumer, attached) = session.consumer(ConsumerTerms::session()).await.map_err(refused)?;
         consumer.grant(Grant::credit(Grant::UNLIMITED));
         let welcome = Welcome { auth_data: admitted.auth_data, ..Welcome::new(Arc::clone(&origin), session.opened()) };

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use roadbed_core::client::{Change, StoredMessage};
 use roadbed_core::{Condition, Delivery, Key, Message, Outcome, Qos, Reason, TxnId};
 
-use super::keys::{key_tag, split_name, stored_name};
+use super::keys::{name_tag, split_name, stored_name};
 use super::{Keyed, Outbound, Owner, Queued, ended_change, number_tag};
 use crate::client::shared::Wakers;
 use crate::client::state::{Kind, Session};
@@ -80,7 +80,8 @@ impl Session {
     fn take_off(&mut self, link: u64, queued: Queued) -> u64 {
         let sequence = self.outbox.sequence();
         let Queued { owner, message, qos, key, txn } = queued;
-        let tag = key.as_ref().map_or_else(|| number_tag(self.outbox.seed, sequence), key_tag);
+        let named = key.as_ref().and_then(name_tag);
+        let tag = named.unwrap_or_else(|| number_tag(self.outbox.seed, sequence));
         if let Some(keyed) = key.as_ref().and_then(|key| self.outbox.keys.get_mut(key)) {
             keyed.flight = Some((link, sequence));
         }

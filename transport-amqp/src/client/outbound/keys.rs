@@ -12,24 +12,19 @@ use crate::client::shared::Wakers;
 use crate::client::state::{Kind, Session};
 use crate::codec::Tag;
 
-/// The tag under which the server knows a message again: the same in every process, whatever else is lost.
-pub(super) fn key_tag(key: &Key) -> Tag {
+/// The tag under which the server knows a message again: the same in every process, whatever else is lost. A number is used again for other messages, so that it
+/// makes no tag: the server may not have heard yet that it was forgotten.
+pub(super) fn name_tag(key: &Key) -> Option<Tag> {
+    let Key::Name(name) = key else { return None };
     let mut bytes = Vec::with_capacity(Tag::LEN_MAX);
-    match key {
-        Key::Number(number) => {
-            bytes.put_u8(b'n');
-            bytes.put_u32(*number);
-        }
-        Key::Name(name) if name.len() < Tag::LEN_MAX => {
-            bytes.put_u8(b'k');
-            bytes.put_slice(name);
-        }
-        Key::Name(name) => {
-            bytes.put_u8(b'h');
-            bytes.put_slice(&Sha256::digest(name)[..Tag::LEN_MAX - 1]);
-        }
+    if name.len() < Tag::LEN_MAX {
+        bytes.put_u8(b'k');
+        bytes.put_slice(name);
+    } else {
+        bytes.put_u8(b'h');
+        bytes.put_slice(&Sha256::digest(name)[..Tag::LEN_MAX - 1]);
     }
-    Tag::new(&bytes).unwrap_or_default()
+    Tag::new(&bytes)
 }
 
 /// The name of a delivery in the store: tags belong to their link.

@@ -1,0 +1,138 @@
+//! Every law over two protocols in a row: a server of the one, whose endpoint is a client of the other, as in a gateway.
+
+use std::cell::RefCell;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use roadbed::{Broker, Capabilities, Clock, Endpoint, Fut, ManualClock, Open, Outcomes, Session, Time, amqp, mqtt};
+use roadbed_conformance::{Arguments, Carried, Faults, Fixture, World, ignored, run};
+
+std::thread_local! {
+    /// The clock of the world that is made on this thread.
+    static CLOCK: RefCell<Arc<ManualClock>> = RefCell::default();
+}
+
+fn clock() -> Arc<ManualClock> {
+    CLOCK.with_borrow(Arc::clone)
+}
+
+fn broker() -> World {
+    let clock = Arc::new(ManualClock::at(Time::from_millis(1_800_000_000_000)));
+    CLOCK.set(clock.clone());
+    let broker = Broker::builder().clock(clock.clone()).build().expect("a broker can be built");
+    let (ticked, due) = (broker.clone(), clock.clone());
+    World::new(Arc::new(broker)).clock(clock).on_advance(move || {
+        ticked.handle_timeout(due.now());
+    })
+}
+
+fn over_amqp(inner: Arc<dyn Endpoint>, faults: &Faults) -> Arc<dyn Endpoint> {
+    let machine = || {
+        let machine = amqp::MachineConfig::default().sidecar_bytes_max(16 << 10);
+        machine.idle_timeout(Duration::from_secs(48 * 3600))
+    };
+    let config = amqp::ServerConfig::permissive().machine(machine().sasl_required(false)).clock(clock());
+    let server = amqp::Server::new(inner, config);
+    let (dialer, mut listener) = faults.listen();
+    tokio::spawn(async move {
+        while let Some(stream) = listener.accept().await {
+            tokio::spawn(server.serve(stream));
+        }
+    });
+    let config = amqp::ClientConfig::default().machine(machine().container_id("law".into())).clock(clock());
+    Arc::new(amqp::connect_over(config.reconnect_delay_min(Duration::from_millis(5)).seed(7), move || {
+        let dialer = dialer.clone();
+        async move { dialer.dial().await }
+    }))
+}
+
+fn over_mqtt(inner: Arc<dyn Endpoint>, faults: &Faults) -> Arc<dyn Endpoint> {
+    let server = mqtt::Server::new(inner, mqtt::ServerConfig::permissive().clock(clock()).seed(1));
+    let (dialer, mut listener) = faults.listen();
+    tokio::spawn(async move {
+        while let Some(stream) = listener.accept().await {
+            tokio::spawn(server.serve(stream));
+        }
+    });
+    let config = mqtt::ClientConfig::default().clock(clock()).reconnect_delay_min(Duration::from_millis(5)).seed(7);
+    Arc::new(mqtt::connect_over(config, move || {
+        let dialer = dialer.clone();
+        async move { dialer.dial().await }
+    }))
+}
+
+/// An endpoint that says what the whole way can do: a client knows its own protocol alone.
+struct Way {
+    endpoint: Arc<dyn Endpoint>,
+    can: Capabilities,
+}
+
+impl Endpoint for Way {
+    fn capabilities(&self) -> &Capabilities {
+        &self.can
+    }
+
+    fn open(&self, open: Open) -> Fut<Box<dyn Session>> {
+        self.endpoint.open(open)
+    }
+}
+
+fn both(endpoint: Arc<dyn Endpoint>, behind: &dyn Endpoint) -> Arc<dyn Endpoint> {
+    let (mut can, less) = (endpoint.capabilities().clone(), behind.capabilities());
+    can.qos_in = can.qos_in.min(less.qos_in);
+    can.qos_out = can.qos_out.min(less.qos_out);
+    can.outcomes = Outcomes {
+        rejected: can.outcomes.rejected && less.outcomes.rejected,
+        released: can.outcomes.released && less.outcomes.released,
+        modified: can.outcomes.modified && less.outcomes.modified,
+    };
+    can.transactions = can.transactions.min(less.transactions);
+    for (here, there) in [
+        (&mut can.drain, less.drain),
+        (&mut can.bind, less.bind),
+        (&mut can.queues, less.queues),
+        (&mut can.browse, less.browse),
+        (&mut can.resume, less.resume),
+        (&mut can.settle_by_id, less.settle_by_id),
+        (&mut can.leases, less.leases),
+        (&mut can.renew, less.renew),
+        (&mut can.refusals, less.refusals),
+        (&mut can.manage, less.manage),
+        (&mut can.properties, less.properties),
+        (&mut can.expiry, less.expiry),
+        (&mut can.priority, less.priority),
+        (&mut can.wills, less.wills),
+        (&mut can.retain, less.retain),
+    ] {
+        *here &= there;
+    }
+    Arc::new(Way { endpoint, can })
+}
+
+async fn mqtt_behind_amqp(inner: Arc<dyn Endpoint>, faults: Faults) -> Arc<dyn Endpoint> {
+    let behind = over_mqtt(inner, &faults);
+    both(over_amqp(Arc::clone(&behind), &faults), &*behind)
+}
+
+async fn amqp_behind_mqtt(inner: Arc<dyn Endpoint>, faults: Faults) -> Arc<dyn Endpoint> {
+    let behind = over_amqp(inner, &faults);
+    both(over_mqtt(Arc::clone(&behind), &faults), &*behind)
+}
+
+fn main() -> ExitCode {
+    // An AMQP client does not keep the slots of deliveries over sessions, so that a packet identifier may come again for another message.
+    let gateway = Carried::new("mqtt, then amqp", broker, amqp_behind_mqtt).rule_out(|law| match law {
+        "unsupported_is_an_error" => Some("no word for a will that is not kept: MQTT 5, section 3.2.2.2"),
+        "exactly_once_across_reconnect" => Some("a slot outlives its connection in MQTT alone: MQTT 5, section 2.2.1"),
+        _ => None,
+    });
+    let uplink = Carried::new("amqp, then mqtt", broker, mqtt_behind_amqp).rule_out(|law| {
+        (law == "exactly_once_across_reconnect")
+            .then_some("no name of a copy beyond its connection: MQTT 5, section 2.2.1")
+    });
+    assert_eq!(ignored(&gateway), include_str!("ignored-gateway.txt"), "what a gateway rules out has been reviewed");
+    assert_eq!(ignored(&uplink), include_str!("ignored-uplink.txt"), "and the way back");
+    let all: Vec<Box<dyn Fixture>> = vec![Box::new(gateway), Box::new(uplink)];
+    run(all, &Arguments::from_args())
+}
