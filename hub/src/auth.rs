@@ -51,9 +51,16 @@ impl Users {
                     .help("keep the line that `roadbed hash` printed last"));
             }
         }
+        let scram = Scram::new(verifiers);
+        for name in scram.locked_out(hashes.keys()) {
+            tracing::warn!(
+                name,
+                "this user has no SCRAM verifier, and clients take SCRAM where others have one: `roadbed hash --scram`"
+            );
+        }
         Ok(Self {
             hashes,
-            scram: Scram::new(verifiers),
+            scram,
             decoy: hash(b"").map_err(|error| Failure::unavailable(format!("cannot hash a password: {error}")))?,
             checks: Arc::new(Semaphore::new(CHECKS_MAX)),
         })
@@ -170,6 +177,13 @@ mod tests {
         assert!(users.hashes.contains_key("a\"b"));
         assert_eq!(users.mechanisms(), ["PLAIN"]);
         assert!(users.exchange("", "SCRAM-SHA-256").is_none());
+    }
+
+    #[test]
+    fn users_without_scram_are_locked_out_where_others_have_it() {
+        let names = ["alice".to_owned(), "bob".to_owned()];
+        assert!(users().scram.locked_out(names.iter()).eq(["bob"]));
+        assert_eq!(Scram::new(BTreeMap::new()).locked_out(names.iter()).count(), 0, "nobody is offered it");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `roadbed serve`: a hub until a signal ends it.
 
+use std::net::SocketAddr;
+
 use crate::access::Access;
 use crate::cli;
 use crate::error::Result;
@@ -50,9 +52,14 @@ fn banner(hub: &Running, access: Access, place: &str) -> String {
     for address in hub.amqp() {
         out += &format!("  AMQP  amqp://{address}\n");
     }
-    let mqtt = hub.mqtt().first().map(|address| format!("-h {} -p {}", address.ip(), address.port()));
-    let http = hub.http().first().map(|address| format!("http://{address}/v1/messages"));
-    out += "Try it:\n";
+    out + &examples(hub.mqtt().first(), hub.http().first(), hub.amqp().first())
+}
+
+/// What can be tried on the listeners that are open.
+fn examples(mqtt: Option<&SocketAddr>, http: Option<&SocketAddr>, amqp: Option<&SocketAddr>) -> String {
+    let mqtt = mqtt.map(|address| format!("-h {} -p {}", address.ip(), address.port()));
+    let http = http.map(|address| format!("http://{address}/v1/messages"));
+    let mut out = String::from("Try it:\n");
     if let Some(server) = &mqtt {
         out += &format!("  mosquitto_sub {server} -t 'plant/#' -v\n");
     }
@@ -65,7 +72,10 @@ fn banner(hub: &Running, access: Access, place: &str) -> String {
             out += &format!("  mosquitto_pub {server} -t plant/7/alarm -m 'too hot'\n");
             out += &format!("  mosquitto_sub {server} -t '$SYS/#' -v");
         }
-        (None, None) => {}
+        (None, None) => {
+            let url = amqp.map(|address| format!("amqp://{address}")).unwrap_or_default();
+            out += &format!("  roadbed receive -v '{url}/plant/#'\n  roadbed send {url}/plant/7/alarm 'too hot'");
+        }
     }
     out
 }
@@ -73,6 +83,19 @@ fn banner(hub: &Running, access: Access, place: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_listener_alone_has_something_to_try() {
+        let address: SocketAddr = "127.0.0.1:5".parse().unwrap();
+        for (mqtt, http, amqp, says) in [
+            (Some(&address), None, None, "mosquitto_pub -h 127.0.0.1 -p 5"),
+            (None, Some(&address), None, "curl http://127.0.0.1:5/v1/messages/"),
+            (None, None, Some(&address), "roadbed send amqp://127.0.0.1:5/"),
+        ] {
+            let examples = examples(mqtt, http, amqp);
+            assert!(examples.contains(says), "{examples}");
+        }
+    }
 
     #[test]
     fn one_listener_named_means_only_that_one() {

@@ -1,6 +1,6 @@
 //! Users who come in by SCRAM.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use argon2::password_hash::rand_core::{OsRng, RngCore};
@@ -12,6 +12,7 @@ use roadbed::{AuthExchange, Result};
 #[derive(Debug)]
 pub(super) struct Scram {
     mechanisms: Vec<&'static str>,
+    users: BTreeSet<String>,
     server: ScramServer,
 }
 
@@ -29,7 +30,14 @@ impl Scram {
         let mut mechanisms: Vec<_> = ScramHash::ALL.into_iter().filter(has).map(ScramHash::mechanism).collect();
         mechanisms.push("PLAIN");
         let (secret, iterations) = (secret_of(verifiers.values()), most(&verifiers));
-        Self { mechanisms, server: ScramServer::new(Arc::new(Store { verifiers, iterations }), secret) }
+        let users = verifiers.keys().map(|(name, _)| name.clone()).collect();
+        Self { mechanisms, users, server: ScramServer::new(Arc::new(Store { verifiers, iterations }), secret) }
+    }
+
+    /// Those of `names` whom a client keeps out that takes SCRAM because it is offered. It is offered all the same: without it, the
+    /// passwords of all others would be sent as they are.
+    pub(super) fn locked_out<'a>(&'a self, names: impl Iterator<Item = &'a String>) -> impl Iterator<Item = &'a str> {
+        names.filter(|name| !self.users.is_empty() && !self.users.contains(*name)).map(String::as_str)
     }
 
     /// The mechanisms by which anybody can come in.
