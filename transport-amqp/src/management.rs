@@ -51,6 +51,7 @@ impl Operation {
             "PURGE" => Self::Purge,
             "BIND" => Self::Bind(binding::binding(&mut map)?),
             "UNBIND" => Self::Unbind(binding::unbind(&mut map)?),
+            "" => return Err(invalid("a request says what is to be done: operation")),
             _ => {
                 let words = format!("there is no operation {name}: CREATE, READ, UPDATE, DELETE, PURGE, BIND, UNBIND");
                 return Err(Error::new(ErrorKind::NotSupported, "manage").detail(words));

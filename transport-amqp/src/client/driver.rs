@@ -90,9 +90,12 @@ impl Driver {
 
     /// No session can go on.
     fn give_up(&self, error: &Error) {
-        tracing::warn!(%error, "the client cannot go on");
         let revoked = matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::Unauthorized);
         self.shared.with(|state| {
+            // Whoever is still opening a session is told.
+            if state.sessions.values().any(|session| session.opening.is_none()) {
+                tracing::warn!(%error, "the client cannot go on");
+            }
             let ended = Ended::from(error);
             let all: alloc::vec::Vec<u64> = state.sessions.keys().copied().collect();
             for session in all {
