@@ -16,8 +16,8 @@ pub use session::{binding, close, credential, granted, open, qos, refusal, unbin
 
 #[cfg(feature = "std")]
 pub(crate) use answer::failure;
-#[cfg(feature = "std")]
 pub(crate) use beside::Beside;
+#[cfg(feature = "std")]
 pub(crate) use message::is_sayable;
 pub(crate) use message::{note_losses, read_view, write_properties};
 #[cfg(feature = "std")]
