@@ -150,7 +150,7 @@ fn the_same_seed_gives_the_same_trace_although_the_broker_is_killed() {
     replays(&Killed::default());
 }
 
-/// Producers over AMQP and MQTT, followers over MQTT, workers over HTTP.
+/// Producers over AMQP, MQTT and HTTP, followers over AMQP and MQTT, workers over HTTP.
 struct Mixed;
 
 impl Stage for Mixed {
@@ -160,8 +160,8 @@ impl Stage for Mixed {
 
     fn client(&self, name: &str, ground: &Ground, faults: &Faults) -> Way {
         Way::Carried(match name {
-            "producer0" => over_amqp(ground, faults),
-            "producer1" | "follower0" | "follower1" => over_mqtt(Version::V5, ground, faults),
+            "producer0" | "follower0" => over_amqp(ground, faults),
+            "producer1" | "follower1" => over_mqtt(Version::V5, ground, faults),
             _ => over_http(name, ground, faults),
         })
     }
@@ -194,9 +194,11 @@ fn over_http(name: &str, ground: &Ground, faults: &Faults) -> Arc<dyn Endpoint> 
 fn over_amqp(ground: &Ground, faults: &Faults) -> Arc<dyn Endpoint> {
     let served = roadbed_amqp::ServerConfig::permissive().clock(ground.clock.clone());
     let server = roadbed_amqp::Server::new(Arc::clone(&ground.broker), served);
+    // Cut while it connects, again and again, it is to be back before its actor loses patience.
     let config = roadbed_amqp::ClientConfig::default()
         .clock(ground.clock.clone())
         .reconnect_delay_min(Duration::from_millis(5))
+        .reconnect_delay_max(Duration::from_millis(200))
         .seed(ground.seed);
     let (dialer, mut listener) = faults.listen();
     tokio::spawn(async move {
@@ -211,7 +213,7 @@ fn over_amqp(ground: &Ground, faults: &Faults) -> Arc<dyn Endpoint> {
     Arc::new(roadbed_amqp::connect_over(config, connector))
 }
 
-/// Producers over AMQP, workers and followers beside the broker.
+/// Producers and followers over AMQP, workers beside the broker: AMQP has no leases.
 struct Amqp;
 
 impl Stage for Amqp {
@@ -220,9 +222,9 @@ impl Stage for Amqp {
     }
 
     fn client(&self, name: &str, ground: &Ground, faults: &Faults) -> Way {
-        match name.starts_with("producer") {
-            true => Way::Carried(over_amqp(ground, faults)),
-            false => Way::Direct(Arc::clone(&ground.broker)),
+        match name.starts_with("worker") {
+            true => Way::Direct(Arc::clone(&ground.broker)),
+            false => Way::Carried(over_amqp(ground, faults)),
         }
     }
 

@@ -235,6 +235,15 @@ fn annotations_travel_and_those_of_a_hub_cannot_be_forged() {
 }
 
 #[test]
+fn an_annotation_of_the_hub_says_once_whose_it_is() {
+    let message = read(&[0x00, 0x53, 0x75, 0xa0, 1, 1]);
+    let annotated = message.to_builder().details(|details| details.annotations.push("roadbed-reason", "expired"));
+    let written = write(&annotated.build(), &mut Losses::default());
+    let said = b"\xa3\x14x-opt-roadbed-reason\xa1\x07expired";
+    assert!(written.windows(said.len()).any(|part| part == said), "{written:?}");
+}
+
+#[test]
 fn assurance_and_durability_have_their_words() {
     for (settling, qos) in [
         (Settling::Settled, Qos::AtMostOnce),

@@ -255,8 +255,8 @@ async fn dead_letter() -> Result {
     same("the bare message", bare_of(&letter), &bare[..])?;
     let Map(annotations) = letter.section(0x72) else { return Err("no annotations".into()) };
     let said = |name: &str| {
-        let is =
-            |key: &Value| matches!(key, Value::Symbol(key) if key.starts_with("x-opt-roadbed-") && key.ends_with(name));
+        let name = format!("x-opt-roadbed-{name}");
+        let is = |key: &Value| matches!(key, Value::Symbol(key) if *key == name);
         let found = annotations.iter().find(|(key, _)| is(key));
         found.map_or(&Null, |(_, value)| value)
     };

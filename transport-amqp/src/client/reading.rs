@@ -57,6 +57,11 @@ struct Told {
     annotations: Vec<(bytestring::ByteString, Value)>,
 }
 
+/// The hub's name of an annotation of its own, which says whose it is.
+fn own_name(name: &str) -> bytestring::ByteString {
+    alloc::format!("roadbed-{name}").into()
+}
+
 /// The delivery count of the header, and the hub's annotations.
 fn told(bytes: &Bytes, total: usize, limits: &GuardLimits) -> Result<Told, DecodeError> {
     let found = sections(bytes, total, limits)?;
@@ -81,7 +86,7 @@ fn told(bytes: &Bytes, total: usize, limits: &GuardLimits) -> Result<Told, Decod
                 ("retained", value) => told.retained = value == Some(Value::Bool(true)),
                 ("bindings", _) => told.bindings = numbers(value)?,
                 ("sender" | "sender-protocol" | "sidecar", _) => {}
-                (name, value) => told.annotations.extend(value.map(|value| (name.into(), value))),
+                (name, value) => told.annotations.extend(value.map(|value| (own_name(name), value))),
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Message annotations (Part 3, section 3.2.3): those that mean something to the core, and those of others, which are handed on.
 
+use alloc::string::String;
 use core::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -123,7 +124,7 @@ pub(super) fn write(delivery: &Delivery, bare: Option<&Bare>, out: &mut BytesMut
             put_value(out, &Value::Timestamp(i64::try_from(at.as_millis()).unwrap_or(i64::MAX)));
         }
         for (name, value) in details.annotations.iter() {
-            key(out, &alloc::format!("{PREFIX}{name}"));
+            key(out, &wire_name(name));
             put_value(out, value);
         }
         if delivery.retained {
@@ -142,6 +143,11 @@ pub(super) fn write(delivery: &Delivery, bare: Option<&Bare>, out: &mut BytesMut
         }
         count
     });
+}
+
+/// The name of an annotation of the hub, which may say already whose it is.
+fn wire_name(name: &str) -> String {
+    alloc::format!("{PREFIX}{}", name.strip_prefix("roadbed-").unwrap_or(name))
 }
 
 /// The annotations of others. Those that came by a sidecar are looked at first: its sender may have written anything.

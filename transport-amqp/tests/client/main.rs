@@ -1,5 +1,6 @@
 //! The client on our own server over a broker, by TCP.
 
+mod cut;
 mod foreign;
 
 use std::future::poll_fn;
