@@ -190,6 +190,26 @@ impl Losses {
     }
 }
 
+/// What many connections have lost together: each moves its own losses here.
+#[cfg(feature = "std")]
+#[derive(Debug, Default)]
+pub struct Ledger(std::sync::Mutex<Losses>);
+
+#[cfg(feature = "std")]
+impl Ledger {
+    /// Moves all entries of `losses` into it; costs nothing if there are none.
+    pub fn absorb(&self, losses: &mut Losses) {
+        if !losses.is_empty() {
+            self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).absorb(losses);
+        }
+    }
+
+    /// Every loss so far, with its count.
+    pub fn read(&self) -> Losses {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+}
+
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.what, self.section)

@@ -53,6 +53,8 @@ mod wire;
 
 pub use address::{Address, AddressError};
 pub use auth::{Action, AuthExchange, AuthStep, Authenticator, Authorizer, DenyAll, Identity, Permissive};
+#[cfg(feature = "std")]
+pub use capability::Ledger;
 pub use capability::{Capabilities, CreditKind, Limit, Loss, Losses, Outcomes, Transactions};
 pub use endpoint::{Consumer, Endpoint, Fut, Participant, Producer, Session, Transaction};
 pub use error::{Error, ErrorKind, Recovery, Result};

@@ -61,8 +61,10 @@ impl Running {
             authenticator: authenticator.clone(),
         };
         let over_mqtt = config.mqtt.server(&serving("mqtt"));
-        let over_http = web::server(serving("http"), &config.http, hub.broker.clone(), Instant::now())?;
         let over_amqp = config.amqp.server(&serving("amqp"));
+        let (by_mqtt, by_amqp) = (over_mqtt.clone(), over_amqp.clone());
+        let losses = Box::new(move || vec![("mqtt", by_mqtt.losses()), ("amqp", by_amqp.losses())]);
+        let over_http = web::server(serving("http"), &config.http, hub.broker.clone(), losses, Instant::now())?;
         mqtt.into_iter().for_each(|listener| hub.serve_mqtt(listener, over_mqtt.clone(), config));
         http.into_iter().for_each(|listener| hub.serve_http(listener, over_http.clone()));
         amqp.into_iter().for_each(|listener| hub.serve_amqp(listener, over_amqp.clone(), config));
@@ -128,6 +130,10 @@ impl Running {
         }
         self.listeners.shutdown().await;
         self.helpers.shutdown().await;
+        if let Some(journal) = self.journal {
+            let ended = tokio::task::spawn_blocking(move || journal.end());
+            drop(ended.await);
+        }
         Ok(())
     }
 

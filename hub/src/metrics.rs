@@ -4,6 +4,7 @@
 
 use std::fmt::{Display, Write};
 
+use roadbed::Losses;
 use roadbed::broker::Counters;
 use roadbed::http::HttpCounters;
 
@@ -25,7 +26,12 @@ const NOW: &[&str] = &[
 ];
 
 /// All metrics as text.
-pub(crate) fn render(counters: &Counters, http: &HttpCounters, uptime_seconds: u64) -> String {
+pub(crate) fn render(
+    counters: &Counters,
+    http: &HttpCounters,
+    losses: &[(&'static str, Losses)],
+    uptime_seconds: u64,
+) -> String {
     let mut out = Text(String::with_capacity(8192));
     for (name, value) in counters.iter() {
         let words = name.replace('_', " ");
@@ -38,6 +44,7 @@ pub(crate) fn render(counters: &Counters, http: &HttpCounters, uptime_seconds: u
         let words = name.replace('_', " ");
         out.counter(&format!("roadbed_http_{name}_total"), &format!("The HTTP server's {words}."), value);
     }
+    out.losses(losses);
     out.gauge("roadbed_uptime_seconds", "Seconds since the hub started.", uptime_seconds);
     out.gauge(&format!("roadbed_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), "What runs; always 1.", 1);
     out.0
@@ -54,6 +61,18 @@ impl Text {
         self.metric("gauge", name, help, value);
     }
 
+    /// What messages had and a protocol has no place for, by what and why.
+    fn losses(&mut self, losses: &[(&'static str, Losses)]) {
+        let name = "roadbed_losses_total";
+        self.0 += &format!("# HELP {name} What messages lost in translation, by cause.\n# TYPE {name} counter\n");
+        for (protocol, losses) in losses {
+            for (loss, count) in losses.iter() {
+                let labels = format!("protocol=\"{protocol}\",what=\"{}\",section=\"{}\"", loss.what, loss.section);
+                writeln!(self.0, "{name}{{{labels}}} {count}").expect("writing to a string does not fail");
+            }
+        }
+    }
+
     fn metric(&mut self, kind: &str, name: &str, help: &str, value: impl Display) {
         let family = name.split('{').next().unwrap_or(name);
         writeln!(self.0, "# HELP {family} {help}\n# TYPE {family} {kind}\n{name} {value}")
@@ -67,7 +86,11 @@ mod tests {
 
     #[test]
     fn every_sample_has_its_help_and_type_and_a_legal_name() {
-        let text = render(&Counters::default(), &HttpCounters::default(), 3);
+        let mut lost = Losses::default();
+        lost.note("subject", "MQTT 3.1.1, section 3.3");
+        let text = render(&Counters::default(), &HttpCounters::default(), &[("mqtt", lost)], 3);
+        let sample = "roadbed_losses_total{protocol=\"mqtt\",what=\"subject\",section=\"MQTT 3.1.1, section 3.3\"} 1\n";
+        assert!(text.contains(sample), "{text}");
         assert!(
             text.contains("\nroadbed_broker_messages_in_total 0\n") && text.contains("\nroadbed_uptime_seconds 3\n")
         );

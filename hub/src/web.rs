@@ -5,19 +5,28 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header, request};
-use roadbed::Broker;
 use roadbed::http::{HttpConfig, Server};
+use roadbed::{Broker, Losses};
 
 use crate::error::{Failure, Result};
 use crate::hub::Serving;
 use crate::metrics;
 
+/// What the other protocols have lost in translation, by their names.
+pub(crate) type LossesOf = Box<dyn Fn() -> Vec<(&'static str, Losses)> + Send + Sync>;
+
 /// The HTTP server of a hub.
 ///
 /// # Errors
 /// If the system has no randomness to sign lock tokens with.
-pub(crate) fn server(serving: Serving, config: &HttpConfig, broker: Broker, started: Instant) -> Result<Server> {
-    let pages = Arc::new(Pages { broker, started, server: OnceLock::new() });
+pub(crate) fn server(
+    serving: Serving,
+    config: &HttpConfig,
+    broker: Broker,
+    losses: LossesOf,
+    started: Instant,
+) -> Result<Server> {
+    let pages = Arc::new(Pages { broker, losses, started, server: OnceLock::new() });
     let answering = pages.clone();
     let server = Server::builder(serving.endpoint)
         .config(config.clone())
@@ -31,6 +40,7 @@ pub(crate) fn server(serving: Serving, config: &HttpConfig, broker: Broker, star
 /// The hub's own pages.
 struct Pages {
     broker: Broker,
+    losses: LossesOf,
     started: Instant,
     /// The server that shows them, for its counters. Each holds the other: a hub lives as long as its process.
     server: OnceLock<Server>,
@@ -42,7 +52,8 @@ impl Pages {
             "/healthz" => Some(page("text/plain; charset=utf-8", "ok\n")),
             "/metrics" => {
                 let http = self.server.get().map(Server::counters).unwrap_or_default();
-                let text = metrics::render(&self.broker.counters(), &http, self.started.elapsed().as_secs());
+                let text =
+                    metrics::render(&self.broker.counters(), &http, &(self.losses)(), self.started.elapsed().as_secs());
                 Some(page(metrics::CONTENT_TYPE, text))
             }
             _ => None,

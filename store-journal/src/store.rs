@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) desk: Mutex<Desk>,
     /// The thread waits here for work.
     pub(crate) work: Condvar,
+    /// Who waits for its end waits here.
+    pub(crate) ended: Condvar,
 }
 
 /// What goes to the thread, and what comes back.
@@ -41,6 +43,7 @@ pub(crate) struct Desk {
     pub(crate) answers: Vec<(UnitId, Result<(), StoreError>)>,
     pub(crate) waker: Option<Waker>,
     pub(crate) closing: bool,
+    pub(crate) ended: bool,
     pub(crate) stats: Counts,
     /// Why nothing is stored any more.
     pub(crate) failed: Option<String>,
@@ -106,7 +109,12 @@ impl JournalStore {
         })?;
         let opened = open(&*fs)?;
         let worker = Worker::new(fs, config.clone(), opened.next, opened.lsn);
-        let shared = Arc::new(Shared { index: Mutex::new(opened.index), desk: Mutex::default(), work: Condvar::new() });
+        let shared = Arc::new(Shared {
+            index: Mutex::new(opened.index),
+            desk: Mutex::default(),
+            work: Condvar::new(),
+            ended: Condvar::new(),
+        });
         let at_work = shared.clone();
         let thread = std::thread::Builder::new().name("roadbed-journal".into());
         let thread = thread.spawn(move || worker.run(&at_work)).map_err(JournalError::io("starting a thread"))?;
@@ -132,6 +140,17 @@ impl JournalMonitor {
     /// What it is like now.
     pub fn stats(&self) -> JournalStats {
         self.0.stats()
+    }
+
+    /// Commits what was submitted, syncs it, and ends the last segment, as dropping the store does: for a process that ends without dropping
+    /// everything. Returns when that is done; nothing is stored any more.
+    pub fn end(&self) {
+        let mut desk = self.0.desk();
+        desk.closing = true;
+        self.0.work.notify_all();
+        while !desk.ended {
+            desk = self.0.ended.wait(desk).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// Resolves when the journal has failed, to why: nothing is stored any more, and the process should end and be started again. Cancel-safe.

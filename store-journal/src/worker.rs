@@ -74,6 +74,8 @@ impl Worker {
         {
             tracing::error!(%error, "the journal was not ended in good order");
         }
+        shared.desk().ended = true;
+        shared.ended.notify_all();
     }
 
     /// Takes what was submitted; false if there is nothing, and will be nothing.

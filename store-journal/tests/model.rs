@@ -100,3 +100,18 @@ fn on_a_real_disk_too() {
         assert_eq!(told(&store.recover().expect("the store")), told(&model.recover().expect("the model")));
     }
 }
+
+#[test]
+fn an_ended_journal_is_whole_without_being_dropped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut load = Load::new(3, 900);
+    let mut store = JournalStore::open(folder.path(), config()).expect("opens");
+    let units: Vec<_> = (0..50).map(|_| load.unit()).collect();
+    let (monitor, count) = (store.monitor(), units.len());
+    store.submit(&mut units.clone());
+    monitor.end();
+    assert!(support::wait(&mut store, count).iter().all(|(_, answer)| answer.is_ok()));
+    let kept = told(&store.recover().expect("read"));
+    drop(store);
+    assert_eq!(told(&JournalStore::open(folder.path(), config()).expect("opens").recover().expect("read")), kept);
+}

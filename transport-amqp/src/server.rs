@@ -19,7 +19,7 @@ use alloc::sync::Arc;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use roadbed_core::{Endpoint, Result, Socket};
+use roadbed_core::{Endpoint, Ledger, Losses, Result, Socket};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use config::ServerConfig;
@@ -40,14 +40,20 @@ struct Shared {
     machine: Arc<crate::MachineConfig>,
     /// For connections whose carrier knows the client.
     machine_external: Arc<crate::MachineConfig>,
+    ledger: Ledger,
 }
 
 impl Server {
+    /// What translations have dropped, over all connections.
+    pub fn losses(&self) -> Losses {
+        self.shared.ledger.read()
+    }
+
     /// A server for `endpoint`.
     pub fn new(endpoint: Arc<dyn Endpoint>, config: ServerConfig) -> Self {
         let offering = |external| Arc::new(offering(&config, external));
         let (machine, machine_external) = (offering(false), offering(true));
-        Self { shared: Arc::new(Shared { endpoint, config, machine, machine_external }) }
+        Self { shared: Arc::new(Shared { endpoint, config, machine, machine_external, ledger: Ledger::default() }) }
     }
 
     /// Serves one connection until it ends. Resolves to an error if the peer broke the protocol or was lost; dropping the future

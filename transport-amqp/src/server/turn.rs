@@ -104,6 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Drive for Running<S> {
         let mut batch = Batch::take();
         let turned = self.turn(cx, &mut batch);
         batch.give_back();
+        self.shared.ledger.absorb(&mut self.losses);
         match turned {
             Ok(()) => Poll::Pending,
             Err(ending) => Poll::Ready(ending),

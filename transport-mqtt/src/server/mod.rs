@@ -11,7 +11,7 @@ mod turn;
 use alloc::sync::Arc;
 
 use bytes::Bytes;
-use roadbed_core::{Endpoint, Result, Socket};
+use roadbed_core::{Endpoint, Ledger, Losses, Result, Socket};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use config::ServerConfig;
@@ -33,13 +33,27 @@ struct Shared {
     config: ServerConfig,
     machine: Arc<crate::MachineConfig>,
     assigned: core::sync::atomic::AtomicU64,
+    ledger: Ledger,
 }
 
 impl Server {
     /// A server for `endpoint`.
     pub fn new(endpoint: Arc<dyn Endpoint>, config: ServerConfig) -> Self {
         let machine = Arc::new(config.machine.clone());
-        Self { shared: Arc::new(Shared { endpoint, config, machine, assigned: Default::default() }) }
+        Self {
+            shared: Arc::new(Shared {
+                endpoint,
+                config,
+                machine,
+                assigned: Default::default(),
+                ledger: Ledger::default(),
+            }),
+        }
+    }
+
+    /// What translations have dropped, over all connections.
+    pub fn losses(&self) -> Losses {
+        self.shared.ledger.read()
     }
 
     /// Serves one connection until it ends. Resolves to an error if the peer broke the protocol or was lost; dropping the future

@@ -65,6 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Drive for Running<S> {
         let mut batch = Batch::take();
         let turned = self.turn(cx, &mut batch);
         batch.give_back();
+        self.shared.ledger.absorb(self.machine.losses());
         match turned {
             Ok(()) => Poll::Pending,
             Err(ending) => Poll::Ready(ending),
