@@ -106,9 +106,9 @@ fn an_ended_journal_is_whole_without_being_dropped() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut load = Load::new(3, 900);
     let mut store = JournalStore::open(folder.path(), config()).expect("opens");
-    let units: Vec<_> = (0..50).map(|_| load.unit()).collect();
+    let mut units: Vec<_> = (0..50).map(|_| load.unit()).collect();
     let (monitor, count) = (store.monitor(), units.len());
-    store.submit(&mut units.clone());
+    store.submit(&mut units);
     monitor.end();
     assert!(support::wait(&mut store, count).iter().all(|(_, answer)| answer.is_ok()));
     let kept = told(&store.recover().expect("read"));
