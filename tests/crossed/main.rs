@@ -121,10 +121,8 @@ async fn amqp_behind_mqtt(inner: Arc<dyn Endpoint>, faults: Faults) -> Arc<dyn E
 }
 
 fn main() -> ExitCode {
-    // An AMQP client does not keep the slots of deliveries over sessions, so that a packet identifier may come again for another message.
     let gateway = Carried::new("mqtt, then amqp", broker, amqp_behind_mqtt).rule_out(|law| match law {
         "unsupported_is_an_error" => Some("no word for a will that is not kept: MQTT 5, section 3.2.2.2"),
-        "exactly_once_across_reconnect" => Some("a slot outlives its connection in MQTT alone: MQTT 5, section 2.2.1"),
         _ => None,
     });
     let uplink = Carried::new("amqp, then mqtt", broker, mqtt_behind_amqp).rule_out(|law| {

@@ -31,7 +31,7 @@ pub struct StoredSession {
     pub messages: Vec<StoredMessage>,
     /// Keys of messages that were accepted and are not forgotten, oldest first.
     pub accepted: Vec<Key>,
-    /// Messages received exactly once that were taken and have not come to their end.
+    /// Messages received exactly once that have not come to their end, in the order in which they were handed over.
     pub received: Vec<StoredReceipt>,
 }
 
@@ -48,13 +48,16 @@ pub struct StoredMessage {
     pub message: Option<Message>,
 }
 
-/// A message received exactly once whose outcome was named.
+/// A message received exactly once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredReceipt {
     /// The name that the server has given to it.
     pub name: Key,
-    /// The outcome.
-    pub outcome: Outcome,
+    /// The slot of its handle. It is the same on every connection until the delivery has come to its end, and no other's: who passes the delivery on may
+    /// know it by its slot alone, as an MQTT server does, whose packet identifier it is \[MQTT-4.4.0-1\].
+    pub slot: u16,
+    /// The outcome; `None` as long as it is not named.
+    pub outcome: Option<Outcome>,
     /// The application will say when it has forgotten the delivery ([`Step::Settle`](crate::Step)): the server is not told to forget it before.
     pub keep: bool,
 }
@@ -76,6 +79,8 @@ pub enum Change {
     },
     /// The application has forgotten a key.
     Forgotten(Key),
+    /// A message that comes exactly once is about to be handed over for the first time. Its name is new.
+    Delivered(StoredReceipt),
     /// A message received exactly once was taken; the server is about to be told.
     Received(StoredReceipt),
     /// It has come to its end.
@@ -109,11 +114,15 @@ impl StoredSession {
                 let named = self.messages.iter_mut().filter(|message| message.key.as_ref() == Some(&key));
                 named.for_each(|message| message.key = None);
             }
-            Change::Received(receipt) => {
-                self.received.retain(|known| known.name != receipt.name);
-                self.received.push(receipt);
+            Change::Delivered(receipt) => self.received.push(receipt),
+            Change::Received(receipt) => match self.received.iter_mut().find(|known| known.name == receipt.name) {
+                Some(known) => *known = receipt,
+                None => self.received.push(receipt),
+            },
+            Change::Completed(name) => {
+                let at = self.received.iter().position(|known| known.name == name);
+                at.map(|at| self.received.remove(at));
             }
-            Change::Completed(name) => self.received.retain(|known| known.name != name),
             Change::Cleared => *self = Self::default(),
         }
     }

@@ -22,6 +22,7 @@ use crate::codec::{Fault, State, Tag};
 use crate::{Incoming, LinkId};
 
 mod settling;
+mod slots;
 
 use settling::Said;
 
@@ -40,6 +41,10 @@ pub(super) struct Inbound {
     told: bool,
     waiting: VecDeque<Waiting>,
     waiting_bytes: usize,
+    /// How many of them may be handed over, if the session is kept: the store has their slots.
+    deliverable: usize,
+    /// Slots of deliveries that wait, or are to come again.
+    slots: BTreeMap<Tag, slots::Kept>,
     receive: Option<Waker>,
     settled: Option<Waker>,
     done: Vec<Done>,
@@ -90,6 +95,8 @@ impl Inbound {
             told: false,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            deliverable: 0,
+            slots: BTreeMap::new(),
             receive: None,
             settled: None,
             done: Vec::new(),
@@ -115,7 +122,16 @@ impl Inbound {
 
     /// The store has everything that was said.
     pub(super) fn kept(&mut self) {
-        self.ready = self.said.len();
+        (self.ready, self.deliverable) = (self.said.len(), self.waiting.len());
+    }
+
+    /// A delivery has ended before it was handed over.
+    fn waits_no_more(&mut self, number: u64) -> Option<Tag> {
+        let at = self.waiting.iter().position(|waiting| waiting.number == Some(number))?;
+        let gone = self.waiting.remove(at)?;
+        self.waiting_bytes -= gone.bytes;
+        self.deliverable -= usize::from(at < self.deliverable);
+        Some(gone.tag)
     }
 
     pub(super) fn wake_all(&mut self, wakers: &mut Wakers) {
@@ -177,34 +193,51 @@ impl Session {
         found.check("receive")?;
         let before = into.len();
         while into.len() - before < max {
-            let (open, window) = (self.held.open(), self.terms.window);
+            let (open, window, kept) = (self.held.open(), self.terms.window, self.terms.kept);
+            let committing = self.committing;
             let Some(inbound) = self.inbound(link) else { break };
             let settled = inbound.waiting.front().is_some_and(|waiting| waiting.number.is_none());
-            if inbound.permitted == 0 || (!settled && open >= window) {
+            let storing = kept && (committing || inbound.deliverable == 0);
+            if inbound.permitted == 0 || storing || (!settled && open >= window) {
                 break;
             }
             let Some(waiting) = inbound.waiting.pop_front() else { break };
             inbound.waiting_bytes -= waiting.bytes;
-            if waiting.delivery.message.has_expired(now) {
+            inbound.deliverable = inbound.deliverable.saturating_sub(1);
+            let own = inbound.slots.get(&waiting.tag).copied();
+            // What was passed on already goes its way to the end.
+            if waiting.delivery.message.has_expired(now) && !own.is_some_and(|own| own.delivered) {
                 counters.expired();
                 inbound.said.extend(waiting.number.map(Said::unwanted));
+                self.forget_slot(link, &waiting.tag);
                 continue;
             }
             inbound.permitted = inbound.permitted.saturating_sub(u32::from(inbound.permitted != Grant::UNLIMITED));
             let Waiting { mut delivery, number, tag, bytes } = waiting;
             if let Some(number) = number {
-                let Some(handle) = self.held.insert(link, Some(number), tag, delivery.qos, Stage::Open) else {
-                    // Every slot is taken.
+                let slot = match own {
+                    None if self.keeps_slot(delivery.qos) => None,
+                    None => self.held.take(),
+                    Some(own) => Some(own.slot),
+                };
+                let put = |slot| self.held.put(slot, link, Some(number), tag, delivery.qos, Stage::Open);
+                let Some(handle) = slot.and_then(put) else {
+                    // Every slot was taken.
                     if let Some(inbound) = self.inbound(link) {
                         inbound.permitted += u32::from(inbound.permitted != Grant::UNLIMITED);
                         inbound.waiting_bytes += bytes;
+                        let qos = delivery.qos;
                         inbound.waiting.push_front(Waiting { delivery, number: Some(number), tag, bytes });
+                        inbound.deliverable = 0;
+                        if self.keeps_slot(qos) && self.keep_slot(link, tag) {
+                            self.touch(link);
+                        }
                     }
                     break;
                 };
-                let kept = self.terms.kept;
                 delivery.handle = Some(handle);
                 if let Some(inbound) = self.inbound(link) {
+                    inbound.slots.remove(&tag);
                     inbound.numbers.insert(number, handle.slot());
                     if kept {
                         inbound.tags.insert(tag, handle.slot());
@@ -272,7 +305,13 @@ impl Session {
         let delivery = Delivery { message, handle: None, qos, retained, attempt, info };
         inbound.waiting.push_back(Waiting { delivery, number, tag, bytes });
         inbound.waiting_bytes += bytes;
-        wakers.wake(&mut inbound.receive);
+        if !kept {
+            return wakers.wake(&mut inbound.receive);
+        }
+        if number.is_some() && self.keeps_slot(qos) {
+            self.keep_slot(link, tag);
+        }
+        self.touch(link);
     }
 
     /// The server has used up the credit that was to be drained, or has nothing for it.
@@ -344,14 +383,10 @@ impl Session {
         self.consumer_lost(link, wakers);
         let open: Vec<u16> =
             self.held.of(link).filter(|(_, entry)| !entry.is_decided()).map(|(it, _)| it.slot()).collect();
-        for slot in open {
-            let tag = self.held.remove(slot).map(|entry| entry.tag);
-            if let (Some(tag), Some(inbound)) = (tag, self.inbound(link)) {
-                inbound.tags.remove(&tag);
-            }
-        }
+        open.into_iter().for_each(|slot| self.take_back(link, slot));
         if let Some(inbound) = self.inbound(link) {
             inbound.waiting.clear();
+            inbound.deliverable = 0;
             (inbound.waiting_bytes, inbound.permitted, inbound.drain, inbound.txn) = (0, 0, None, None);
             inbound.done.clear();
         }
@@ -363,6 +398,8 @@ impl Session {
         let Some(inbound) = self.inbound(link) else { return };
         inbound.waiting.retain(|waiting| waiting.number.is_none());
         inbound.waiting_bytes = inbound.waiting.iter().map(|waiting| waiting.bytes).sum();
+        inbound.deliverable = inbound.waiting.len();
+        wakers.wake(&mut inbound.receive);
         inbound.numbers.clear();
         inbound.said.clear();
         (inbound.ready, inbound.resuming) = (0, 0);

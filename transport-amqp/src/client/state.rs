@@ -133,6 +133,10 @@ impl Session {
             in_doubt: stored.in_doubt().into_iter().map(|key| (key, None)).collect(),
             ..Opened::default()
         };
+        let mut held = Held::default();
+        for receipt in &stored.received {
+            held.take_again(receipt.slot);
+        }
         Self {
             outbox: Outbox::new(id, config, &stored),
             seed: config.seed,
@@ -146,7 +150,7 @@ impl Session {
             finished: false,
             closing: None,
             links: BTreeMap::new(),
-            held: Held::default(),
+            held,
             changes: Vec::new(),
             committing: false,
             stored,
@@ -231,9 +235,9 @@ impl Session {
         Attached { unsettled, ..attached }
     }
 
-    /// A link is detached: what it holds is not this session's any more, but for what was decided.
-    pub(super) fn link_gone(&mut self, link: u64) {
-        self.forget_held(link);
+    /// A link is detached, for good if it is `closed`: what it holds is not this session's any more.
+    pub(super) fn link_gone(&mut self, link: u64, closed: bool) {
+        self.forget_held(link, closed);
         self.links.remove(&link);
     }
 

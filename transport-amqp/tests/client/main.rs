@@ -2,6 +2,7 @@
 
 mod cut;
 mod foreign;
+mod slots;
 
 use std::future::poll_fn;
 use std::sync::Arc;

@@ -12,7 +12,6 @@ use roadbed_core::{
 use super::released;
 use crate::client::counters::Counters;
 use crate::client::held::Stage;
-use crate::client::outbound::{split_name, stored_name};
 use crate::client::shared::Wakers;
 use crate::client::state::Session;
 use crate::client::transactions::Scoped;
@@ -110,9 +109,9 @@ impl Session {
         let waits = answers && (qos == Qos::ExactlyOnce || cookie.is_some() || !settled);
         let entry = self.held.slot(slot)?;
         (entry.keep, entry.cookie) = (!settled, cookie);
-        let name = self.links.get(&link).map(|link| stored_name(&link.name, &tag))?;
+        let name = self.stored_name(link, &tag)?;
         if qos == Qos::ExactlyOnce {
-            let receipt = StoredReceipt { name, outcome: outcome.clone(), keep: !settled };
+            let receipt = StoredReceipt { name, slot, outcome: Some(outcome.clone()), keep: !settled };
             self.change(|| Change::Received(receipt));
         }
         let state = Some(outcome_state(&outcome));
@@ -182,11 +181,11 @@ impl Session {
         match inbound.numbers.get(&number).copied() {
             Some(slot) => self.settled(link, slot, wakers),
             // It was not handed over yet, and is nobody's now.
-            None => inbound.waiting.retain(|waiting| {
-                let stays = waiting.number != Some(number);
-                inbound.waiting_bytes -= if stays { 0 } else { waiting.bytes };
-                stays
-            }),
+            None => {
+                if let Some(tag) = inbound.waits_no_more(number) {
+                    self.forget_slot(link, &tag);
+                }
+            }
         }
         self.touch(link);
     }
@@ -221,23 +220,17 @@ impl Session {
     }
 
     /// Nothing of a delivery is left here.
-    fn let_go(&mut self, link: u64, slot: u16) {
+    pub(super) fn let_go(&mut self, link: u64, slot: u16) {
         let Some(entry) = self.held.remove(slot) else { return };
         if let Some(inbound) = self.inbound(link) {
             entry.number.map(|number| inbound.numbers.remove(&number));
             inbound.tags.remove(&entry.tag);
         }
         if entry.qos == Qos::ExactlyOnce
-            && let Some(name) = self.links.get(&link).map(|link| stored_name(&link.name, &entry.tag))
+            && let Some(name) = self.stored_name(link, &entry.tag)
         {
             self.change(|| Change::Completed(name));
         }
-    }
-
-    /// Its link is gone: what is not decided is not held here any more.
-    pub(in crate::client) fn forget_held(&mut self, link: u64) {
-        let held: Vec<u16> = self.held.of(link).map(|(handle, _)| handle.slot()).collect();
-        held.into_iter().for_each(|slot| drop(self.held.remove(slot)));
     }
 
     /// The server forgets what this link holds: what is settled now comes too late.
@@ -301,26 +294,7 @@ impl Session {
             .map(|(handle, _)| handle.slot())
             .collect();
         gone.into_iter().for_each(|slot| self.settled(link, slot, wakers));
-    }
-
-    /// Takes over what the store has of a link.
-    pub(in crate::client) fn consumer_restored(&mut self, link: u64) {
-        let Some(name) = self.links.get(&link).map(|link| link.name.clone()) else { return };
-        let mine = |receipt: &StoredReceipt| split_name(&receipt.name).is_some_and(|(of, _)| of == name.as_bytes());
-        let (stored, rest) = core::mem::take(&mut self.stored.received).into_iter().partition(mine);
-        self.stored.received = rest;
-        let stored: Vec<StoredReceipt> = stored;
-        for StoredReceipt { name, outcome, keep } in stored {
-            let Some((_, tag)) = split_name(&name) else { continue };
-            let handle = self.held.insert(link, None, tag, Qos::ExactlyOnce, Stage::Said(outcome));
-            let Some(slot) = handle.map(Handle::slot) else { continue };
-            if let Some(entry) = self.held.slot(slot) {
-                entry.keep = keep;
-            }
-            if let Some(inbound) = self.inbound(link) {
-                inbound.tags.insert(tag, slot);
-            }
-        }
+        self.forget_slots(link, theirs);
     }
 
     /// What an earlier attachment has decided and not seen to its end.

@@ -105,7 +105,7 @@ impl Running {
         for &link in &touched {
             let Some(found) = session.links.get(&link) else { continue };
             if found.orphan && matches!(found.stage, LinkStage::Failed(_)) {
-                session.link_gone(link);
+                session.link_gone(link, false);
                 continue;
             }
             if matches!(found.stage, LinkStage::New) {
@@ -239,7 +239,10 @@ fn write(session: &mut Session, link: u64, wire: &mut Wire<'_>, wakers: &mut Wak
     let Some(id) = found.wire else { return };
     match found.kind {
         Kind::Producer(_) => session.write_sends(link, id, wire, wakers),
-        Kind::Consumer(_) => session.write_said(link, id, wire),
+        Kind::Consumer(_) => {
+            session.write_said(link, id, wire);
+            session.tell_waiting(link, wakers);
+        }
         Kind::Calls(_) | Kind::Replies(_) => {}
     }
 }
@@ -268,7 +271,7 @@ fn detach(
         let _ = detached.send(Ok(()));
     }
     if closed || !kept {
-        return session.link_gone(link);
+        return session.link_gone(link, closed);
     }
     // It is attached again at once, so that whoever comes next goes on with it, and so that it ends with its session.
     (found.stage, found.wire, found.detach) = (LinkStage::New, None, None);

@@ -210,7 +210,8 @@ impl Inbound {
                     (entry.stage, entry.again) = (Stage::Taken, None);
                     changes.push(Change::Received(StoredReceipt {
                         name: name(id),
-                        outcome: Outcome::Accepted,
+                        slot: id.get(),
+                        outcome: Some(Outcome::Accepted),
                         keep: entry.keep,
                     }));
                 }
