@@ -83,7 +83,7 @@ pub struct ConsumerTerms {
     pub qos_max: Qos,
     /// No other consumer may take from the node.
     pub exclusive: bool,
-    /// Every delivery comes with its [`DeliveryInfo`]. Otherwise those do that were delivered before, came by a binding with an identifier, or belong to a transaction.
+    /// Every delivery comes with its [`DeliveryInfo`](crate::DeliveryInfo). Otherwise those do that were delivered before, came by a binding with an identifier, or belong to a transaction.
     pub info: bool,
     /// Makes the node with these settings if it does not exist.
     pub declare: Option<QueueSettings>,

@@ -53,7 +53,7 @@ impl Default for QueueSettings {
 /// What happens to a message that finds its queue full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
-    /// It is refused: [`Condition::Full`].
+    /// It is refused: [`Condition::Full`](crate::Condition::Full).
     #[default]
     Refuse,
     /// The oldest available one makes room.
