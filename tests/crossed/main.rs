@@ -126,8 +126,7 @@ fn main() -> ExitCode {
         _ => None,
     });
     let uplink = Carried::new("amqp, then mqtt", broker, mqtt_behind_amqp).rule_out(|law| {
-        (law == "exactly_once_across_reconnect")
-            .then_some("our MQTT client names a copy anew on each connection")
+        (law == "exactly_once_across_reconnect").then_some("our MQTT client names a copy anew on each connection")
     });
     assert_eq!(ignored(&gateway), include_str!("ignored-gateway.txt"), "what a gateway rules out has been reviewed");
     assert_eq!(ignored(&uplink), include_str!("ignored-uplink.txt"), "and the way back");
