@@ -9,6 +9,8 @@ mod config;
 pub mod conversion;
 pub mod dialect;
 mod error;
+#[cfg(feature = "fe2o3")]
+pub mod fe2o3;
 mod machine;
 mod management;
 mod server;

@@ -157,7 +157,7 @@ const fn settle(qos_max: Qos) -> ReceiverSettleMode {
     }
 }
 
-fn source(terms: &ConsumerTerms) -> Source {
+pub(crate) fn source(terms: &ConsumerTerms) -> Source {
     let (address, dynamic) = match &terms.node {
         Node::Address(address) => (Some(address.as_str().into()), false),
         _ => (None, true),
@@ -182,7 +182,7 @@ fn wire_outcome(outcome: &Outcome) -> WireOutcome {
 }
 
 /// Every outcome may be named.
-fn outcomes() -> Source {
+pub(crate) fn outcomes() -> Source {
     let names = ["amqp:accepted:list", "amqp:rejected:list", "amqp:released:list", "amqp:modified:list"];
     let names: Vec<serde_amqp::primitives::Symbol> = names.into_iter().map(Into::into).collect();
     Source { outcomes: Some(names.into()), ..Source::default() }

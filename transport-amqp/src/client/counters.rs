@@ -8,7 +8,7 @@ macro_rules! counters {
         pub struct ClientCounts { $($(#[doc = $doc])+ pub $name: u64,)+ }
 
         #[derive(Debug, Default)]
-        pub(super) struct Counters { $($name: AtomicU64,)+ }
+        pub(crate) struct Counters { $($name: AtomicU64,)+ }
 
         impl Counters {
             pub(super) fn read(&self) -> ClientCounts {

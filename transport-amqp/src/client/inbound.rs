@@ -427,12 +427,12 @@ impl Session {
 pub(super) const WINDOW_MAX: u32 = u16::MAX as u32;
 
 /// What a message needs to be read.
-pub(super) struct Arriving<'a> {
-    pub(super) origin: &'a alloc::sync::Arc<roadbed_core::Origin>,
-    pub(super) guard: crate::codec::GuardLimits,
-    pub(super) sidecar_bytes_max: usize,
-    pub(super) counters: &'a Counters,
-    pub(super) now: Time,
+pub(crate) struct Arriving<'a> {
+    pub(crate) origin: &'a alloc::sync::Arc<roadbed_core::Origin>,
+    pub(crate) guard: crate::codec::GuardLimits,
+    pub(crate) sidecar_bytes_max: usize,
+    pub(crate) counters: &'a Counters,
+    pub(crate) now: Time,
 }
 
 /// A name for a delivery whose tag is none of ours; good as long as its attachment.

@@ -36,11 +36,21 @@ use tokio::sync::oneshot;
 pub use config::ClientConfig;
 pub use counters::ClientCounts;
 
+#[cfg(feature = "fe2o3")]
+pub(crate) use attach::{outcomes, source};
+#[cfg(feature = "fe2o3")]
+pub(crate) use counters::Counters;
 use dial::Dial;
 use driver::Driver;
+#[cfg(feature = "fe2o3")]
+pub(crate) use inbound::Arriving;
+#[cfg(feature = "fe2o3")]
+pub(crate) use reading::{Read, read};
 use session::Attachment;
 use shared::{Alive, Ended, Shared};
 use state::Terms;
+#[cfg(feature = "fe2o3")]
+pub(crate) use words::error;
 
 /// A server that speaks AMQP 1.0, as an [`Endpoint`].
 ///

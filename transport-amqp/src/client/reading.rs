@@ -14,17 +14,17 @@ use crate::dialect::{Encoded, Pieces};
 const PREFIX: &str = "x-opt-roadbed-";
 
 /// A message, and what its server says of this delivery.
-pub(super) struct Read {
-    pub(super) message: Message,
-    pub(super) retained: bool,
+pub(crate) struct Read {
+    pub(crate) message: Message,
+    pub(crate) retained: bool,
     /// How many earlier deliveries failed.
-    pub(super) count: u32,
+    pub(crate) count: u32,
     /// The ids of the bindings that brought it.
-    pub(super) bindings: Vec<u32>,
+    pub(crate) bindings: Vec<u32>,
 }
 
 /// Reads a message. One that does not say where it was sent to was sent to `node`.
-pub(super) fn read(pieces: Pieces, node: Option<Address>, context: &Arriving<'_>) -> Result<Read> {
+pub(crate) fn read(pieces: Pieces, node: Option<Address>, context: &Arriving<'_>) -> Result<Read> {
     let first = pieces.first().cloned().unwrap_or_default();
     let total = pieces.iter().map(Bytes::len).sum();
     let told = told(&first, total, &context.guard).unwrap_or_default();

@@ -8,7 +8,7 @@ use roadbed_core::{Error, ErrorKind};
 use crate::codec::Fault;
 
 /// The error of `operation` that a server's condition means (Part 2, sections 2.8.15 to 2.8.18; Part 4, section 4.5.8).
-pub(super) fn error(fault: &Fault, operation: &'static str) -> Error {
+pub(crate) fn error(fault: &Fault, operation: &'static str) -> Error {
     Error::new(kind(&fault.condition), operation).detail(text(fault))
 }
 
