@@ -220,6 +220,16 @@ def topics():
         assert nobody.remote_state == RELEASED, "valid, and nobody is there"
 
 
+def dynamic_target():
+    """A dynamic target is a queue of one's own, too: what is sent there can be received under its address."""
+    with Peer() as peer:
+        dynamic = OnTarget(lambda target: setattr(target, "dynamic", True))
+        sender = peer.sender(None, options=dynamic)
+        address = sender.link.remote_target.address
+        sender.put("x")
+        assert address and peer.receiver(address).take().body == "x", address
+
+
 def refused_links():
     """The link is answered without a terminus, then detached with the reason; the connection goes on."""
     with Peer() as peer:
@@ -227,8 +237,6 @@ def refused_links():
         detached(lambda: peer.receiver("$nowhere/x"), "amqp:not-found")
         detached(lambda: peer.receiver("a/#/b"), "amqp:invalid-field")
         detached(lambda: peer.receiver(""), "amqp:invalid-field")
-        dynamic = OnTarget(lambda target: setattr(target, "dynamic", True))
-        detached(lambda: peer.sender(None, options=dynamic), "amqp:not-implemented")
         peer.sender("queues/fine").put("x")
         assert peer.receiver("queues/fine").take().body == "x"
 
@@ -357,6 +365,7 @@ run(
     anonymous_terminus,
     request_and_response,
     topics,
+    dynamic_target,
     refused_links,
     stolen_links,
     browsing,
