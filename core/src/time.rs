@@ -21,9 +21,11 @@ impl Time {
         Self(nanos)
     }
 
-    /// The time `millis` milliseconds after the Unix epoch; saturates.
+    /// The time `millis` milliseconds after the Unix epoch; saturates at the last whole millisecond, so that it is the same when it is written in
+    /// milliseconds and read again.
     pub const fn from_millis(millis: u64) -> Self {
-        Self(millis.saturating_mul(1_000_000))
+        const LAST: u64 = u64::MAX / 1_000_000;
+        Self(if millis < LAST { millis } else { LAST } * 1_000_000)
     }
 
     /// Nanoseconds since the Unix epoch.
