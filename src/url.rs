@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use roadbed_core::{Address, Error, ErrorKind, Filter, Result};
+use roadbed_core::{Address, Error, ErrorKind, Filter, Result, unescape};
 
 /// A URL of a message server: `mqtt://user:password@host:port/topic/name?version=5`.
 ///
@@ -104,20 +104,8 @@ fn parse(text: &str) -> Result<Url, String> {
 }
 
 fn decode(text: &str) -> Result<String, String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            out.push(byte);
-            continue;
-        }
-        let mut digit = || bytes.next().and_then(|digit| char::from(digit).to_digit(16));
-        let (Some(high), Some(low)) = (digit(), digit()) else {
-            return Err(format!("`{text}` has a `%` without two hexadecimal digits"));
-        };
-        out.push((high * 16 + low) as u8);
-    }
-    String::from_utf8(out).map_err(|_| format!("`{text}` is not UTF-8"))
+    let bytes = unescape(text, '%').map_err(|_| format!("`{text}` has a `%` without two hexadecimal digits"))?;
+    String::from_utf8(bytes).map_err(|_| format!("`{text}` is not UTF-8"))
 }
 
 impl fmt::Debug for Url {

@@ -5,6 +5,8 @@ use core::fmt;
 
 use bytestring::ByteString;
 
+use crate::escape::{escape, unescape};
+
 /// The name of anything that messages are sent to or received from.
 ///
 /// A legal name has 1 to 65,535 bytes of UTF-8 without U+0000, `+` and `#`: what MQTT calls a topic name
@@ -123,7 +125,7 @@ impl Address {
     /// # Errors
     /// [`AddressError`] for a broken escape or a name that is not legal.
     pub fn from_path(path: &str) -> Result<Self, AddressError> {
-        Self::new(unescape(path, '%')?)
+        Self::new(unescaped(path, '%')?)
     }
 
     /// As the local part of a JID. XEP-0106's escapes, extended to every byte that preparation (RFC 7622) would
@@ -146,7 +148,7 @@ impl Address {
     /// # Errors
     /// [`AddressError`] for a broken escape or a name that is not legal.
     pub fn from_jid_local(local: &str) -> Result<Self, AddressError> {
-        Self::new(unescape(local, '\\')?)
+        Self::new(unescaped(local, '\\')?)
     }
 }
 
@@ -177,29 +179,7 @@ fn check(name: &str) -> Result<(), AddressError> {
     }
 }
 
-fn escape(out: &mut String, mark: char, byte: u8) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    const LOWER: &[u8; 16] = b"0123456789abcdef";
-    let digits = if mark == '%' { HEX } else { LOWER };
-    out.push(mark);
-    out.push(digits[usize::from(byte >> 4)] as char);
-    out.push(digits[usize::from(byte & 15)] as char);
-}
-
-fn unescape(text: &str, mark: char) -> Result<String, AddressError> {
-    let (bytes, mut out, mut at) = (text.as_bytes(), alloc::vec::Vec::with_capacity(text.len()), 0);
-    while let Some(&byte) = bytes.get(at) {
-        if byte != mark as u8 {
-            out.push(byte);
-            at += 1;
-            continue;
-        }
-        let digit = |at: usize| bytes.get(at).and_then(|&digit| (digit as char).to_digit(16));
-        let (Some(high), Some(low)) = (digit(at + 1), digit(at + 2)) else {
-            return Err(AddressError::BadEscape(at));
-        };
-        out.push((high * 16 + low) as u8);
-        at += 3;
-    }
-    String::from_utf8(out).map_err(|_| AddressError::NotUtf8)
+fn unescaped(text: &str, mark: char) -> Result<String, AddressError> {
+    let bytes = unescape(text, mark).map_err(AddressError::BadEscape)?;
+    String::from_utf8(bytes).map_err(|_| AddressError::NotUtf8)
 }

@@ -21,6 +21,7 @@ pub mod cloudevents;
 pub mod conversion;
 mod endpoint;
 mod error;
+mod escape;
 #[cfg(feature = "tokio")]
 mod farewell;
 mod filter;
@@ -58,6 +59,7 @@ pub use capability::Ledger;
 pub use capability::{Capabilities, CreditKind, Limit, Loss, Losses, Outcomes, Transactions};
 pub use endpoint::{Consumer, Endpoint, Fut, Participant, Producer, Session, Transaction};
 pub use error::{Error, ErrorKind, Recovery, Result};
+pub use escape::unescape;
 pub use filter::{Filter, FilterError, is_reserved};
 pub use ids::{CopyId, DeliveryId, DeliveryRef, Fence, Gid, Handle, Key, QueueId, Scope, TxnId};
 #[cfg(feature = "std")]

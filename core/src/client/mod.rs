@@ -2,6 +2,8 @@
 
 mod connector;
 mod store;
+mod url;
 
 pub use connector::{Carrier, Connector, tcp};
 pub use store::{Change, MemoryStore, SessionStore, StoredMessage, StoredReceipt, StoredSession};
+pub use url::{Login, ServerUrl};

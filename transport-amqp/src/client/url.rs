@@ -1,12 +1,11 @@
 //! A client's configuration out of a URL.
 
 use alloc::format;
-use alloc::string::{String, ToString};
-use alloc::vec::Vec;
+use alloc::string::String;
 use core::str::FromStr;
 use core::time::Duration;
 
-use bytestring::ByteString;
+use roadbed_core::client::{Login, ServerUrl};
 use roadbed_core::{Error, ErrorKind};
 
 use super::ClientConfig;
@@ -29,39 +28,22 @@ impl FromStr for ClientConfig {
 }
 
 fn parse(url: &str) -> Result<ClientConfig, String> {
-    let (scheme, rest) = url.split_once("://").ok_or("there is no `://`")?;
+    let url = ServerUrl::new(url)?;
+    let scheme = url.scheme;
     if !scheme.eq_ignore_ascii_case("amqp") {
         return Err(format!("`{scheme}` is not amqp; another carrier is given by a connector"));
     }
-    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let authority = rest.split_once('/').map_or(rest, |(authority, _)| authority);
-    let (login, server) = authority.rsplit_once('@').map_or((None, authority), |(login, server)| (Some(login), server));
     let mut config = ClientConfig::default();
-    if let Some(login) = login {
-        let (user, password) = login.split_once(':').unwrap_or((login, ""));
-        config.sasl = Some(Sasl::Password { user: text(user)?, password: text(password)? });
+    if let Some(Login { user, password }) = url.login()? {
+        let password = String::from_utf8(password.unwrap_or_default()).map_err(|_| "the password is not UTF-8")?;
+        config.sasl = Some(Sasl::Password { user: user.into(), password: password.into() });
     }
-    (config.host, config.port) = host_and_port(server)?;
-    for option in query.split('&').filter(|option| !option.is_empty()) {
-        let (name, value) = option.split_once('=').unwrap_or((option, ""));
-        set(&mut config, &text(name)?, &text(value)?)?;
+    (config.host, config.port) = url.host_and_port(5672)?;
+    for option in url.options() {
+        let (name, value) = option?;
+        set(&mut config, &name, &value)?;
     }
     Ok(config)
-}
-
-fn host_and_port(server: &str) -> Result<(String, u16), String> {
-    let (host, port) = match server.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']').ok_or("the bracket of the host is not closed")?;
-            (host, rest.strip_prefix(':'))
-        }
-        None => server.split_once(':').map_or((server, None), |(host, port)| (host, Some(port))),
-    };
-    if host.is_empty() {
-        return Err("there is no host".into());
-    }
-    let port = port.map_or(Ok(5672), |port| port.parse().map_err(|_| format!("`{port}` is no port")))?;
-    Ok((host.to_string(), port))
 }
 
 fn set(config: &mut ClientConfig, name: &str, value: &str) -> Result<(), String> {
@@ -91,27 +73,6 @@ fn sasl(value: &str, given: Option<Sasl>) -> Result<Option<Sasl>, String> {
 
 fn number(value: &str) -> Result<u32, String> {
     value.parse().map_err(|_| format!("`{value}` is no number"))
-}
-
-fn text(encoded: &str) -> Result<ByteString, String> {
-    let decoded = String::from_utf8(decode(encoded)?).map_err(|_| format!("`{encoded}` is not UTF-8"))?;
-    Ok(decoded.into())
-}
-
-fn decode(encoded: &str) -> Result<Vec<u8>, String> {
-    let (mut out, mut bytes) = (Vec::with_capacity(encoded.len()), encoded.bytes());
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            out.push(byte);
-            continue;
-        }
-        let mut digit = || bytes.next().and_then(|digit| char::from(digit).to_digit(16));
-        let (Some(high), Some(low)) = (digit(), digit()) else {
-            return Err(format!("`{encoded}` has a `%` without two hexadecimal digits"));
-        };
-        out.push((high * 16 + low) as u8);
-    }
-    Ok(out)
 }
 
 #[cfg(test)]

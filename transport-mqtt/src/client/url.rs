@@ -1,10 +1,10 @@
 //! A client's configuration out of a URL.
 
 use alloc::format;
-use alloc::string::{String, ToString};
-use alloc::vec::Vec;
+use alloc::string::String;
 use core::str::FromStr;
 
+use roadbed_core::client::ServerUrl;
 use roadbed_core::{Error, ErrorKind};
 
 use super::ClientConfig;
@@ -26,40 +26,21 @@ impl FromStr for ClientConfig {
 }
 
 fn parse(url: &str) -> Result<ClientConfig, String> {
-    let (scheme, rest) = url.split_once("://").ok_or("there is no `://`")?;
+    let url = ServerUrl::new(url)?;
+    let scheme = url.scheme;
     if !scheme.eq_ignore_ascii_case("mqtt") && !scheme.eq_ignore_ascii_case("tcp") {
         return Err(format!("`{scheme}` is not mqtt; another carrier is given by a connector"));
     }
-    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let authority = rest.split_once('/').map_or(rest, |(authority, _)| authority);
-    let (login, server) = authority.rsplit_once('@').map_or((None, authority), |(login, server)| (Some(login), server));
     let mut config = ClientConfig::default();
-    if let Some(login) = login {
-        let (user, password) = login.split_once(':').map_or((login, None), |(user, password)| (user, Some(password)));
-        config.user = Some(text(user)?.into());
-        config.password = password.map(decode).transpose()?.map(Into::into);
+    if let Some(login) = url.login()? {
+        (config.user, config.password) = (Some(login.user.into()), login.password.map(Into::into));
     }
-    (config.host, config.port) = host_and_port(server)?;
-    for option in query.split('&').filter(|option| !option.is_empty()) {
-        let (name, value) = option.split_once('=').unwrap_or((option, ""));
-        set(&mut config, &text(name)?, &text(value)?)?;
+    (config.host, config.port) = url.host_and_port(1883)?;
+    for option in url.options() {
+        let (name, value) = option?;
+        set(&mut config, &name, &value)?;
     }
     Ok(config)
-}
-
-fn host_and_port(server: &str) -> Result<(String, u16), String> {
-    let (host, port) = match server.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']').ok_or("the bracket of the host is not closed")?;
-            (host, rest.strip_prefix(':'))
-        }
-        None => server.split_once(':').map_or((server, None), |(host, port)| (host, Some(port))),
-    };
-    if host.is_empty() {
-        return Err("there is no host".into());
-    }
-    let port = port.map_or(Ok(1883), |port| port.parse().map_err(|_| format!("`{port}` is no port")))?;
-    Ok((host.to_string(), port))
 }
 
 fn set(config: &mut ClientConfig, name: &str, value: &str) -> Result<(), String> {
@@ -83,28 +64,10 @@ fn version(value: &str) -> Result<Version, String> {
     }
 }
 
-fn text(encoded: &str) -> Result<String, String> {
-    String::from_utf8(decode(encoded)?).map_err(|_| format!("`{encoded}` is not UTF-8"))
-}
-
-fn decode(encoded: &str) -> Result<Vec<u8>, String> {
-    let (mut out, mut bytes) = (Vec::with_capacity(encoded.len()), encoded.bytes());
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            out.push(byte);
-            continue;
-        }
-        let mut digit = || bytes.next().and_then(|digit| char::from(digit).to_digit(16));
-        let (Some(high), Some(low)) = (digit(), digit()) else {
-            return Err(format!("`{encoded}` has a `%` without two hexadecimal digits"));
-        };
-        out.push((high * 16 + low) as u8);
-    }
-    Ok(out)
-}
-
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::*;
 
     #[test]
