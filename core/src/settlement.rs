@@ -11,6 +11,9 @@ pub use copy::{COPY, CopyRow};
 pub use egress::{Copied, Effect, Egress};
 pub use ingress::{Decision, Ingress, is_answer};
 
+#[doc(inline)]
+pub use crate::{__egress as egress_cells, __ingress as ingress_cells};
+
 /// The settlement table of one protocol.
 #[derive(Clone, Copy, Debug)]
 pub struct Settlement {
@@ -91,4 +94,35 @@ pub fn slug(text: &str) -> alloc::string::String {
         out.pop();
     }
     out
+}
+
+/// The cells of a table of ingress: each decision with an answer, its section and a note for each variant.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __ingress {
+    ($($decision:ident { $($variant:ident: $answer:literal, $section:literal, $note:expr;)+ })+) => {
+        &[$($($crate::settlement::Ingress {
+            decision: $crate::settlement::Decision::$decision,
+            variant: $variant,
+            answer: $answer,
+            section: $section,
+            note: $note,
+        },)+)+]
+    };
+}
+
+/// The cells of a table of egress: each signal with the variants that have it, and what it does.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __egress {
+    ($($signal:literal in [$($variant:ident)+] => $effect:ident, $answer:literal, $section:literal, $note:expr;)+) => {
+        &[$($crate::settlement::Egress {
+            signal: $signal,
+            variants: &[$($variant),+],
+            effect: $crate::settlement::Effect::$effect,
+            answer: $answer,
+            section: $section,
+            note: $note,
+        },)+]
+    };
 }

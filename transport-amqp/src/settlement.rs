@@ -1,6 +1,6 @@
 //! What each signal of AMQP means, as data: the cells that `tests/settlement` brings about, and that the documentation is made of.
 
-use roadbed_core::settlement::{Decision, Effect, Egress, Ingress, Settlement, Variant};
+use roadbed_core::settlement::{Egress, Ingress, Settlement, Variant, egress_cells, ingress_cells};
 
 /// The settlement table of AMQP 1.0. Sections are those of the OASIS standard: part, then section.
 pub const SETTLEMENT: Settlement =
@@ -16,18 +16,6 @@ const VARIANTS: &[Variant] = &[
     Variant { slug: A2, title: "AMQP, receiver settles second" },
 ];
 
-macro_rules! ingress {
-    ($($decision:ident { $($variant:ident: $answer:literal, $section:literal, $note:expr;)+ })+) => {
-        &[$($(Ingress {
-            decision: Decision::$decision,
-            variant: $variant,
-            answer: $answer,
-            section: $section,
-            note: $note,
-        },)+)+]
-    };
-}
-
 const SILENT: &str = "A settled transfer gets no answer. What is dropped is counted.";
 const WAITS: &str = "Not settled until the sender settles: until then the tag is known.";
 const NOT_AGAIN: &str = "Only a sender that settles after its receiver is recognised; here it is a new message.";
@@ -37,7 +25,7 @@ const AT_ATTACH: &str =
     "Before any credit is given. A message with an address of its own is rejected with the same condition.";
 const CREDIT: &str = "A queue that pushes back gives no credit while it is full. What was sent on credit given before, or to a queue that refuses, is rejected.";
 
-const INGRESS: &[Ingress] = ingress! {
+const INGRESS: &[Ingress] = ingress_cells! {
     Stored {
         A0: "nothing", "2, 2.6.12", SILENT;
         A1: "accepted", "3, 3.4.2", "Settled.";
@@ -115,25 +103,12 @@ const INGRESS: &[Ingress] = ingress! {
     }
 };
 
-macro_rules! egress {
-    ($($signal:literal in [$($variant:ident)+] => $effect:ident, $answer:literal, $section:literal, $note:expr;)+) => {
-        &[$(Egress {
-            signal: $signal,
-            variants: &[$($variant),+],
-            effect: Effect::$effect,
-            answer: $answer,
-            section: $section,
-            note: $note,
-        },)+]
-    };
-}
-
 const TOLD: &str = "Settled by the sender, when what it says is durable.";
 const STAYS: &str = "The outcome is not applied, and the delivery stays with its receiver, who names another.";
 const DEFAULT: &str = "The source's default-outcome; where it names none, tried and failed.";
 const FOREIGN: &str = "A link that others take from as well: tried, and failed.";
 
-const EGRESS: &[Egress] = egress! {
+const EGRESS: &[Egress] = egress_cells! {
     "transfer, settled" in [A0] => Accept, "nothing", "2, 2.6.12", "At most once: nothing can come back.";
     "longer than the receiver takes" in [A0] => Accept, "nothing", "2, 2.7.3", "Counts as sent.";
     "longer than the receiver takes" in [A1 A2] => Reject, "nothing", "2, 2.7.3", "Never sent. Dead letter: `too-large`.";

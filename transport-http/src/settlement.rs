@@ -1,6 +1,6 @@
 //! What each signal of HTTP means, as data: the cells that `tests/settlement` brings about, and that the documentation is made of.
 
-use roadbed_core::settlement::{Decision, Effect, Egress, Ingress, Settlement, Variant};
+use roadbed_core::settlement::{Egress, Ingress, Settlement, Variant, egress_cells, ingress_cells};
 
 /// The settlement table of HTTP.
 pub const SETTLEMENT: Settlement =
@@ -16,25 +16,13 @@ const VARIANTS: &[Variant] = &[
     Variant { slug: H2, title: "HTTP, `Idempotency-Key`" },
 ];
 
-macro_rules! ingress {
-    ($($decision:ident { $($variant:ident: $answer:literal, $section:literal, $note:expr;)+ })+) => {
-        &[$($(Ingress {
-            decision: Decision::$decision,
-            variant: $variant,
-            answer: $answer,
-            section: $section,
-            note: $note,
-        },)+)+]
-    };
-}
-
 const EARLY: &str = "Answered when it was read, before anything was decided. What is dropped is counted.";
 const WORDS: &str = "The problem document names the condition and the outcome, and says what to do.";
 const NOT_AGAIN: &str = "Without an Idempotency-Key a request that comes again is a new message.";
 const NOT_ASKED: &str = "It does not ask for exactly once.";
 const AGAIN: &str = "Retry-After says when to come again.";
 
-const INGRESS: &[Ingress] = ingress! {
+const INGRESS: &[Ingress] = ingress_cells! {
     Stored {
         H0: "202", "RFC 9110, 15.3.3", EARLY;
         H1: "202", "RFC 9110, 15.3.3", "";
@@ -112,20 +100,7 @@ const INGRESS: &[Ingress] = ingress! {
     }
 };
 
-macro_rules! egress {
-    ($($signal:literal in [$($variant:ident)+] => $effect:ident, $answer:literal, $section:literal, $note:expr;)+) => {
-        &[$(Egress {
-            signal: $signal,
-            variants: &[$($variant),+],
-            effect: Effect::$effect,
-            answer: $answer,
-            section: $section,
-            note: $note,
-        },)+]
-    };
-}
-
-const EGRESS: &[Egress] = egress! {
+const EGRESS: &[Egress] = egress_cells! {
     "GET of a message without a lock" in [H0] => Accept, "200", "RFC 9110, 9.3.1", "At most once: written is delivered. The response has no ETag.";
     "GET of an empty queue" in [H0 H1 H2] => Unsaid, "204", "RFC 9110, 15.3.5", "";
     "DELETE of the lock" in [H1 H2] => Accept, "204", "RFC 9110, 9.3.5", "Complete.";

@@ -1,6 +1,6 @@
 //! What each signal of MQTT means, as data: the cells that `tests/settlement` brings about, and that the documentation is made of.
 
-use roadbed_core::settlement::{Decision, Effect, Egress, Ingress, Settlement, Variant};
+use roadbed_core::settlement::{Egress, Ingress, Settlement, Variant, egress_cells, ingress_cells};
 
 /// The settlement table of MQTT 3.1.1 and MQTT 5.
 pub const SETTLEMENT: Settlement =
@@ -22,18 +22,6 @@ const VARIANTS: &[Variant] = &[
     Variant { slug: V5_2, title: "MQTT 5, QoS 2" },
 ];
 
-macro_rules! ingress {
-    ($($decision:ident { $($variant:ident: $answer:literal, $section:literal, $note:expr;)+ })+) => {
-        &[$($(Ingress {
-            decision: Decision::$decision,
-            variant: $variant,
-            answer: $answer,
-            section: $section,
-            note: $note,
-        },)+)+]
-    };
-}
-
 const SILENT: &str = "QoS 0 gets no answer. What is dropped is counted.";
 const NO_WORD: &str =
     "MQTT 3.1.1 has no negative answer, and no PUBACK or PUBREC is ever sent for a message that was not kept.";
@@ -45,7 +33,7 @@ const NOT_ASKED: &str = "It does not ask for exactly once.";
 const NO_FORMAT: &str = "MQTT 3.1.1 has no field that declares a format.";
 const MAXIMUM_QOS: &str = "CONNACK names the Maximum QoS, and SUBACK grants no more than that.";
 
-const INGRESS: &[Ingress] = ingress! {
+const INGRESS: &[Ingress] = ingress_cells! {
     Stored {
         V3_0: "nothing", "3.1.1, 4.3.1", SILENT;
         V3_1: "PUBACK", "3.1.1, 4.3.2", "";
@@ -168,20 +156,7 @@ const INGRESS: &[Ingress] = ingress! {
     }
 };
 
-macro_rules! egress {
-    ($($signal:literal in [$($variant:ident)+] => $effect:ident, $answer:literal, $section:literal, $note:expr;)+) => {
-        &[$(Egress {
-            signal: $signal,
-            variants: &[$($variant),+],
-            effect: Effect::$effect,
-            answer: $answer,
-            section: $section,
-            note: $note,
-        },)+]
-    };
-}
-
-const EGRESS: &[Egress] = egress! {
+const EGRESS: &[Egress] = egress_cells! {
     "written to the socket" in [V3_0 V5_0] => Accept, "nothing", "4.3.1", "At most once: nothing can come back.";
     "longer than the client takes" in [V5_0 V5_1 V5_2] => Accept, "nothing", "MQTT-3.1.2-24, MQTT-3.1.2-25", "Counts as sent, as the standard asks.";
     "PUBACK" in [V3_1] => Accept, "nothing", "3.1.1, 4.3.2", "";
