@@ -16,6 +16,8 @@ mod stage;
 mod tell;
 #[cfg(all(feature = "mqtt", feature = "http", feature = "amqp"))]
 mod transaction;
+#[cfg(any(feature = "amqp", feature = "http", feature = "mqtt"))]
+mod wrong;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -1,13 +1,13 @@
-//! The trials can fail: a table that says something else is told.
+//! What the table of AMQP does not say.
 
 use libtest_mimic::Trial;
-use roadbed::settlement::{Decision, Effect, Egress, Ingress, slug};
+use roadbed::settlement::{Decision, Effect};
 use roadbed_amqp::SETTLEMENT;
 
 use super::{Variant, egress, ingress};
-use crate::Result;
+use crate::wrong::Wrong;
 
-const ANSWERS: [(Decision, &str, &str); 7] = [
+const ANSWERS: &[(Decision, &str, &str)] = &[
     (Decision::Stored, "amqp-first", "released"),
     (Decision::Stored, "amqp-settled", "accepted"),
     (Decision::Repeated, "amqp-second", "released"),
@@ -17,7 +17,7 @@ const ANSWERS: [(Decision, &str, &str); 7] = [
     (Decision::TooLarge, "amqp-settled", "nothing"),
 ];
 
-const EFFECTS: [(&str, &str, Effect); 9] = [
+const EFFECTS: &[(&str, &str, Effect)] = &[
     ("accepted", "amqp-first", Effect::Keep),
     ("accepted, settled", "amqp-second", Effect::Reject),
     ("rejected amqp:decode-error", "amqp-first", Effect::Accept),
@@ -30,26 +30,12 @@ const EFFECTS: [(&str, &str, Effect); 9] = [
 ];
 
 pub(super) fn trials() -> Vec<Trial> {
-    let answers = ANSWERS.into_iter().map(|(decision, variant, answer)| {
-        let name = format!("wrong/{variant}/{}/{}", slug(decision.as_str()), slug(answer));
-        crate::trial(name, move || async move {
-            let cell = SETTLEMENT.ingress_cell(decision, variant).ok_or("no such cell")?;
-            told(&ingress::cell(&Ingress { answer, ..*cell }).await)
-        })
-    });
-    let effects = EFFECTS.into_iter().map(|(signal, variant, effect)| {
-        let name = format!("wrong/{variant}/{}/{}", slug(signal), slug(effect.as_str()));
-        crate::trial(name, move || async move {
-            let cell = SETTLEMENT.egress.iter().find(|cell| cell.signal == signal).ok_or("no such cell")?;
-            told(&egress::cell(&Egress { effect, ..*cell }, Variant::named(variant)).await)
-        })
-    });
-    answers.chain(effects).collect()
-}
-
-fn told(result: &Result) -> Result {
-    match result {
-        Ok(()) => Err("a wrong table was not told".into()),
-        Err(_) => Ok(()),
-    }
+    let wrong = Wrong {
+        table: SETTLEMENT,
+        answers: ANSWERS,
+        effects: EFFECTS,
+        ingress: |cell| Box::pin(async move { ingress::cell(&cell).await }),
+        egress: |cell, variant| Box::pin(async move { egress::cell(&cell, Variant::named(variant)).await }),
+    };
+    wrong.trials()
 }

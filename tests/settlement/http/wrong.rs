@@ -1,48 +1,34 @@
-//! The trials can fail: a table that says something else is told.
+//! What the table of HTTP does not say.
 
 use libtest_mimic::Trial;
-use roadbed::settlement::{Decision, Effect, Egress, Ingress, slug};
+use roadbed::settlement::{Decision, Effect};
 use roadbed_http::SETTLEMENT;
 
 use super::{egress, ingress, qos};
-use crate::Result;
+use crate::wrong::Wrong;
 
-const ANSWERS: [(Decision, &str, &str); 4] = [
+const ANSWERS: &[(Decision, &str, &str)] = &[
     (Decision::Stored, "http-qos-1", "200"),
     (Decision::NoRoute, "http-qos-1", "202"),
     (Decision::Full, "http-qos-1", "429"),
     (Decision::Unavailable, "http-qos-2", "503"),
 ];
 
-const EFFECTS: [(&str, Effect); 5] = [
-    ("DELETE of the lock", Effect::Reject),
-    ("POST abandon", Effect::Release),
-    ("POST release", Effect::Fail),
-    ("silence", Effect::Accept),
-    ("silence until the deadline", Effect::Keep),
+const EFFECTS: &[(&str, &str, Effect)] = &[
+    ("DELETE of the lock", "http-qos-1", Effect::Reject),
+    ("POST abandon", "http-qos-1", Effect::Release),
+    ("POST release", "http-qos-1", Effect::Fail),
+    ("silence", "http-qos-1", Effect::Accept),
+    ("silence until the deadline", "http-qos-1", Effect::Keep),
 ];
 
 pub(super) fn trials() -> Vec<Trial> {
-    let answers = ANSWERS.into_iter().map(|(decision, variant, answer)| {
-        let name = format!("wrong/{variant}/{}/{}", slug(decision.as_str()), slug(answer));
-        crate::trial(name, move || async move {
-            let cell = SETTLEMENT.ingress_cell(decision, variant).ok_or("no such cell")?;
-            told(&ingress::cell(&Ingress { answer, ..*cell }).await)
-        })
-    });
-    let effects = EFFECTS.into_iter().map(|(signal, effect)| {
-        let name = format!("wrong/http-qos-1/{}/{}", slug(signal), slug(effect.as_str()));
-        crate::trial(name, move || async move {
-            let cell = SETTLEMENT.egress.iter().find(|cell| cell.signal == signal).ok_or("no such cell")?;
-            told(&egress::cell(&Egress { effect, ..*cell }, qos("http-qos-1")).await)
-        })
-    });
-    answers.chain(effects).collect()
-}
-
-fn told(result: &Result) -> Result {
-    match result {
-        Ok(()) => Err("a wrong table was not told".into()),
-        Err(_) => Ok(()),
-    }
+    let wrong = Wrong {
+        table: SETTLEMENT,
+        answers: ANSWERS,
+        effects: EFFECTS,
+        ingress: |cell| Box::pin(async move { ingress::cell(&cell).await }),
+        egress: |cell, variant| Box::pin(async move { egress::cell(&cell, qos(variant)).await }),
+    };
+    wrong.trials()
 }
