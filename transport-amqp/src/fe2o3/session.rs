@@ -1,4 +1,4 @@
-//! A session: an AMQP session on the connection.
+//! A session: an AMQP session on the connection, and another after each refused link.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -21,24 +21,58 @@ use super::{Shared, words};
 
 pub(super) struct Attachment {
     shared: Arc<Shared>,
-    session: Arc<Mutex<SessionHandle<()>>>,
+    sessions: Arc<Mutex<Sessions>>,
     dialect: Dialect,
     /// How many more deliveries may be unsettled, over all links.
     window: Arc<Semaphore>,
     opened: Opened,
 }
 
+/// The AMQP sessions of one session.
+struct Sessions {
+    /// New links are attached here.
+    current: SessionHandle<()>,
+    /// A link was refused on each of these. The library may give such a link's handle to the next one before it has let go of it, which ends the
+    /// AMQP session; so none is attached there any more.
+    former: Vec<SessionHandle<()>>,
+}
+
+impl Sessions {
+    async fn begin(shared: &Shared) -> Result<SessionHandle<()>> {
+        let mut connection = shared.connection.lock().await;
+        fe2o3_amqp::Session::begin(&mut connection).await.map_err(words::begin)
+    }
+
+    /// What `attached` says, after a new AMQP session is begun if it is a refusal. If none can be, the old one has to do.
+    async fn after<T>(&mut self, attached: Result<T>, shared: &Shared) -> Result<T> {
+        if attached.is_err()
+            && let Ok(next) = Self::begin(shared).await
+        {
+            self.former.push(core::mem::replace(&mut self.current, next));
+        }
+        attached
+    }
+
+    async fn end(&mut self) -> Result<()> {
+        for former in self.former.iter_mut().filter(|former| !former.is_ended()) {
+            // It may have been ended meanwhile.
+            let _ = former.end().await;
+        }
+        if !self.current.is_ended() {
+            self.current.end().await.map_err(words::end)?;
+        }
+        Ok(())
+    }
+}
+
 impl Attachment {
     pub(super) async fn begin(shared: Arc<Shared>, dialect: Dialect, open: roadbed_core::Open) -> Result<Self> {
-        let session = {
-            let mut connection = shared.connection.lock().await;
-            fe2o3_amqp::Session::begin(&mut connection).await.map_err(words::begin)?
-        };
+        let sessions = Sessions { current: Sessions::begin(&shared).await?, former: Vec::new() };
         let window = if open.window == 0 { u16::MAX } else { open.window };
         let window = Arc::new(Semaphore::new(window.into()));
         let opened =
             Opened { name: open.name, qos_max: Qos::AtLeastOnce, message_bytes_max: usize::MAX, ..Opened::default() };
-        Ok(Self { shared, session: Arc::new(Mutex::new(session)), dialect, window, opened })
+        Ok(Self { shared, sessions: Arc::new(Mutex::new(sessions)), dialect, window, opened })
     }
 }
 
@@ -48,21 +82,23 @@ impl Session for Attachment {
     }
 
     fn producer(&self, terms: ProducerTerms) -> Fut<(Box<dyn Producer>, Attached)> {
-        let (session, dialect, name) = (Arc::clone(&self.session), self.dialect.clone(), self.shared.names.next("out"));
+        let (sessions, dialect, shared) = (Arc::clone(&self.sessions), self.dialect.clone(), Arc::clone(&self.shared));
         Box::pin(async move {
-            let mut session = session.lock().await;
-            let (sending, attached) = Sending::attach(&mut session, name, terms, &dialect).await?;
+            let mut sessions = sessions.lock().await;
+            let attached = Sending::attach(&mut sessions.current, shared.names.next("out"), terms, &dialect).await;
+            let (sending, attached) = sessions.after(attached, &shared).await?;
             Ok((Box::new(sending) as Box<dyn Producer>, attached))
         })
     }
 
     fn consumer(&self, terms: ConsumerTerms) -> Fut<(Box<dyn Consumer>, Attached)> {
-        let (session, dialect, name) = (Arc::clone(&self.session), self.dialect.clone(), self.shared.names.next("in"));
+        let (sessions, dialect, shared) = (Arc::clone(&self.sessions), self.dialect.clone(), Arc::clone(&self.shared));
         let window = Arc::clone(&self.window);
         Box::pin(async move {
             let terms = sayable(terms)?;
-            let mut session = session.lock().await;
-            let (receiving, attached) = Receiving::attach(&mut session, name, terms, &dialect, window).await?;
+            let (mut sessions, name) = (sessions.lock().await, shared.names.next("in"));
+            let attached = Receiving::attach(&mut sessions.current, name, terms, &dialect, window).await;
+            let (receiving, attached) = sessions.after(attached, &shared).await?;
             Ok((Box::new(receiving) as Box<dyn Consumer>, attached))
         })
     }
@@ -89,16 +125,12 @@ impl Session for Attachment {
     }
 
     fn close(&self, close: Close) -> Fut<()> {
-        let session = Arc::clone(&self.session);
+        let sessions = Arc::clone(&self.sessions);
         Box::pin(async move {
             if close.will {
                 return Err(Error::new(ErrorKind::Invalid, "close").detail("AMQP 1.0 has no wills"));
             }
-            let mut session = session.lock().await;
-            if !session.is_ended() {
-                session.end().await.map_err(words::end)?;
-            }
-            Ok(())
+            sessions.lock().await.end().await
         })
     }
 }
