@@ -27,6 +27,10 @@ pub trait Protocol: Send {
         out: &mut Output,
     ) -> Result<Option<Self::Event>, Self::Error>;
 
+    /// The length of the frame that `rest`, what [`next`](Self::next) has left, begins with: what the caller has to gather. 0: not known yet, or wrong,
+    /// which `next` says.
+    fn wanted_bytes(&self, rest: &[u8]) -> usize;
+
     /// Does what is due at `now`: pings, time-outs.
     ///
     /// # Errors

@@ -326,6 +326,10 @@ impl Protocol for Machine {
         Ok(None)
     }
 
+    fn wanted_bytes(&self, rest: &[u8]) -> usize {
+        self.frame_bytes(rest).ok().flatten().unwrap_or(0)
+    }
+
     fn handle_timeout(&mut self, now: Time, out: &mut Output) -> Result<(), Error> {
         match self.clock.expire(now) {
             Ok(Due::Nothing) => Ok(()),

@@ -29,7 +29,7 @@ use core::fmt;
 
 use roadbed_core::client::{Change, Connector, StoredSession};
 use roadbed_core::{
-    Capabilities, Endpoint, Error, ErrorKind, Fut, Limit, Open, Result, Session, SessionEvent, Transactions,
+    Capabilities, Endpoint, Error, ErrorKind, Fut, Limit, Losses, Open, Result, Session, SessionEvent, Transactions,
 };
 use tokio::sync::oneshot;
 
@@ -118,6 +118,11 @@ impl Client {
     /// What was counted so far.
     pub fn counts(&self) -> ClientCounts {
         self.0.shared.counters.read()
+    }
+
+    /// What translations have dropped, over all sessions and connections.
+    pub fn losses(&self) -> Losses {
+        self.0.shared.ledger.read()
     }
 }
 

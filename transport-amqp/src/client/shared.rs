@@ -8,7 +8,7 @@ use core::task::{Context, Waker};
 use std::sync::{Mutex, PoisonError};
 
 use bytestring::ByteString;
-use roadbed_core::{Error, ErrorKind, Result, SessionEvent};
+use roadbed_core::{Error, ErrorKind, Ledger, Result, SessionEvent};
 
 use super::ClientConfig;
 use super::counters::Counters;
@@ -19,6 +19,7 @@ use super::transactions::Transactions;
 pub(super) struct Shared {
     pub(super) config: Arc<ClientConfig>,
     pub(super) counters: Counters,
+    pub(super) ledger: Ledger,
     /// A session has ended, and nobody works on it any more.
     pub(super) finished: tokio::sync::Notify,
     state: Mutex<State>,
@@ -63,7 +64,13 @@ pub(super) struct Ended {
 
 impl Shared {
     pub(super) fn new(config: Arc<ClientConfig>) -> Self {
-        Self { config, counters: Counters::default(), finished: tokio::sync::Notify::new(), state: Mutex::default() }
+        Self {
+            config,
+            counters: Counters::default(),
+            ledger: Ledger::default(),
+            finished: tokio::sync::Notify::new(),
+            state: Mutex::default(),
+        }
     }
 
     /// Works on the state, then wakes whom that concerns.

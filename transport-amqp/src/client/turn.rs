@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::task::{Context, Poll};
 
 use bytes::Bytes;
-use roadbed_core::client::{Carrier, Change};
+use roadbed_core::client::{Carrier, Change, poll_events};
 use roadbed_core::{Error, ErrorKind, Fut, Losses, Origin, Output, Protocol, Result, Socket, Time, Timer};
 
 use super::dial::Dialed;
@@ -81,7 +81,9 @@ impl Running {
 
     /// One turn: everything that can be done without waiting.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
-        match self.turn(cx) {
+        let turned = self.turn(cx);
+        self.shared.ledger.absorb(&mut self.losses);
+        match turned {
             Ok(()) => Poll::Pending,
             Err(ending) => Poll::Ready(ending),
         }
@@ -139,35 +141,12 @@ impl Running {
         if out.len() >= self.shared.config.write_bytes_max || self.ending.is_some() {
             return false;
         }
-        let chunk = match core::mem::take(&mut self.held) {
-            held if !held.is_empty() => held,
-            _ => match self.socket.poll_chunk(cx) {
-                Poll::Pending => return false,
-                Poll::Ready(Ok(Some(chunk))) => chunk,
-                Poll::Ready(Ok(None)) => {
-                    let error = Error::new(ErrorKind::Disconnected, "receive");
-                    self.ending = Some(Ending::Lost(error.detail("the server has closed the connection")));
-                    return true;
-                }
-                Poll::Ready(Err(error)) => {
-                    self.ending = Some(lost(error));
-                    return true;
-                }
-            },
-        };
-        let mut at = 0;
-        loop {
-            match self.machine.next(now, &chunk, &mut at, out) {
-                Ok(Some(event)) => self.events.push(event),
-                Ok(None) => break,
-                Err(error) => {
-                    self.ending = Some(Ending::Lost(error.into()));
-                    return true;
-                }
-            }
+        let Self { socket, machine, held, events, .. } = self;
+        match poll_events(cx, socket, machine, held, now, out, events) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => self.ending = Some(Ending::Lost(error)),
         }
-        let rest = &chunk[at..];
-        self.socket.unread(rest, self.machine.frame_bytes(rest).ok().flatten().unwrap_or(0));
         true
     }
 

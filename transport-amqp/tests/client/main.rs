@@ -60,6 +60,21 @@ async fn sends_and_receives_with_every_assurance() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_amqp_has_no_place_for_is_told() {
+    let (broker, config) = hub().await;
+    declare(&broker, "queues/q").await;
+    let client = connect(config);
+    let session = opened(&client).await;
+    let sender = Sender::new(session.producer(ProducerTerms::default()).await.expect("attached").0);
+    assert!(client.losses().is_empty());
+    let message = Message::builder(address("queues/q"), "x").property("unit", "C").property("unit", "F");
+    sender.send(message.build(), Qos::AtLeastOnce).await.expect("sent");
+    let lost = client.losses();
+    let told: Vec<_> = lost.iter().map(|(loss, count)| (loss.what, count)).collect();
+    assert_eq!(told, [("a second property of the same name", 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollback_gives_deliveries_back_to_their_consumer() {
     let (broker, config) = hub().await;
     declare(&broker, "queues/from").await;

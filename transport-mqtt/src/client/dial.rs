@@ -235,7 +235,7 @@ impl Handshake {
             Some(_) => self.held = chunk.slice(at..),
             None => {
                 let rest = &chunk[at..];
-                self.socket.unread(rest, self.machine.frame_bytes(rest).ok().flatten().unwrap_or(0));
+                self.socket.unread(rest, self.machine.wanted_bytes(rest));
             }
         }
         Ok(event)

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::task::{Context, Poll};
 
 use bytes::Bytes;
-use roadbed_core::client::{Carrier, Change};
+use roadbed_core::client::{Carrier, Change, poll_events};
 use roadbed_core::{
     Close, Condition, Error, ErrorKind, Fut, Output, Protocol, Reason, Result, SessionEvent, Socket, Time,
 };
@@ -122,35 +122,12 @@ impl Running {
         if full || self.commit.is_some() || self.ending.is_some() {
             return false;
         }
-        let chunk = match core::mem::take(&mut self.held) {
-            held if !held.is_empty() => held,
-            _ => match self.socket.poll_chunk(cx) {
-                Poll::Pending => return false,
-                Poll::Ready(Ok(Some(chunk))) => chunk,
-                Poll::Ready(Ok(None)) => {
-                    let error = Error::new(ErrorKind::Disconnected, "receive");
-                    self.ending = Some(Ending::Lost(error.detail("the server has closed the connection")));
-                    return true;
-                }
-                Poll::Ready(Err(error)) => {
-                    self.ending = Some(lost(error));
-                    return true;
-                }
-            },
-        };
-        let mut at = 0;
-        loop {
-            match self.machine.next(now, &chunk, &mut at, out) {
-                Ok(Some(event)) => self.events.push(event),
-                Ok(None) => break,
-                Err(error) => {
-                    self.ending = Some(Ending::Lost(error.into()));
-                    return true;
-                }
-            }
+        let Self { socket, machine, held, events, .. } = self;
+        match poll_events(cx, socket, machine, held, now, out, events) {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => self.ending = Some(Ending::Lost(error)),
         }
-        let rest = &chunk[at..];
-        self.socket.unread(rest, self.machine.frame_bytes(rest).ok().flatten().unwrap_or(0));
         true
     }
 

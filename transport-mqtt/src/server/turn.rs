@@ -213,7 +213,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             }
         }
         let rest = &chunk[at..];
-        self.socket.unread(rest, self.machine.frame_bytes(rest).ok().flatten().unwrap_or(0));
+        self.socket.unread(rest, self.machine.wanted_bytes(rest));
         Ok(())
     }
 
