@@ -25,6 +25,9 @@ pub struct MachineConfig {
     pub links_max: u32,
     /// How many transfers we take before the session's window is opened again. Default 4,096.
     pub incoming_window: u32,
+    /// How many deliveries more than it has credit for a link takes in a row before that is an error. Default 0, as the standard has it; for clients
+    /// 512, since there are servers that do not count well (RabbitMQ before version 4).
+    pub overdraft_max: u32,
     /// Bounds of what is decoded.
     pub guard: GuardLimits,
     /// How long it may take until the connection is open. Default 10 s.
@@ -60,6 +63,7 @@ impl Default for MachineConfig {
             sessions_max: 64,
             links_max: 4096,
             incoming_window: 4096,
+            overdraft_max: 0,
             guard: GuardLimits::default(),
             open_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(120),
@@ -97,6 +101,7 @@ setters! {
     sessions_max: u16,
     links_max: u32,
     incoming_window: u32,
+    overdraft_max: u32,
     guard: GuardLimits,
     open_timeout: Duration,
     idle_timeout: Duration,

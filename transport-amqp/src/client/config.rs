@@ -67,6 +67,8 @@ pub struct ClientConfig {
     pub seed: u64,
 }
 
+const CREDIT_MAX: u32 = 512;
+
 impl Default for ClientConfig {
     fn default() -> Self {
         let seed = random();
@@ -75,7 +77,9 @@ impl Default for ClientConfig {
             port: 5672,
             hostname: None,
             sasl: Some(Sasl::Anonymous),
-            machine: MachineConfig::default().container_id(alloc::format!("roadbed-{seed:016x}")),
+            machine: MachineConfig::default()
+                .container_id(alloc::format!("roadbed-{seed:016x}"))
+                .overdraft_max(CREDIT_MAX),
             connect_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(2),
             request_timeout: Duration::from_secs(30),
@@ -84,7 +88,7 @@ impl Default for ClientConfig {
             outbox_messages_max: 4096,
             outbox_bytes_max: 64 << 20,
             keys_max: 65_536,
-            credit_max: 512,
+            credit_max: CREDIT_MAX,
             inbox_bytes_max: 16 << 20,
             write_bytes_max: 256 << 10,
             consumers_max: 1024,

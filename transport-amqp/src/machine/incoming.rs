@@ -42,6 +42,7 @@ impl Machine {
     ) -> Result<Option<Event>, Error> {
         let bytes_max = self.config.message_bytes_max;
         let copied = transfer.more && self.held().pinned >= PINNED_MAX;
+        let overdraft_max = self.config.overdraft_max;
         let session = self.session(id)?;
         session.next_incoming = session.next_incoming.wrapping_add(1);
         let Some(window) = session.window.checked_sub(1) else {
@@ -69,7 +70,7 @@ impl Machine {
                 }
                 *partial
             }
-            None => match begin(session, handle, &transfer) {
+            None => match begin(session, handle, &transfer, overdraft_max) {
                 Ok(partial) => partial,
                 Err(Wrong::Session(condition, words)) => {
                     return Ok(Some(self.break_session(id, condition, words, out)));
@@ -192,7 +193,7 @@ impl Machine {
 }
 
 /// The first frame of a delivery.
-fn begin(session: &mut Session, handle: u32, transfer: &Transfer) -> Result<Partial, Wrong> {
+fn begin(session: &mut Session, handle: u32, transfer: &Transfer, overdraft_max: u32) -> Result<Partial, Wrong> {
     let last = session.last_got;
     let Some(link) = session.link(handle) else {
         return Err(Wrong::Session("amqp:session:unattached-handle", "the handle has no link"));
@@ -200,7 +201,7 @@ fn begin(session: &mut Session, handle: u32, transfer: &Transfer) -> Result<Part
     if link.role == Role::Sender {
         return Err(Wrong::Session("amqp:not-allowed", "the link goes the other way"));
     }
-    if link.credit == 0 && link.taken_back == 0 {
+    if link.credit == 0 && link.taken_back == 0 && link.overdrawn >= overdraft_max {
         return Err(Wrong::Link("amqp:link:transfer-limit-exceeded", "there was no credit for this"));
     }
     if link.only_resumes && !transfer.resume {
@@ -213,10 +214,7 @@ fn begin(session: &mut Session, handle: u32, transfer: &Transfer) -> Result<Part
         let words = "a delivery begins without a tag, or without a number of its own";
         return Err(Wrong::Session("amqp:invalid-field", words));
     };
-    match link.credit.checked_sub(1) {
-        Some(credit) => link.credit = credit,
-        None => link.taken_back -= 1,
-    }
+    link.use_credit();
     link.delivery_count = link.delivery_count.wrapping_add(1);
     session.last_got = Some(number);
     Ok(Partial::new(number, tag))

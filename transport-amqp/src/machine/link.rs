@@ -27,6 +27,8 @@ pub(super) struct Link {
     pub(super) credit: u32,
     /// Credit that was taken back, and that the sender may have used before it heard so.
     pub(super) taken_back: u32,
+    /// How many deliveries have come without credit since there was some.
+    pub(super) overdrawn: u32,
     pub(super) drain: bool,
     /// How many deliveries wait behind the credit; told in flows.
     pub(super) available: u32,
@@ -91,6 +93,7 @@ impl Link {
             delivery_count: 0,
             credit: 0,
             taken_back: 0,
+            overdrawn: 0,
             drain: false,
             available: 0,
             unanswered: 0,
@@ -101,6 +104,17 @@ impl Link {
 
     pub(super) fn is_open(&self) -> bool {
         self.stage == Stage::Attached
+    }
+
+    /// A delivery has come: the sender may have credit, or have had it, or be over it.
+    pub(super) fn use_credit(&mut self) {
+        if let Some(credit) = self.credit.checked_sub(1) {
+            (self.credit, self.overdrawn) = (credit, 0);
+        } else if self.taken_back > 0 {
+            self.taken_back -= 1;
+        } else {
+            self.overdrawn += 1;
+        }
     }
 }
 

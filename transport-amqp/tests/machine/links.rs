@@ -154,6 +154,36 @@ fn credit_that_is_taken_back_may_have_been_used_before() {
 }
 
 #[test]
+fn a_sender_that_does_not_count_well_is_borne_with_where_that_is_permitted() {
+    let bears = MachineConfig::default().overdraft_max(2);
+    let mut pair = Pair::open_with(bears, MachineConfig::default(), 1 << 20);
+    let (session, theirs) = pair.session();
+    let (_, link) = pair.link(session, sender("s", "queues/q"));
+    let mut numbers = 0..;
+    let mut inject = |pair: &mut Pair, count: u32| {
+        let mut events = vec![];
+        for number in numbers.by_ref().take(count as usize) {
+            let transfer = Transfer {
+                delivery_id: Some(number),
+                delivery_tag: Tag::new(&number.to_be_bytes()),
+                settled: Some(true),
+                ..Transfer::default()
+            };
+            events.extend(pair.inject(&transfer_frame(theirs.0, transfer, b"")).expect("the connection stands"));
+        }
+        events
+    };
+    for _ in 0..3 {
+        pair.server.grant(link, 1, false, None, &mut pair.to_client).expect("attached");
+        assert_eq!(inject(&mut pair, 3).len(), 3, "one with credit, and two more");
+        assert_eq!(pair.server.credit(link).credit, 0);
+    }
+    let detached = one(inject(&mut pair, 1));
+    let Event::Detach(_, roadbed_amqp::Detached { fault: Some(fault), .. }) = detached else { panic!("{detached:?}") };
+    assert_eq!(fault.condition, "amqp:link:transfer-limit-exceeded");
+}
+
+#[test]
 fn a_large_message_is_a_rope_of_what_was_read() {
     let small = MachineConfig::default().frame_bytes_max(1024).incoming_window(4);
     everywhere(|piece| {
