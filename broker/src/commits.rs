@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
-use roadbed_core::CopyId;
+use roadbed_core::{CopyId, QueueId};
 
 use crate::broker::Shared;
 use crate::lock;
-use crate::store::{Expect, Op, Store, StoreError, Unit, UnitId};
+use crate::store::{Expect, ListedCopy, Op, Store, StoreError, StoredCopy, Unit, UnitId};
 
 /// What follows a commit, or its failure.
 pub(crate) type Then = Box<dyn FnOnce(&Shared, Result<(), StoreError>) + Send>;
@@ -75,6 +75,16 @@ impl Commits {
         drop(inner);
         shared.meters.store_units.one();
         self.pump(shared);
+    }
+
+    /// Copies of a queue, while the broker starts.
+    pub(crate) fn list(&self, queue: QueueId, after: u64, max: usize) -> Result<Vec<ListedCopy>, StoreError> {
+        lock(&self.inner).store.list(queue, after, max)
+    }
+
+    /// Copies with their messages, while the broker starts: it waits for the disk.
+    pub(crate) fn fetch(&self, copies: &[CopyId]) -> Result<Vec<StoredCopy>, StoreError> {
+        lock(&self.inner).store.fetch(copies)
     }
 
     /// Does `then` after everything that was submitted before.

@@ -45,8 +45,8 @@ pub use counters::Counters;
 pub use limits::Settings;
 pub use memory_store::MemoryStore;
 pub use store::{
-    Caps, Expect, Holder, Level, NewCopy, Op, Prepared, PreparedPost, QueueRow, Recovery, Revision, Row, RowKey,
-    SessionRow, Store, StoreError, StoredCopy, StoredHold, Unit, UnitId,
+    Caps, Expect, Facts, Holder, Level, ListedCopy, NewCopy, Op, Prepared, PreparedPost, QueueRow, ReadAnswer, ReadId,
+    Recovery, Revision, Row, RowKey, SessionRow, Store, StoreError, StoredCopy, StoredHold, Unit, UnitId,
 };
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

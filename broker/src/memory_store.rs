@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use roadbed_core::{CopyId, Gid, Message, Time};
+use roadbed_core::{CopyId, Gid, Message, QueueId, Time};
 
 use crate::lock;
 use crate::store::{
-    Caps, Expect, Level, NewCopy, Op, Prepared, Recovery, Revision, Row, RowKey, Store, StoreError, StoredCopy,
-    StoredHold, Unit, UnitId,
+    Caps, Expect, Facts, Level, ListedCopy, NewCopy, Op, Prepared, ReadAnswer, ReadId, Recovery, Revision, Row, RowKey,
+    Store, StoreError, StoredCopy, StoredHold, Unit, UnitId,
 };
 
 /// A store in memory. Clones share it: a second broker on the same store goes on where the first one ended.
@@ -22,6 +22,7 @@ struct Kept {
     copies: BTreeMap<CopyId, StoredCopy>,
     prepared: BTreeMap<Gid, Prepared>,
     answers: Vec<(UnitId, Result<(), StoreError>)>,
+    reads: Vec<ReadAnswer>,
     refuse: Option<StoreError>,
 }
 
@@ -68,12 +69,32 @@ impl Store for MemoryStore {
         if count == 0 { Poll::Pending } else { Poll::Ready(count) }
     }
 
+    fn read(&mut self, id: ReadId, copies: Vec<CopyId>) {
+        let found = self.fetch(&copies);
+        lock(&self.0).reads.push((id, found));
+    }
+
+    fn poll_reads(&mut self, _cx: &mut Context<'_>, into: &mut Vec<ReadAnswer>) -> Poll<usize> {
+        let mut kept = lock(&self.0);
+        let count = kept.reads.len();
+        into.append(&mut kept.reads);
+        if count == 0 { Poll::Pending } else { Poll::Ready(count) }
+    }
+
+    fn list(&mut self, queue: QueueId, after: u64, max: usize) -> Result<Vec<ListedCopy>, StoreError> {
+        let (first, last) = (CopyId { queue, seq: after.saturating_add(1) }, CopyId { queue, seq: u64::MAX });
+        Ok(lock(&self.0).copies.range(first..=last).take(max).map(|(_, copy)| listed(copy)).collect())
+    }
+
     fn recover(&mut self) -> Result<Recovery, StoreError> {
         let mut kept = lock(&self.0);
         kept.answers.clear();
+        kept.reads.clear();
+        let mut queues: Vec<_> = kept.copies.keys().map(|copy| copy.queue).collect();
+        queues.dedup();
         Ok(Recovery {
             rows: kept.rows.iter().map(|(key, (row, _))| (key.clone(), row.clone())).collect(),
-            copies: kept.copies.values().cloned().collect(),
+            queues,
             prepared: kept.prepared.iter().map(|(gid, prepared)| (gid.clone(), prepared.clone())).collect(),
         })
     }
@@ -90,6 +111,11 @@ impl Store for MemoryStore {
     fn in_doubt(&mut self) -> Result<Vec<Gid>, StoreError> {
         Ok(lock(&self.0).prepared.keys().cloned().collect())
     }
+}
+
+fn listed(stored: &StoredCopy) -> ListedCopy {
+    let StoredCopy { copy, message, at, count, attempt, excluded, held } = stored.clone();
+    ListedCopy { copy, facts: Facts::of(&message), at, count, attempt, excluded, held }
 }
 
 impl Kept {
@@ -131,6 +157,9 @@ impl Kept {
             }
             Op::Retire { copy } => {
                 self.copies.remove(&copy);
+            }
+            Op::RetireRun { queue, first, last } => {
+                self.copies.retain(|copy, _| copy.queue != queue || !(first..=last).contains(&copy.seq));
             }
             Op::RetireQueue { queue } => {
                 self.copies.retain(|copy, _| copy.queue != queue);

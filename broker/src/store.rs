@@ -14,6 +14,9 @@ use roadbed_core::{Address, Binding, CopyId, Gid, Key, Message, Outcome, Qos, Qu
 /// The number of a unit, growing in the order of submission.
 pub type UnitId = u64;
 
+/// The number of a read, given by who asks.
+pub type ReadId = u64;
+
 /// How often a row has been written; 0: never.
 pub type Revision = u64;
 
@@ -84,6 +87,15 @@ pub enum Op {
     Retire {
         /// The copy.
         copy: CopyId,
+    },
+    /// The copies of a queue from one position to another have come to their end, both included.
+    RetireRun {
+        /// The queue.
+        queue: QueueId,
+        /// The first position.
+        first: u64,
+        /// The last position.
+        last: u64,
     },
     /// Every copy of a queue has come to its end.
     RetireQueue {
@@ -261,13 +273,58 @@ pub struct StoredCopy {
     pub held: Option<StoredHold>,
 }
 
-/// Everything that the store has kept.
+/// What a queue must know of a message that only the store has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// What it costs a queue ([`Message::cost`]), in bytes; no more than 4 GiB.
+    pub cost: u32,
+    /// See [`Message::priority`].
+    pub priority: u8,
+    /// See [`Message::expires_at`].
+    pub expires_at: Option<Time>,
+    /// See [`Details::deliver_after`](roadbed_core::Details).
+    pub deliver_after: Option<Time>,
+    /// See [`Details::deadline`](roadbed_core::Details).
+    pub deadline: Option<Time>,
+}
+
+impl Facts {
+    /// Those of `message`.
+    pub fn of(message: &Message) -> Self {
+        let cost = u32::try_from(message.cost()).unwrap_or(u32::MAX);
+        let (priority, expires_at) = (message.priority(), message.expires_at());
+        let details = message.has_details().then(|| message.details());
+        let (deliver_after, deadline) = details.map_or((None, None), |found| (found.deliver_after, found.deadline));
+        Self { cost, priority, expires_at, deliver_after, deadline }
+    }
+}
+
+/// A copy that the store has kept, without its message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedCopy {
+    /// The copy.
+    pub copy: NewCopy,
+    /// What is to be known of its message.
+    pub facts: Facts,
+    /// When it was enqueued.
+    pub at: Time,
+    /// Failed attempts so far.
+    pub count: u32,
+    /// Attempts so far.
+    pub attempt: u32,
+    /// Links that must not have it.
+    pub excluded: Vec<ByteString>,
+    /// How it is held, if that is durable.
+    pub held: Option<StoredHold>,
+}
+
+/// Everything that the store has kept, but for the copies, which are many: see [`Store::list`].
 #[derive(Clone, Debug, Default)]
 pub struct Recovery {
     /// All rows, in order of their keys.
     pub rows: Vec<(RowKey, Row)>,
-    /// All copies, in order of their names.
-    pub copies: Vec<StoredCopy>,
+    /// The queues that copies are in, in order.
+    pub queues: Vec<QueueId>,
     /// Transactions that are prepared and not resolved.
     pub prepared: Vec<(Gid, Prepared)>,
 }
@@ -325,10 +382,14 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
+/// What a read has found.
+pub type ReadAnswer = (ReadId, Result<Vec<StoredCopy>, StoreError>);
+
 /// Where the broker keeps what it has promised to keep.
 ///
-/// *Contract*: units are committed in the order of submission, and answered in it. A store wakes its waker without holding a
-/// lock that [`submit`](Store::submit) or [`poll_commits`](Store::poll_commits) takes: the broker does its work in the wake-up.
+/// *Contract*: units are committed in the order of submission, and answered in it. What is read is at least as new as every unit that was
+/// answered before it was asked for. A store wakes its waker without holding a lock that one of its methods takes: the broker does its work
+/// in the wake-up.
 pub trait Store: Send {
     /// What it can do. Does not change.
     fn caps(&self) -> Caps;
@@ -339,13 +400,26 @@ pub trait Store: Send {
     /// Appends the answers that have come, one for each unit, in order. `Pending` if none has.
     fn poll_commits(&mut self, cx: &mut Context<'_>, into: &mut Vec<(UnitId, Result<(), StoreError>)>) -> Poll<usize>;
 
-    /// Everything that is kept: read once, before anything is submitted.
+    /// Asks for copies by name, to be answered by [`poll_reads`](Store::poll_reads). Never waits.
+    fn read(&mut self, id: ReadId, copies: Vec<CopyId>);
+
+    /// Appends the answers that have come, one for each read; copies that are not kept any more are left out of theirs. `Pending` if none has.
+    /// Woken like [`poll_commits`](Store::poll_commits), by the waker that either was polled with last.
+    fn poll_reads(&mut self, cx: &mut Context<'_>, into: &mut Vec<ReadAnswer>) -> Poll<usize>;
+
+    /// Copies of a queue in order of their positions, at most `max`, from behind the position `after`. Waits for no disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] if they cannot be told.
+    fn list(&mut self, queue: QueueId, after: u64, max: usize) -> Result<Vec<ListedCopy>, StoreError>;
+
+    /// Everything that is kept but for the copies: read once, before anything is submitted.
     ///
     /// # Errors
     /// [`StoreError::Failed`] if it cannot be read.
     fn recover(&mut self) -> Result<Recovery, StoreError>;
 
-    /// Copies by name; those that are not kept are left out.
+    /// Copies by name, in order of being asked for; those that are not kept are left out. Waits for the disk.
     ///
     /// # Errors
     /// [`StoreError::Failed`] if it cannot be read.

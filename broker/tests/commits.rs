@@ -8,7 +8,8 @@ use std::task::{Context, Poll, Waker};
 
 use futures::executor::block_on;
 use roadbed_broker::{
-    Broker, Caps, MemoryStore, Recovery, Revision, Row, RowKey, Store, StoreError, StoredCopy, Unit, UnitId,
+    Broker, Caps, ListedCopy, MemoryStore, ReadAnswer, ReadId, Recovery, Revision, Row, RowKey, Store, StoreError,
+    StoredCopy, Unit, UnitId,
 };
 use roadbed_core::*;
 use support::*;
@@ -63,6 +64,18 @@ impl Store for SlowStore {
         }
         slow.waker = Some(cx.waker().clone());
         Poll::Pending
+    }
+
+    fn read(&mut self, id: ReadId, copies: Vec<CopyId>) {
+        self.0.lock().unwrap().inner.read(id, copies);
+    }
+
+    fn poll_reads(&mut self, cx: &mut Context<'_>, into: &mut Vec<ReadAnswer>) -> Poll<usize> {
+        self.0.lock().unwrap().inner.poll_reads(cx, into)
+    }
+
+    fn list(&mut self, queue: QueueId, after: u64, max: usize) -> std::result::Result<Vec<ListedCopy>, StoreError> {
+        self.0.lock().unwrap().inner.list(queue, after, max)
     }
 
     fn recover(&mut self) -> std::result::Result<Recovery, StoreError> {

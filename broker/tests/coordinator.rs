@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker};
 
 use futures::executor::block_on;
 use roadbed_broker::{
-    Branches, Broker, Caps, Coordinator, MemoryStore, Recovery, Revision, Row, RowKey, Settings, Store, StoreError,
-    StoredCopy, Unit, UnitId,
+    Branches, Broker, Caps, Coordinator, ListedCopy, MemoryStore, ReadAnswer, ReadId, Recovery, Revision, Row, RowKey,
+    Settings, Store, StoreError, StoredCopy, Unit, UnitId,
 };
 use roadbed_core::*;
 use support::*;
@@ -112,6 +112,18 @@ impl Store for MortalStore {
 
     fn poll_commits(&mut self, cx: &mut Context<'_>, into: &mut Vec<(UnitId, Result<(), StoreError>)>) -> Poll<usize> {
         if self.1.is_dead() { Poll::Pending } else { self.0.poll_commits(cx, into) }
+    }
+
+    fn read(&mut self, id: ReadId, copies: Vec<CopyId>) {
+        self.0.read(id, copies);
+    }
+
+    fn poll_reads(&mut self, cx: &mut Context<'_>, into: &mut Vec<ReadAnswer>) -> Poll<usize> {
+        self.0.poll_reads(cx, into)
+    }
+
+    fn list(&mut self, queue: QueueId, after: u64, max: usize) -> Result<Vec<ListedCopy>, StoreError> {
+        self.0.list(queue, after, max)
     }
 
     fn recover(&mut self) -> Result<Recovery, StoreError> {

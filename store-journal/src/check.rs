@@ -194,7 +194,8 @@ impl Salvage {
         let copies: Vec<_> = self.index.all_copies().collect();
         for found in copies {
             let what = format!("the message {} of queue {}", found.kept.copy.copy.seq, found.kept.copy.copy.queue.0);
-            let entry = Entry::Keep { at: found.at, body: found.spot.place, copies: vec![found.kept] };
+            let entry =
+                Entry::Keep { at: found.at, facts: found.facts, body: found.spot.place, copies: vec![found.kept] };
             let readable = self.keep(found.spot, entry, &what)?;
             self.report.copies += u64::from(readable);
         }

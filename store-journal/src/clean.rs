@@ -99,13 +99,13 @@ fn keep(index: &Index, segment: SegmentId, entry: Entry) -> Option<(Place, Entry
     }
     let here = |place: Place| Spot { segment, place };
     match entry {
-        Entry::Enqueue { at, body, copies } => {
+        Entry::Enqueue { at, facts, body, copies } => {
             let ids: Vec<_> = copies.into_iter().map(|new| new.copy).collect();
-            Some((body, Entry::Keep { at, body, copies: index.kept(here(body), &ids) }))
+            Some((body, Entry::Keep { at, facts, body, copies: index.kept(here(body), &ids) }))
         }
-        Entry::Keep { at, body, copies } => {
+        Entry::Keep { at, facts, body, copies } => {
             let ids: Vec<_> = copies.into_iter().map(|kept| kept.copy.copy).collect();
-            Some((body, Entry::Keep { at, body, copies: index.kept(here(body), &ids) }))
+            Some((body, Entry::Keep { at, facts, body, copies: index.kept(here(body), &ids) }))
         }
         Entry::Put { row, .. } | Entry::Prepare { body: row, .. } => Some((row, entry)),
         _ => None,

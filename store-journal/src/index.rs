@@ -1,18 +1,20 @@
 //! What is kept, and where: all in memory but the bodies.
 
+mod copies;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use bytestring::ByteString;
 use hashbrown::HashMap;
-use roadbed_broker::{Holder, NewCopy, StoredHold};
-use roadbed_core::{CopyId, Gid, Qos, QueueId, Time};
+use roadbed_broker::{Facts, StoredHold};
+use roadbed_core::{CopyId, Gid, QueueId, Time};
 
 use crate::codec::{Entry, KeptCopy, Place};
 use crate::error::JournalError;
 use crate::fs::FsFile;
 use crate::segment::{Reader, file_name};
+use copies::{Copies, Rare, detached, own};
 
 /// The number of a segment, growing by one.
 pub(crate) type SegmentId = u32;
@@ -27,7 +29,7 @@ pub(crate) struct Spot {
 /// Everything that is kept.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    queues: HashMap<QueueId, BTreeMap<u64, Slot>>,
+    queues: HashMap<QueueId, Copies>,
     rows: BTreeMap<Bytes, RowSlot>,
     prepared: BTreeMap<Gid, Spot>,
     segments: BTreeMap<SegmentId, Segment>,
@@ -51,32 +53,15 @@ pub(crate) struct Files(BTreeMap<SegmentId, Arc<dyn FsFile>>);
 impl Files {
     /// Reads a body, and checks it.
     pub(crate) fn body(&self, spot: Spot) -> Result<Bytes, JournalError> {
-        let file = self.0.get(&spot.segment).ok_or_else(|| JournalError::Io {
-            operation: format!("reading {}", file_name(spot.segment)),
-            source: std::io::ErrorKind::NotFound.into(),
-        })?;
-        Reader { id: spot.segment, file: &**file }.body(spot.place)
+        Reader { id: spot.segment, file: &**self.file(spot.segment)? }.body(spot.place)
     }
-}
 
-/// A copy.
-#[derive(Debug)]
-struct Slot {
-    spot: Spot,
-    at: Time,
-    qos: Qos,
-    retained: bool,
-    rare: Option<Box<Rare>>,
-}
-
-/// What few copies have.
-#[derive(Debug, Clone, Default, PartialEq)]
-struct Rare {
-    bindings: Vec<u32>,
-    count: u32,
-    attempt: u32,
-    excluded: Vec<ByteString>,
-    held: Option<StoredHold>,
+    pub(crate) fn file(&self, id: SegmentId) -> Result<&Arc<dyn FsFile>, JournalError> {
+        self.0.get(&id).ok_or_else(|| JournalError::Io {
+            operation: format!("reading {}", file_name(id)),
+            source: std::io::ErrorKind::NotFound.into(),
+        })
+    }
 }
 
 /// A row.
@@ -91,6 +76,7 @@ pub(crate) struct RowSlot {
 pub(crate) struct Found {
     pub(crate) spot: Spot,
     pub(crate) at: Time,
+    pub(crate) facts: Facts,
     pub(crate) kept: KeptCopy,
 }
 
@@ -122,6 +108,20 @@ impl Index {
         Files(self.segments.iter().map(|(id, segment)| (*id, segment.file.clone())).collect())
     }
 
+    /// The files of these segments.
+    pub(crate) fn files_of(&self, ids: impl Iterator<Item = SegmentId>) -> Files {
+        let mut files = BTreeMap::new();
+        let mut last = None;
+        for id in ids {
+            if last.replace(id) != Some(id)
+                && let Some(file) = self.file(id)
+            {
+                files.insert(id, file);
+            }
+        }
+        Files(files)
+    }
+
     /// How many bytes are kept.
     pub(crate) fn live(&self) -> u64 {
         self.segments.values().map(|segment| segment.live).sum()
@@ -150,25 +150,35 @@ impl Index {
 
     /// A copy, if it is kept.
     pub(crate) fn copy(&self, copy: CopyId) -> Option<Found> {
-        self.queues.get(&copy.queue)?.get(&copy.seq).map(|slot| slot.found(copy))
+        self.queues.get(&copy.queue)?.get(copy)
+    }
+
+    /// Where the body of a copy is, if it is kept.
+    fn spot(&self, copy: CopyId) -> Option<Spot> {
+        self.queues.get(&copy.queue)?.spot(copy.seq)
+    }
+
+    /// The copies of a queue in order, from behind the position `after`.
+    pub(crate) fn list(&self, queue: QueueId, after: u64) -> impl Iterator<Item = Found> {
+        self.queues.get(&queue).into_iter().flat_map(move |copies| copies.list(queue, after))
+    }
+
+    /// The queues that copies are in, in order.
+    pub(crate) fn queues(&self) -> Vec<QueueId> {
+        let mut queues: Vec<_> = self.queues.keys().copied().collect();
+        queues.sort_unstable();
+        queues
     }
 
     /// All copies in order of their names.
     pub(crate) fn all_copies(&self) -> impl Iterator<Item = Found> {
-        let mut queues: Vec<_> = self.queues.iter().collect();
-        queues.sort_unstable_by_key(|(queue, _)| **queue);
-        queues
-            .into_iter()
-            .flat_map(|(&queue, slots)| slots.iter().map(move |(&seq, slot)| slot.found(CopyId { queue, seq })))
+        self.queues().into_iter().flat_map(|queue| self.list(queue, 0))
     }
 
     /// What of `entry` in `segment` is still kept there.
     pub(crate) fn still(&self, segment: SegmentId, entry: &Entry) -> bool {
         let here = |place: &Place| Spot { segment, place: *place };
-        let copy = |id: CopyId, body: &Place| {
-            let slot = self.queues.get(&id.queue).and_then(|slots| slots.get(&id.seq));
-            slot.is_some_and(|slot| slot.spot == here(body))
-        };
+        let copy = |id: CopyId, body: &Place| self.spot(id) == Some(here(body));
         match entry {
             Entry::Enqueue { body, copies, .. } => copies.iter().any(|new| copy(new.copy, body)),
             Entry::Keep { body, copies, .. } => copies.iter().any(|kept| copy(kept.copy.copy, body)),
@@ -187,20 +197,16 @@ impl Index {
     /// Applies what a record in `segment` does.
     pub(crate) fn apply(&mut self, segment: SegmentId, entry: Entry) {
         match entry {
-            Entry::Enqueue { at, body, copies } => {
+            Entry::Enqueue { at, facts, body, copies } => {
+                let spot = Spot { segment, place: body };
                 for copy in copies {
-                    let bindings = copy.bindings;
-                    let rare = (!bindings.is_empty()).then(|| Box::new(Rare { bindings, ..Rare::default() }));
-                    let spot = Spot { segment, place: body };
-                    let slot = Slot { spot, at, qos: copy.qos, retained: copy.retained, rare };
-                    self.insert(copy.copy, slot);
+                    let kept = KeptCopy { copy, count: 0, attempt: 0, excluded: Vec::new(), held: None };
+                    self.insert(Found { spot, at, facts, kept });
                 }
             }
-            Entry::Keep { at, body, copies } => {
-                for kept in copies {
-                    let (id, spot) = (kept.copy.copy, Spot { segment, place: body });
-                    self.insert(id, Slot::kept(spot, at, kept));
-                }
+            Entry::Keep { at, facts, body, copies } => {
+                let spot = Spot { segment, place: body };
+                copies.into_iter().for_each(|kept| self.insert(Found { spot, at, facts, kept }));
             }
             Entry::Hold { copy, attempt, slot, holder } => self.change(copy, |rare| {
                 let holder = holder.map(|holder| detached(&holder));
@@ -215,10 +221,21 @@ impl Index {
                 (rare.count, rare.attempt, rare.excluded, rare.held) = (count, attempt, excluded, None);
             }),
             Entry::Retire { copy } => self.retire(copy),
+            Entry::RetireRun { queue, first, last } => {
+                let Some(copies) = self.queues.get_mut(&queue) else { return };
+                copies.remove_run(first, last, |slot| {
+                    self.copies -= 1;
+                    dead(&mut self.segments, slot.spot);
+                });
+                if copies.is_empty() {
+                    self.queues.remove(&queue);
+                }
+            }
             Entry::RetireQueue { queue } => {
-                let slots = self.queues.remove(&queue).unwrap_or_default();
-                self.copies -= slots.len();
-                slots.into_values().for_each(|slot| self.dead(slot.spot));
+                for slot in self.queues.remove(&queue).into_iter().flat_map(Copies::into_slots) {
+                    self.copies -= 1;
+                    dead(&mut self.segments, slot.spot);
+                }
             }
             Entry::Put { key, revision, row } => {
                 let spot = Spot { segment, place: row };
@@ -248,25 +265,24 @@ impl Index {
         }
     }
 
-    fn insert(&mut self, copy: CopyId, slot: Slot) {
-        self.live_more(slot.spot);
-        match self.queues.entry(copy.queue).or_default().insert(copy.seq, slot) {
+    fn insert(&mut self, found: Found) {
+        self.live_more(found.spot);
+        match self.queues.entry(found.kept.copy.copy.queue).or_default().insert(found) {
             Some(before) => self.dead(before.spot),
             None => self.copies += 1,
         }
     }
 
     fn change(&mut self, copy: CopyId, change: impl FnOnce(&mut Rare)) {
-        let slot = self.queues.get_mut(&copy.queue).and_then(|slots| slots.get_mut(&copy.seq));
-        if let Some(slot) = slot {
-            change(slot.rare.get_or_insert_default());
+        if let Some(copies) = self.queues.get_mut(&copy.queue) {
+            copies.change(copy.seq, change);
         }
     }
 
     fn retire(&mut self, copy: CopyId) {
-        let Some(slots) = self.queues.get_mut(&copy.queue) else { return };
-        let Some(slot) = slots.remove(&copy.seq) else { return };
-        if slots.is_empty() {
+        let Some(copies) = self.queues.get_mut(&copy.queue) else { return };
+        let Some(slot) = copies.remove(copy.seq) else { return };
+        if copies.is_empty() {
             self.queues.remove(&copy.queue);
         }
         self.copies -= 1;
@@ -280,34 +296,12 @@ impl Index {
     }
 
     fn dead(&mut self, spot: Spot) {
-        if let Some(segment) = self.segments.get_mut(&spot.segment) {
-            segment.live = segment.live.saturating_sub(u64::from(spot.place.len));
-        }
+        dead(&mut self.segments, spot);
     }
 }
 
-impl Slot {
-    fn kept(spot: Spot, at: Time, kept: KeptCopy) -> Self {
-        let KeptCopy { copy: NewCopy { qos, retained, bindings, .. }, count, attempt, excluded, held } = kept;
-        let excluded = excluded.iter().map(own).collect();
-        let held = held.map(|held| StoredHold { holder: held.holder.as_ref().map(detached), ..held });
-        let rare = Rare { bindings, count, attempt, excluded, held };
-        let rare = (rare != Rare::default()).then(|| Box::new(rare));
-        Self { spot, at, qos, retained, rare }
+fn dead(segments: &mut BTreeMap<SegmentId, Segment>, spot: Spot) {
+    if let Some(segment) = segments.get_mut(&spot.segment) {
+        segment.live = segment.live.saturating_sub(u64::from(spot.place.len));
     }
-
-    fn found(&self, copy: CopyId) -> Found {
-        let Rare { bindings, count, attempt, excluded, held } = self.rare.as_deref().cloned().unwrap_or_default();
-        let copy = NewCopy { copy, qos: self.qos, retained: self.retained, bindings };
-        Found { spot: self.spot, at: self.at, kept: KeptCopy { copy, count, attempt, excluded, held } }
-    }
-}
-
-/// Names in memory of their own: what they were read from is not kept for them.
-fn detached(holder: &Holder) -> Holder {
-    Holder { principal: own(&holder.principal), session: own(&holder.session), link: own(&holder.link) }
-}
-
-fn own(text: &ByteString) -> ByteString {
-    String::from(&**text).into()
 }

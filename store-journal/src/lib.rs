@@ -9,6 +9,7 @@ mod error;
 pub mod fs;
 mod index;
 mod open;
+mod reader;
 mod segment;
 #[cfg(feature = "simulation")]
 pub mod simulation;

@@ -134,14 +134,22 @@ impl Reader<'_> {
     /// The body at a place, if it is what was written.
     pub(crate) fn body(&self, place: Place) -> Result<Bytes, JournalError> {
         let (offset, len) = place.with_header();
-        let read = self.read(offset, len)?;
-        place.body(&read).ok_or_else(|| self.corrupt(offset, "a body is not what was written"))
+        self.checked(place, &self.read(offset, len)?)
+    }
+
+    /// The body in what was read with its header, if it is what was written.
+    pub(crate) fn checked(&self, place: Place, read: &Bytes) -> Result<Bytes, JournalError> {
+        place.body(read).ok_or_else(|| self.corrupt(place.with_header().0, "a body is not what was written"))
     }
 
     pub(crate) fn read(&self, offset: u64, len: usize) -> Result<Bytes, JournalError> {
         let mut bytes = BytesMut::zeroed(len);
-        self.file.read_at(offset, &mut bytes).map_err(JournalError::io(format!("reading {}", self.name())))?;
+        self.read_into(offset, &mut bytes)?;
         Ok(bytes.freeze())
+    }
+
+    pub(crate) fn read_into(&self, offset: u64, into: &mut [u8]) -> Result<(), JournalError> {
+        self.file.read_at(offset, into).map_err(JournalError::io(format!("reading {}", self.name())))
     }
 
     /// The first whole record behind `from` of which `wanted` is true: what shows that bytes before it were there once.

@@ -1,17 +1,22 @@
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
 
-use roadbed_broker::{Caps, Level, Recovery, Revision, Row, RowKey, Store, StoreError, StoredCopy, Unit, UnitId};
-use roadbed_core::{CopyId, Gid};
+use roadbed_broker::{
+    Caps, Level, ListedCopy, ReadAnswer, ReadId, Recovery, Revision, Row, RowKey, Store, StoreError, StoredCopy, Unit,
+    UnitId,
+};
+use roadbed_core::{CopyId, Gid, QueueId};
 
-use crate::codec::{CodecError, KeptCopy, Take, key_bytes, take_message, take_prepared, take_row, take_row_key};
+use crate::codec::{CodecError, KeptCopy, Take, key_bytes, take_prepared, take_row, take_row_key};
 use crate::config::{JournalConfig, SyncPolicy};
 use crate::error::{JournalError, in_words};
 use crate::fs::{Disk, Fs, Lock};
 use crate::index::{Files, Found, Index, Spot};
 use crate::open::open;
+use crate::reader;
 use crate::worker::Worker;
 
 /// A store in a folder of files. See the crate's documentation.
@@ -21,7 +26,7 @@ use crate::worker::Worker;
 pub struct JournalStore {
     shared: Arc<Shared>,
     config: JournalConfig,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
     _lock: Lock,
 }
 
@@ -30,21 +35,29 @@ pub struct JournalStore {
 pub(crate) struct Shared {
     pub(crate) index: Mutex<Index>,
     pub(crate) desk: Mutex<Desk>,
-    /// The thread waits here for work.
+    /// The thread that writes waits here for work.
     pub(crate) work: Condvar,
+    /// The thread that reads waits here for work.
+    pub(crate) asked: Condvar,
     /// Who waits for its end waits here.
     pub(crate) ended: Condvar,
 }
 
-/// What goes to the thread, and what comes back.
+/// What goes to the threads, and what comes back.
 #[derive(Debug, Default)]
 pub(crate) struct Desk {
     pub(crate) submitted: Vec<Unit>,
     pub(crate) answers: Vec<(UnitId, Result<(), StoreError>)>,
+    pub(crate) reads: VecDeque<(ReadId, Vec<CopyId>)>,
+    pub(crate) read: Vec<ReadAnswer>,
     pub(crate) waker: Option<Waker>,
     pub(crate) closing: bool,
+    /// The store itself is gone: nobody reads any more.
+    pub(crate) dropped: bool,
     pub(crate) ended: bool,
     pub(crate) stats: Counts,
+    /// Bodies that were read for [`Store::read`], and their bytes.
+    pub(crate) bodies_read: (u64, u64),
     /// Why nothing is stored any more.
     pub(crate) failed: Option<String>,
     /// Who wants to know when that happens.
@@ -85,6 +98,10 @@ pub struct JournalStats {
     pub cleaned_segments: u64,
     /// Units that it has refused since, for want of room.
     pub refused: u64,
+    /// Messages that it has read back since.
+    pub reads: u64,
+    /// What it has read back since, in bytes.
+    pub read_bytes: u64,
 }
 
 impl JournalStore {
@@ -113,12 +130,19 @@ impl JournalStore {
             index: Mutex::new(opened.index),
             desk: Mutex::default(),
             work: Condvar::new(),
+            asked: Condvar::new(),
             ended: Condvar::new(),
         });
-        let at_work = shared.clone();
-        let thread = std::thread::Builder::new().name("roadbed-journal".into());
-        let thread = thread.spawn(move || worker.run(&at_work)).map_err(JournalError::io("starting a thread"))?;
-        Ok(Self { shared, config, thread: Some(thread), _lock: lock })
+        let (writing, reading) = (shared.clone(), shared.clone());
+        let threads = [
+            spawn("roadbed-journal", move || worker.run(&writing)),
+            spawn("roadbed-reader", move || reader::run(&reading)),
+        ];
+        let mut store = Self { shared, config, threads: Vec::new(), _lock: lock };
+        for thread in threads {
+            store.threads.push(thread.map_err(JournalError::io("starting a thread"))?);
+        }
+        Ok(store)
     }
 
     /// A handle that tells how the journal is, wherever the store itself is.
@@ -130,6 +154,10 @@ impl JournalStore {
     pub fn stats(&self) -> JournalStats {
         self.shared.stats()
     }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.into()).spawn(work)
 }
 
 /// Tells how a journal is.
@@ -169,6 +197,15 @@ impl JournalMonitor {
     }
 }
 
+impl Desk {
+    fn register(&mut self, cx: &Context<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+    }
+}
+
 impl Shared {
     pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
@@ -179,7 +216,9 @@ impl Shared {
     }
 
     fn stats(&self) -> JournalStats {
-        let counts = self.desk().stats;
+        let desk = self.desk();
+        let (counts, (reads, read_bytes)) = (desk.stats, desk.bodies_read);
+        drop(desk);
         let index = self.index();
         JournalStats {
             segments: index.segments().count() as u64,
@@ -192,6 +231,8 @@ impl Shared {
             written_bytes: counts.written_bytes,
             cleaned_segments: counts.cleaned_segments,
             refused: counts.refused,
+            reads,
+            read_bytes,
         }
     }
 }
@@ -201,10 +242,9 @@ fn read<T>(files: &Files, spot: Spot, take: impl FnOnce(&mut Take) -> Result<T, 
     take(&mut Take::new(body)).map_err(|error| StoreError::Failed(format!("a body cannot be read: {error}")))
 }
 
-fn stored(files: &Files, found: Found) -> Result<StoredCopy, StoreError> {
-    let message = read(files, found.spot, take_message)?;
-    let KeptCopy { copy, count, attempt, excluded, held } = found.kept;
-    Ok(StoredCopy { copy, message, at: found.at, count, attempt, excluded, held })
+fn listed(found: Found) -> ListedCopy {
+    let Found { at, facts, kept: KeptCopy { copy, count, attempt, excluded, held }, .. } = found;
+    ListedCopy { copy, facts, at, count, attempt, excluded, held }
 }
 
 impl Store for JournalStore {
@@ -230,27 +270,43 @@ impl Store for JournalStore {
         if count > 0 {
             return Poll::Ready(count);
         }
-        match &mut desk.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+        desk.register(cx);
         Poll::Pending
+    }
+
+    fn read(&mut self, id: ReadId, copies: Vec<CopyId>) {
+        self.shared.desk().reads.push_back((id, copies));
+        self.shared.asked.notify_one();
+    }
+
+    fn poll_reads(&mut self, cx: &mut Context<'_>, into: &mut Vec<ReadAnswer>) -> Poll<usize> {
+        let mut desk = self.shared.desk();
+        let count = desk.read.len();
+        into.append(&mut desk.read);
+        if count > 0 {
+            return Poll::Ready(count);
+        }
+        desk.register(cx);
+        Poll::Pending
+    }
+
+    fn list(&mut self, queue: QueueId, after: u64, max: usize) -> Result<Vec<ListedCopy>, StoreError> {
+        Ok(self.shared.index().list(queue, after).take(max).map(listed).collect())
     }
 
     fn recover(&mut self) -> Result<Recovery, StoreError> {
         let index = self.shared.index();
         let rows: Vec<_> = index.rows().map(|(key, slot)| (key.clone(), slot.spot)).collect();
-        let copies: Vec<_> = index.all_copies().collect();
+        let queues = index.queues();
         let prepared: Vec<_> = index.prepared().map(|(gid, spot)| (gid.clone(), spot)).collect();
         let files = index.files();
         drop(index);
-        let mut recovery = Recovery::default();
+        let mut recovery = Recovery { queues, ..Recovery::default() };
         for (key, spot) in rows {
             let key = take_row_key(&mut Take::new(key)).map_err(|error| StoreError::Failed(error.to_string()))?;
             recovery.rows.push((key, read(&files, spot, take_row)?));
         }
         recovery.rows.sort_by(|(one, _), (other, _)| one.cmp(other));
-        recovery.copies = copies.into_iter().map(|found| stored(&files, found)).collect::<Result<_, _>>()?;
         for (gid, spot) in prepared {
             recovery.prepared.push((gid, read(&files, spot, take_prepared)?));
         }
@@ -258,11 +314,7 @@ impl Store for JournalStore {
     }
 
     fn fetch(&mut self, copies: &[CopyId]) -> Result<Vec<StoredCopy>, StoreError> {
-        let index = self.shared.index();
-        let found: Vec<_> = copies.iter().filter_map(|copy| index.copy(*copy)).collect();
-        let files = index.files();
-        drop(index);
-        found.into_iter().map(|found| stored(&files, found)).collect()
+        reader::read(&self.shared, copies)
     }
 
     fn get(&mut self, key: &RowKey) -> Result<Option<(Row, Revision)>, StoreError> {
@@ -280,9 +332,12 @@ impl Store for JournalStore {
 
 impl Drop for JournalStore {
     fn drop(&mut self) {
-        self.shared.desk().closing = true;
+        let mut desk = self.shared.desk();
+        (desk.closing, desk.dropped) = (true, true);
+        drop(desk);
         self.shared.work.notify_one();
-        if let Some(thread) = self.thread.take() {
+        self.shared.asked.notify_one();
+        for thread in self.threads.drain(..) {
             // A thread that has panicked has nothing more to write.
             let _ = thread.join();
         }

@@ -17,7 +17,7 @@ fn seeds() -> u64 {
 
 /// After a cut, what is there is the state after some unit that was submitted, and none that was answered is missing.
 fn is_a_state(seed: u64, store: &mut JournalStore, units: &[Unit], answered: usize) {
-    let found = told(&store.recover().expect("the store can be read"));
+    let found = told(store).expect("the store can be read");
     let at = states(units, answered).iter().position(|state| *state == found);
     assert!(
         at.is_some(),
@@ -106,7 +106,7 @@ fn a_full_disk_refuses_the_new_and_lets_the_old_end() {
             }
         }
         ever += refused;
-        let found = told(&store.recover().expect("read"));
+        let found = told(&mut store).expect("read");
         assert_eq!(found, states(&kept, kept.len()).remove(0), "seed {seed}");
         // There is room again.
         fs.set_capacity(100 << 20);
@@ -137,12 +137,11 @@ fn a_turned_bit_is_never_passed_over() {
             let (name, bytes) = &files[random.below(files.len() as u64) as usize];
             copy.flip(name, random.below(*bytes), random.below(8) as u8);
             let opened = JournalStore::open_on(copy.shared(), config());
-            let found = opened.map_err(drop).and_then(|mut store| store.recover().map_err(drop));
+            let found = opened.map_err(drop).and_then(|mut store| told(&mut store).map_err(drop));
             let Ok(found) = found else {
                 refused += 1;
                 continue;
             };
-            let found = told(&found);
             // The last group may be gone, if the store had no time to say behind it that it was there.
             let at = states.iter().rposition(|state| *state == found);
             match at {

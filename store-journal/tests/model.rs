@@ -25,11 +25,7 @@ fn keeps_what_a_map_keeps() {
                 store = open(&fs);
             }
             if random.below(4) == 0 {
-                assert_eq!(
-                    told(&store.recover().expect("the store")),
-                    told(&model.recover().expect("the model")),
-                    "seed {seed}"
-                );
+                assert_eq!(told(&mut store).expect("the store"), told(&mut model).expect("the model"), "seed {seed}");
             }
         }
         cleaned += store.stats().cleaned_segments;
@@ -58,7 +54,7 @@ fn a_large_message_makes_a_large_segment() {
     let units: Vec<_> = (0..20).map(|_| load.unit()).collect();
     let mut model = MemoryStore::new();
     assert_eq!(commit(&mut open(&fs), units.clone()), commit(&mut model, units));
-    assert_eq!(told(&open(&fs).recover().expect("the store")), told(&model.recover().expect("the model")));
+    assert_eq!(told(&mut open(&fs)).expect("the store"), told(&mut model).expect("the model"));
 }
 
 #[test]
@@ -97,7 +93,7 @@ fn on_a_real_disk_too() {
         let units: Vec<_> = (0..200).map(|_| load.unit()).collect();
         let mut store = JournalStore::open(folder.path(), config()).expect("opens");
         assert_eq!(commit(&mut store, units.clone()), commit(&mut model, units));
-        assert_eq!(told(&store.recover().expect("the store")), told(&model.recover().expect("the model")));
+        assert_eq!(told(&mut store).expect("the store"), told(&mut model).expect("the model"));
     }
 }
 
@@ -111,7 +107,7 @@ fn an_ended_journal_is_whole_without_being_dropped() {
     store.submit(&mut units);
     monitor.end();
     assert!(support::wait(&mut store, count).iter().all(|(_, answer)| answer.is_ok()));
-    let kept = told(&store.recover().expect("read"));
+    let kept = told(&mut store).expect("read");
     drop(store);
-    assert_eq!(told(&JournalStore::open(folder.path(), config()).expect("opens").recover().expect("read")), kept);
+    assert_eq!(told(&mut JournalStore::open(folder.path(), config()).expect("opens")).expect("read"), kept);
 }

@@ -5,7 +5,6 @@ mod support;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use roadbed_broker::Store;
 use roadbed_store_journal::{JournalError, JournalStore, check, repair};
 use support::{Load, commit, config, told};
 
@@ -14,7 +13,7 @@ fn filled(path: &Path) -> Vec<String> {
     let mut store = JournalStore::open(path, config()).expect("opens");
     let units: Vec<_> = (0..300).map(|_| load.unit()).collect();
     assert!(commit(&mut store, units).iter().all(|(_, answer)| answer.is_ok()));
-    told(&store.recover().expect("read"))
+    told(&mut store).expect("read")
 }
 
 fn segments(path: &Path) -> Vec<PathBuf> {
@@ -50,13 +49,13 @@ fn what_is_damaged_is_named_and_the_rest_is_kept() {
     let opened = JournalStore::open(folder.path(), config());
     let refused = opened
         .map_err(|error| error.to_string())
-        .and_then(|mut store| store.recover().map(drop).map_err(|error| error.to_string()));
+        .and_then(|mut store| told(&mut store).map(drop).map_err(|error| error.to_string()));
     assert!(refused.expect_err("damage is not passed over").contains("is damaged at byte"));
 
     let (said, old) = repair(folder.path()).expect("repaired");
     assert_eq!(said.damage, report.damage);
     assert_eq!(segments(&old.expect("moved")).len(), files.len());
-    let left = told(&JournalStore::open(folder.path(), config()).expect("opens").recover().expect("read"));
+    let left = told(&mut JournalStore::open(folder.path(), config()).expect("opens")).expect("read");
     assert!(!left.is_empty() && left.len() < kept.len() + 50);
     assert!(check(folder.path()).expect("checked").damage.is_empty());
 }

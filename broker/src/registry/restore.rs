@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hashbrown::HashMap;
-use roadbed_core::{ConsumerTerms, CopyId, Hold, Qos, QueueId, Result, Settle};
+use roadbed_core::{ConsumerTerms, CopyId, Error, ErrorKind, Hold, Qos, QueueId, Result, Settle};
 
 use crate::broker::Shared;
 use crate::entry::{Entry, Extra};
@@ -13,7 +13,9 @@ use crate::keys::Row as KeyRow;
 use crate::lock;
 use crate::mailbox::{Life, SessionCore};
 use crate::queue::{Copy, Link, Queue};
-use crate::store::{Holder, NewCopy, Op, QueueRow, Recovery, Row, RowKey, SessionRow, StoredCopy, StoredHold};
+use crate::store::{
+    Holder, ListedCopy, NewCopy, Op, QueueRow, Recovery, Row, RowKey, SessionRow, StoreError, StoredCopy, StoredHold,
+};
 
 /// How often the broker has started on this store.
 pub(crate) fn epoch_of(recovery: &Recovery) -> u32 {
@@ -55,8 +57,10 @@ impl Shared {
         }
         let sessions =
             self.registry.lock().named.iter().map(|session| (session.queue_id(self), session.clone())).collect();
-        let held: Vec<_> = recovery.copies.iter().filter_map(held_by_link).collect();
-        recovery.copies.into_iter().for_each(|copy| self.restore_copy(&sessions, copy));
+        let mut held = Vec::new();
+        for queue in recovery.queues {
+            self.restore_copies(&sessions, queue, &mut held).map_err(|error| failed(&error))?;
+        }
         held.into_iter().for_each(|(copy, attempt, hold)| self.restore_hold(copy, attempt, hold));
         self.restore_watchers();
         recovery.prepared.into_iter().for_each(|(gid, prepared)| self.restore_prepared(gid, prepared));
@@ -100,6 +104,23 @@ impl Shared {
         self.add_queue(&mut self.registry.lock(), &queue);
         for binding in &row.bindings {
             let _ = self.bind_queue(&queue, binding);
+        }
+    }
+
+    fn restore_copies(
+        &self,
+        sessions: &HashMap<QueueId, Arc<SessionCore>>,
+        queue: QueueId,
+        held: &mut Vec<(CopyId, u32, StoredHold)>,
+    ) -> Result<(), StoreError> {
+        let mut after = 0;
+        loop {
+            let listed = self.commits.list(queue, after, LIST_MAX)?;
+            let Some(last) = listed.last() else { return Ok(()) };
+            after = last.copy.copy.seq;
+            held.extend(listed.iter().filter_map(held_by_link));
+            let names: Vec<_> = listed.iter().map(|listed| listed.copy.copy).collect();
+            self.commits.fetch(&names)?.into_iter().for_each(|copy| self.restore_copy(sessions, copy));
         }
     }
 
@@ -151,7 +172,14 @@ impl Shared {
     }
 }
 
-fn held_by_link(kept: &StoredCopy) -> Option<(CopyId, u32, StoredHold)> {
+/// How many copies are looked at at a time.
+const LIST_MAX: usize = 1024;
+
+fn failed(error: &StoreError) -> Error {
+    Error::new(ErrorKind::Failed, "open the store").because(error.clone())
+}
+
+fn held_by_link(kept: &ListedCopy) -> Option<(CopyId, u32, StoredHold)> {
     let hold = kept.held.clone().filter(|hold| hold.holder.is_some())?;
     Some((kept.copy.copy, kept.attempt, hold))
 }

@@ -7,9 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use roadbed_broker::{Caps, MemoryStore, Recovery, Revision, Row, RowKey, Store, StoreError, StoredCopy, Unit, UnitId};
+use roadbed_broker::{
+    Caps, ListedCopy, MemoryStore, ReadAnswer, ReadId, Recovery, Revision, Row, RowKey, Store, StoreError, StoredCopy,
+    Unit, UnitId,
+};
 use roadbed_conformance::simulation::Random;
-use roadbed_core::{CopyId, Gid};
+use roadbed_core::{CopyId, Gid, QueueId};
 use tokio::time::Instant;
 
 type Answer = (UnitId, Result<(), StoreError>);
@@ -20,6 +23,7 @@ pub struct Disk {
     power: Arc<AtomicBool>,
     random: Random,
     writing: VecDeque<(Instant, Unit)>,
+    reading: VecDeque<(Instant, ReadId, Vec<CopyId>)>,
     /// Says that it has written what it has not.
     lies: bool,
     promised: Vec<Answer>,
@@ -29,11 +33,11 @@ pub struct Disk {
 impl Disk {
     /// Writes to `kept` as long as there is `power`.
     pub fn new(kept: MemoryStore, power: Arc<AtomicBool>, random: Random, lies: bool) -> Self {
-        let (writing, promised, waker) = (VecDeque::new(), Vec::new(), Arc::default());
-        Self { kept, power, random, writing, lies, promised, waker }
+        let (writing, reading, promised, waker) = (VecDeque::new(), VecDeque::new(), Vec::new(), Arc::default());
+        Self { kept, power, random, writing, reading, lies, promised, waker }
     }
 
-    /// Wakes who waits when the write that was begun now is done.
+    /// Wakes who waits when what was begun now is done.
     fn done_at(&self, at: Instant) {
         let waker = Arc::clone(&self.waker);
         tokio::spawn(async move {
@@ -74,6 +78,30 @@ impl Store for Disk {
         }
         into.append(if self.lies { &mut self.promised } else { &mut written });
         if into.len() > before { Poll::Ready(into.len() - before) } else { Poll::Pending }
+    }
+
+    fn read(&mut self, id: ReadId, copies: Vec<CopyId>) {
+        let begun = self.reading.back().map_or_else(Instant::now, |(at, ..)| *at);
+        let at = begun.max(Instant::now()) + Duration::from_micros(self.random.below(4000));
+        self.reading.push_back((at, id, copies));
+        self.done_at(at);
+    }
+
+    fn poll_reads(&mut self, cx: &mut Context<'_>, into: &mut Vec<ReadAnswer>) -> Poll<usize> {
+        *self.waker.lock().expect("no holder of the lock panics") = Some(cx.waker().clone());
+        if !self.power.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
+        let (now, before) = (Instant::now(), into.len());
+        while self.reading.front().is_some_and(|(at, ..)| *at <= now) {
+            let Some((_, id, copies)) = self.reading.pop_front() else { break };
+            into.push((id, self.kept.fetch(&copies)));
+        }
+        if into.len() > before { Poll::Ready(into.len() - before) } else { Poll::Pending }
+    }
+
+    fn list(&mut self, queue: QueueId, after: u64, max: usize) -> Result<Vec<ListedCopy>, StoreError> {
+        self.kept.list(queue, after, max)
     }
 
     fn recover(&mut self) -> Result<Recovery, StoreError> {

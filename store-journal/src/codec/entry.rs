@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use roadbed_broker::{Holder, NewCopy, Op, Prepared, Row, StoredHold};
+use roadbed_broker::{Facts, Holder, NewCopy, Op, Prepared, Row, StoredHold};
 use roadbed_core::{CopyId, Gid, Message, Outcome, QueueId, Time};
 
 use super::Gather;
@@ -48,12 +48,14 @@ impl Place {
 pub(crate) enum Entry {
     Enqueue {
         at: Time,
+        facts: Facts,
         body: Place,
         copies: Vec<NewCopy>,
     },
     /// Copies that were moved here from an old segment, with all that has happened to them.
     Keep {
         at: Time,
+        facts: Facts,
         body: Place,
         copies: Vec<KeptCopy>,
     },
@@ -76,6 +78,11 @@ pub(crate) enum Entry {
     },
     Retire {
         copy: CopyId,
+    },
+    RetireRun {
+        queue: QueueId,
+        first: u64,
+        last: u64,
     },
     RetireQueue {
         queue: QueueId,
@@ -128,6 +135,7 @@ const DELETE: u8 = 8;
 const PREPARE: u8 = 9;
 const RESOLVE: u8 = 10;
 const KEEP: u8 = 11;
+const RETIRE_RUN: u8 = 12;
 
 /// What lies in the body of an operation.
 #[derive(Debug)]
@@ -144,12 +152,14 @@ pub(crate) fn split(op: Op, revision: impl FnOnce(&Bytes) -> u64) -> Option<(Ent
     let place = Place::default();
     Some(match op {
         Op::Enqueue { message, at, copies } => {
-            (Entry::Enqueue { at, body: place, copies }, Some(Body::Message(message)))
+            let facts = Facts::of(&message);
+            (Entry::Enqueue { at, facts, body: place, copies }, Some(Body::Message(message)))
         }
         Op::Hold { copy, attempt, slot, holder } => (Entry::Hold { copy, attempt, slot, holder }, None),
         Op::Own { copy, slot, outcome } => (Entry::Own { copy, slot, outcome }, None),
         Op::Return { copy, count, attempt, excluded } => (Entry::Return { copy, count, attempt, excluded }, None),
         Op::Retire { copy } => (Entry::Retire { copy }, None),
+        Op::RetireRun { queue, first, last } => (Entry::RetireRun { queue, first, last }, None),
         Op::RetireQueue { queue } => (Entry::RetireQueue { queue }, None),
         Op::Put(key, row) if knows(&row) => {
             let key = key_bytes(&key);
@@ -206,14 +216,16 @@ pub(crate) fn put_digest(out: &mut Vec<u8>, entry: &mut Entry) {
 
 fn put_fields(out: &mut impl Put, entry: &Entry) {
     match entry {
-        Entry::Enqueue { at, copies, .. } => {
+        Entry::Enqueue { at, facts, copies, .. } => {
             out.byte(ENQUEUE);
             put_time(out, *at);
+            put_facts(out, facts);
             out.list(copies.iter(), put_new_copy);
         }
-        Entry::Keep { at, copies, .. } => {
+        Entry::Keep { at, facts, copies, .. } => {
             out.byte(KEEP);
             put_time(out, *at);
+            put_facts(out, facts);
             out.list(copies.iter(), put_kept);
         }
         Entry::Hold { copy, attempt, slot, holder } => {
@@ -238,6 +250,12 @@ fn put_fields(out: &mut impl Put, entry: &Entry) {
             out.byte(RETIRE);
             put_copy_id(out, *copy);
         }
+        Entry::RetireRun { queue, first, last } => {
+            out.byte(RETIRE_RUN);
+            out.number(queue.0.into());
+            out.number(*first);
+            out.number(*last);
+        }
         Entry::RetireQueue { queue } => {
             out.byte(RETIRE_QUEUE);
             out.number(queue.0.into());
@@ -260,6 +278,26 @@ fn put_fields(out: &mut impl Put, entry: &Entry) {
             out.bytes(&gid.0);
         }
     }
+}
+
+const EXPIRES: u8 = 1;
+const DELIVER_AFTER: u8 = 2;
+const DEADLINE: u8 = 4;
+
+fn put_facts(out: &mut impl Put, facts: &Facts) {
+    let Facts { cost, priority, expires_at, deliver_after, deadline } = *facts;
+    let times = [(EXPIRES, expires_at), (DELIVER_AFTER, deliver_after), (DEADLINE, deadline)];
+    out.number(cost.into());
+    out.byte(priority);
+    out.byte(times.iter().map(|(flag, time)| if time.is_some() { *flag } else { 0 }).sum());
+    times.iter().filter_map(|(_, time)| *time).for_each(|time| put_time(out, time));
+}
+
+fn take_facts(from: &mut Take) -> Result<Facts, CodecError> {
+    let (cost, priority, flags) = (from.small("cost")?, from.byte()?, from.byte()?);
+    let time = |from: &mut Take, flag| if flags & flag == 0 { Ok(None) } else { take_time(from).map(Some) };
+    let (expires_at, deliver_after) = (time(from, EXPIRES)?, time(from, DELIVER_AFTER)?);
+    Ok(Facts { cost, priority, expires_at, deliver_after, deadline: time(from, DEADLINE)? })
 }
 
 fn put_kept(out: &mut impl Put, kept: &KeptCopy) {
@@ -330,12 +368,12 @@ fn take_entry(from: &mut Take, offset: Option<u32>) -> Result<Entry, CodecError>
     };
     Ok(match from.byte()? {
         ENQUEUE => {
-            let (at, copies) = (take_time(from)?, from.list(take_new_copy)?);
-            Entry::Enqueue { at, body: body(from)?, copies }
+            let (at, facts, copies) = (take_time(from)?, take_facts(from)?, from.list(take_new_copy)?);
+            Entry::Enqueue { at, facts, body: body(from)?, copies }
         }
         KEEP => {
-            let (at, copies) = (take_time(from)?, from.list(take_kept)?);
-            Entry::Keep { at, body: body(from)?, copies }
+            let (at, facts, copies) = (take_time(from)?, take_facts(from)?, from.list(take_kept)?);
+            Entry::Keep { at, facts, body: body(from)?, copies }
         }
         HOLD => {
             let copy = take_copy_id(from)?;
@@ -352,6 +390,7 @@ fn take_entry(from: &mut Take, offset: Option<u32>) -> Result<Entry, CodecError>
             Entry::Return { copy, count, attempt, excluded }
         }
         RETIRE => Entry::Retire { copy: take_copy_id(from)? },
+        RETIRE_RUN => Entry::RetireRun { queue: take_queue(from)?, first: from.number()?, last: from.number()? },
         RETIRE_QUEUE => Entry::RetireQueue { queue: take_queue(from)? },
         PUT => {
             let (key, revision) = (from.bytes()?, from.number()?);

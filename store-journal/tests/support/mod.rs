@@ -7,8 +7,8 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use roadbed_broker::{
-    Holder, MemoryStore, NewCopy, Op, Prepared, PreparedPost, Recovery, Row, RowKey, Store, StoreError, StoredCopy,
-    Unit, UnitId,
+    Facts, Holder, ListedCopy, MemoryStore, NewCopy, Op, Prepared, PreparedPost, Recovery, Row, RowKey, Store,
+    StoreError, StoredCopy, Unit, UnitId,
 };
 use roadbed_core::{CopyId, Durability, Gid, Key, Message, Outcome, Payload, Qos, QueueId, Time};
 use roadbed_store_journal::fs::Fs;
@@ -120,12 +120,19 @@ impl Load {
                 let excluded = vec!["link".into()];
                 self.any().map_or_else(|| self.row(), |copy| Op::Return { copy, count: 2, attempt: 5, excluded })
             }
-            82..83 => {
+            82 => {
+                let queue = QueueId(self.random.below(3) as u32);
+                let (first, last) = (self.random.below(self.seqs[queue.0 as usize] + 1), self.seqs[queue.0 as usize]);
+                let last = first + self.random.below(last - first + 1).min(40);
+                self.live.retain(|copy| copy.queue != queue || !(first..=last).contains(&copy.seq));
+                Op::RetireRun { queue, first, last }
+            }
+            83 => {
                 let queue = QueueId(self.random.below(4) as u32);
                 self.live.retain(|copy| copy.queue != queue);
                 Op::RetireQueue { queue }
             }
-            83..85 => Op::Prepare(self.gid(), self.prepared()),
+            84..85 => Op::Prepare(self.gid(), self.prepared()),
             85..87 => Op::Resolve(self.gid()),
             87..90 => Op::Delete(self.key()),
             _ => self.row(),
@@ -201,10 +208,52 @@ impl Load {
     }
 }
 
-/// What a store has kept, in words that can be compared.
-pub fn told(recovery: &Recovery) -> Vec<String> {
+/// Everything that a store has kept, in words that can be compared: as a broker learns it that starts, and that reads all there is.
+pub fn told(store: &mut dyn Store) -> Result<Vec<String>, StoreError> {
+    let recovery = store.recover()?;
+    let mut copies = Vec::new();
+    for queue in &recovery.queues {
+        copies.extend(paged(store, *queue)?);
+    }
+    Ok(in_words(&recovery, &copies))
+}
+
+/// The copies of a queue, listed and read a few at a time.
+fn paged(store: &mut dyn Store, queue: QueueId) -> Result<Vec<StoredCopy>, StoreError> {
+    let (mut after, mut copies) = (0, Vec::new());
+    loop {
+        let listed = store.list(queue, after, 7)?;
+        let Some(last) = listed.last() else { return Ok(copies) };
+        after = last.copy.copy.seq;
+        let read = read(store, listed.iter().map(|listed| listed.copy.copy).collect())?;
+        let facts = |copy: &StoredCopy| ListedCopy {
+            copy: copy.copy.clone(),
+            facts: Facts::of(&copy.message),
+            at: copy.at,
+            count: copy.count,
+            attempt: copy.attempt,
+            excluded: copy.excluded.clone(),
+            held: copy.held.clone(),
+        };
+        assert_eq!(listed, read.iter().map(facts).collect::<Vec<_>>(), "what is listed is what is read");
+        copies.extend(read);
+    }
+}
+
+/// Asks for copies, and waits for the answer.
+pub fn read(store: &mut dyn Store, copies: Vec<CopyId>) -> Result<Vec<StoredCopy>, StoreError> {
+    let (until, mut answers) = (Instant::now() + Duration::from_secs(60), Vec::new());
+    store.read(7, copies);
+    while store.poll_reads(&mut Context::from_waker(Waker::noop()), &mut answers).is_pending() {
+        assert!(Instant::now() < until, "no answer within a minute");
+        std::thread::sleep(Duration::from_micros(50));
+    }
+    answers.remove(0).1
+}
+
+fn in_words(recovery: &Recovery, copies: &[StoredCopy]) -> Vec<String> {
     let mut told: Vec<_> = recovery.rows.iter().map(|(key, row)| format!("{key:?} = {}", row_told(row))).collect();
-    told.extend(recovery.copies.iter().map(copy_told));
+    told.extend(copies.iter().map(copy_told));
     told.extend(recovery.prepared.iter().map(|(gid, prepared)| {
         let posts: Vec<_> =
             prepared.posts.iter().map(|post| (message_told(&post.message), post.qos, &post.key)).collect();
@@ -244,10 +293,10 @@ pub fn message_told(message: &Message) -> String {
 pub fn states(units: &[Unit], from: usize) -> Vec<Vec<String>> {
     let mut model = MemoryStore::new();
     assert!(commit(&mut model, units[..from].to_vec()).iter().all(|(_, answer)| answer.is_ok()));
-    let mut states = vec![told(&model.recover().expect("a model"))];
+    let mut states = vec![told(&mut model).expect("a model")];
     for unit in &units[from..] {
         assert!(commit(&mut model, vec![unit.clone()]).iter().all(|(_, answer)| answer.is_ok()));
-        states.push(told(&model.recover().expect("a model")));
+        states.push(told(&mut model).expect("a model"));
     }
     states
 }
