@@ -126,6 +126,22 @@ fn no_confirm_and_no_delivery_before_the_commit() {
 }
 
 #[test]
+fn who_polls_is_woken_when_the_store_knows_of_the_hold() {
+    let Late { store, mut device, mut sender, _broker } = late();
+    sender.producer.send(&mut vec![outgoing(stored("a", "x"), TWO)]);
+    store.let_go(1);
+    let consumer = device.consumer.as_mut().unwrap();
+    let (woken, waker) = flag();
+    let (mut cx, mut got) = (Context::from_waker(&waker), Vec::new());
+    assert!(consumer.poll_receive(&mut cx, &mut got, 10).is_pending());
+    assert!(!woken.load(std::sync::atomic::Ordering::Relaxed));
+    store.let_go(1);
+    assert!(woken.load(std::sync::atomic::Ordering::Relaxed));
+    assert!(consumer.poll_receive(&mut cx, &mut got, 10).is_ready());
+    assert_eq!(payloads(&got), ["x"]);
+}
+
+#[test]
 fn a_volatile_message_does_not_overtake_a_stored_one() {
     let Late { store, mut device, mut sender, _broker } = late();
     let numbered = |cookie, message| Outgoing { cookie, ..outgoing(message, ONE) };

@@ -56,7 +56,8 @@ impl SessionCore {
             self.take_links(shared, &mut inner, &mut taking);
         }
         let mut taken = max - taking.left;
-        inner.wait(cx, taken == 0);
+        // What waits for the store wakes, too.
+        inner.wait(cx, taken == taking.held);
         if !taking.holds.is_empty() {
             let holds = std::mem::take(&mut taking.holds);
             inner.cold().holding += holds.len();
