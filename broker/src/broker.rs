@@ -318,7 +318,7 @@ impl Shared {
         };
         let meter = match condition {
             Condition::NoRoute => &self.meters.unrouted,
-            Condition::Full => &self.meters.refused_full,
+            Condition::Full | Condition::StoreFull => &self.meters.refused_full,
             Condition::TooLarge => &self.meters.refused_too_large,
             Condition::NoConsumer | Condition::Busy => &self.meters.refused_live,
             Condition::PreconditionFailed => &self.meters.refused_precondition,

@@ -235,7 +235,7 @@ impl Shared {
         let id = self.txns.restore(self, gid, posts, plans);
         for (copy, outcome) in prepared.retires {
             if let Some(queue) = self.registry.queue(copy.queue) {
-                if let Some(attempt) = queue.hold_for(copy.seq, id, outcome) {
+                if let Some(attempt) = queue.hold_for(self, copy.seq, id, outcome) {
                     self.txns.restore_work(id, TxnWork::Held { queue, seq: copy.seq, attempt, slot: None });
                 }
                 continue;

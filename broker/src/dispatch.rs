@@ -41,6 +41,8 @@ pub(crate) struct Plan {
     message: Message,
     copies: Vec<Planned>,
     retain: Option<Qos>,
+    /// It takes the place of a last value that the store knows.
+    supersedes: bool,
     /// It is to be stored where it can be.
     asked: bool,
     /// Something of it is for the store.
@@ -91,7 +93,9 @@ impl Plan {
     ) -> Result<Self, Verdict> {
         let (retain, copies) = (message.retain().then_some(qos), Vec::new());
         let asked = shared.is_stored(message, qos);
-        let mut plan = Self { message: message.clone(), copies, retain, asked, stored: false, unrouted: false, owed };
+        let supersedes = retain.is_some() && shared.retained.is_stored(message.address());
+        let (owned, stored, unrouted) = (message.clone(), false, false);
+        let mut plan = Self { message: owned, copies, retain, supersedes, asked, stored, unrouted, owed };
         if message.live() {
             plan.add_live(route, from)?;
             return Ok(plan);
@@ -106,7 +110,8 @@ impl Plan {
             }
             plan.unrouted = route.targets.is_empty() && retain.is_none();
         }
-        plan.stored = asked && (plan.copies.iter().any(|copy| copy.durable) || plan.retain.is_some());
+        let retained = plan.retain.is_some();
+        plan.stored = (asked && (plan.copies.iter().any(|copy| copy.durable) || retained)) || (supersedes && retained);
         Ok(plan)
     }
 
@@ -191,9 +196,10 @@ impl Plan {
         if !copies.is_empty() {
             ops.push(Op::Enqueue { message: self.message.clone(), at: shared.now(), copies });
         }
-        if let (Some(qos), true) = (self.retain, self.asked) {
+        if let (Some(qos), true) = (self.retain, self.asked || self.supersedes) {
             let key = RowKey::Retained(self.message.address().clone());
-            ops.push(match self.message.payload().is_empty() {
+            // What is not stored itself must not leave an older value behind, which would be back after a restart.
+            ops.push(match self.message.payload().is_empty() || !self.asked {
                 true => Op::Delete(key),
                 false => Op::Put(key, Row::Retained(self.message.clone(), qos)),
             });
@@ -217,7 +223,7 @@ impl Plan {
     /// Does it.
     pub(crate) fn apply(mut self, shared: &Shared) {
         if let Some(qos) = self.retain {
-            shared.retained.set(shared, &self.message, qos);
+            shared.retained.set(shared, &self.message, qos, self.asked);
         }
         for planned in std::mem::take(&mut self.copies) {
             let Planned { to, qos, durable, seq } = planned;

@@ -24,6 +24,8 @@ pub(crate) struct Names(Mutex<HashMap<ByteString, Window>>);
 struct Window {
     rows: HashMap<Bytes, (Row, Time)>,
     order: VecDeque<(Time, Bytes)>,
+    /// What is forgotten, and the store is not told yet.
+    gone: Vec<Bytes>,
 }
 
 impl Window {
@@ -31,24 +33,51 @@ impl Window {
         while self.order.front().is_some_and(|(until, _)| until.has_passed(now)) || self.order.len() > max {
             let Some((until, name)) = self.order.pop_front() else { return };
             if self.rows.get(&name).is_some_and(|(_, found)| *found == until) {
-                self.rows.remove(&name);
+                self.forget(&name);
             }
         }
+    }
+
+    fn forget(&mut self, name: &Bytes) {
+        if let Some((name, _)) = self.rows.remove_entry(name).filter(|(_, (row, _))| row.stored) {
+            self.gone.push(name);
+        }
+    }
+
+    /// What the store is told to forget. A name that was used again has another row now.
+    fn take_gone(&mut self) -> impl Iterator<Item = Bytes> {
+        let rows = &self.rows;
+        std::mem::take(&mut self.gone).into_iter().filter(|name| !rows.contains_key(name))
     }
 }
 
 impl Names {
     /// Forgets what is out of its window, of all principals.
     pub(crate) fn forget_old(&self, shared: &Shared, now: Time) {
-        let mut names = lock(&self.0);
-        names.retain(|_, window| {
+        let mut forgets = false;
+        lock(&self.0).values_mut().for_each(|window| {
             window.forget_old(now, shared.settings.key_window_entries_max);
-            !window.rows.is_empty()
+            forgets |= !window.gone.is_empty();
         });
+        if forgets {
+            // A name that is used again meanwhile is not forgotten by this: its row comes behind.
+            let ops = || (Vec::new(), self.take_gone());
+            shared.commits.submit(shared, ops, Box::new(|_, _| {}));
+        }
+        let mut names = lock(&self.0);
+        names.retain(|_, window| !window.rows.is_empty() || !window.gone.is_empty());
         let next = names.values().filter_map(|window| window.order.front()).map(|(until, _)| *until).min();
         if let Some(next) = next {
             shared.timers.set(Timer::Names, next.max(now + Duration::from_secs(1)));
         }
+    }
+
+    fn take_gone(&self) -> Vec<Op> {
+        let (mut names, mut ops) = (lock(&self.0), Vec::new());
+        for (principal, window) in names.iter_mut() {
+            ops.extend(window.take_gone().map(|name| Op::Delete(RowKey::Name(principal.clone(), name))));
+        }
+        ops
     }
 }
 
@@ -69,7 +98,8 @@ impl Shared {
     pub(crate) fn record(&self, session: &SessionCore, key: &Key) -> bool {
         if let Some(name) = windowed(session, key) {
             let row = Row { order: 0, stored: false, outcome: None };
-            self.remember(session.origin.principal.clone(), name, row);
+            let until = self.now() + Duration::from_secs(self.settings.key_window_seconds);
+            self.remember(session.origin.principal.clone(), name, row, until);
             return true;
         }
         let mut keys = lock(&session.keys);
@@ -81,9 +111,8 @@ impl Shared {
         room
     }
 
-    pub(crate) fn remember(&self, principal: ByteString, name: &[u8], row: Row) {
+    pub(crate) fn remember(&self, principal: ByteString, name: &[u8], row: Row, until: Time) {
         let now = self.now();
-        let until = now + Duration::from_secs(self.settings.key_window_seconds);
         let name = Bytes::copy_from_slice(name);
         let mut names = lock(&self.names.0);
         if names.is_empty() {
@@ -100,8 +129,10 @@ impl Shared {
         let principal = session.origin.principal.clone();
         let outcome = Outcome::Accepted;
         if let Some(name) = windowed(session, key) {
-            let until = Some(self.now() + Duration::from_secs(self.settings.key_window_seconds));
-            let row = StoreRow::Key { outcome, order: 0, until };
+            let mut names = lock(&self.names.0);
+            let (row, until) = names.get_mut(&principal)?.rows.get_mut(name)?;
+            row.stored = true;
+            let row = StoreRow::Key { outcome, order: 0, until: Some(*until) };
             return Some(Op::Put(RowKey::Name(principal, name.clone()), row));
         }
         let name = session.name.clone().filter(|_| session.is_durable())?;
@@ -152,7 +183,7 @@ impl Shared {
         for key in forgotten.drain(..) {
             if let Some(name) = windowed(session, &key) {
                 if let Some(window) = lock(&self.names.0).get_mut(&session.origin.principal) {
-                    window.rows.remove(name);
+                    window.forget(name);
                 }
                 continue;
             }

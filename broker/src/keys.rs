@@ -74,6 +74,13 @@ impl Keys {
         row
     }
 
+    /// The keys that the store knows.
+    pub(crate) fn stored(&self) -> impl Iterator<Item = Key> {
+        let numbers = self.numbers.iter().map(|(number, row)| (Key::Number(*number), row));
+        let names = self.names.iter().map(|(name, row)| (Key::Name(name.clone()), row));
+        numbers.chain(names).filter(|(_, row)| row.stored).map(|(key, _)| key)
+    }
+
     /// All keys in the order of sending, with their outcomes.
     pub(crate) fn in_order(&self) -> Vec<(Key, Option<Outcome>)> {
         let numbers = self.numbers.iter().map(|(number, row)| (Key::Number(*number), row));

@@ -7,6 +7,7 @@ mod enqueue;
 mod hold;
 mod lanes;
 mod link;
+mod settled;
 mod timeline;
 mod tombstones;
 
@@ -76,6 +77,8 @@ pub(crate) struct Held {
     copy: Copy,
     state: DeliveryState,
     attempt: u32,
+    /// In the name of the delivery.
+    epoch: u32,
     owner: Arc<Owner>,
     until: Option<Time>,
 }

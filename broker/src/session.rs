@@ -142,7 +142,10 @@ pub(crate) fn stored(broker: &Broker, core: &SessionCore) -> Stored {
 
 /// The store's answer in the words of the core.
 pub(crate) fn committed(result: Result<(), crate::StoreError>) -> Result<()> {
-    result.map_err(|error| Error::new(ErrorKind::Failed, "commit").because(error))
+    result.map_err(|error| {
+        let kind = if error == crate::StoreError::Full { ErrorKind::Exhausted } else { ErrorKind::Failed };
+        Error::new(kind, "commit").because(error)
+    })
 }
 
 impl BrokerSession {

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use roadbed_core::{Address, Binding, CopyId, Gid, Key, Message, Outcome, Qos, QueueId, QueueSettings, Time, Will};
+use roadbed_core::{
+    Address, Binding, CopyId, DeliveryId, Gid, Key, Message, Outcome, Qos, QueueId, QueueSettings, Time, Will,
+};
 
 /// The number of a unit, growing in the order of submission.
 pub type UnitId = u64;
@@ -166,6 +168,8 @@ pub enum RowKey {
     Coordinator,
     /// What a coordinator has decided about a transaction over several endpoints.
     Decision(Gid),
+    /// A delivery under a lease that was settled.
+    Tombstone(DeliveryId),
 }
 
 /// The content of a row.
@@ -204,6 +208,13 @@ pub enum Row {
     },
     /// See [`RowKey::Retained`].
     Retained(Message, Qos),
+    /// See [`RowKey::Tombstone`]: so that who settles it again learns that it is done.
+    Tombstone {
+        /// How it was settled.
+        outcome: Outcome,
+        /// When that is forgotten.
+        until: Time,
+    },
 }
 
 /// A kept session.
@@ -232,15 +243,30 @@ pub struct QueueRow {
     pub bindings: Vec<Binding>,
 }
 
-/// The link that holds a copy: its session is kept, too.
+/// Who holds a copy of a queue, and remembers so over our restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
-    /// Whose session.
-    pub principal: ByteString,
-    /// The session's name.
-    pub session: ByteString,
-    /// The link's name.
-    pub link: ByteString,
+#[non_exhaustive]
+pub enum Holder {
+    /// A link; its session is kept, too.
+    Link {
+        /// Whose session.
+        principal: ByteString,
+        /// The session's name.
+        session: ByteString,
+        /// The link's name.
+        link: ByteString,
+    },
+    /// A principal, by the name of the delivery.
+    Lease {
+        /// Whose lease.
+        principal: ByteString,
+        /// The name of the link that took it, if that had one.
+        link: Option<ByteString>,
+        /// The epoch in the name of the delivery.
+        epoch: u32,
+        /// How long the lease is. Its deadline is not kept: after a restart it begins anew.
+        lease: Duration,
+    },
 }
 
 /// How a stored copy is held.

@@ -44,12 +44,12 @@ fn names_of_deliveries_are_not_used_again_after_a_restart() {
     let bench = Bench::new();
     let mut client = bench.anonymous();
     client.send(stored("queues/q", "1"), ONE);
-    let lease = ConsumerTerms { hold: Hold::Lease(Duration::from_secs(60)), ..queue("queues/q") };
-    let before = receive(&mut client.queue(lease.clone())).remove(0).info.unwrap().id;
+    let link = ConsumerTerms { info: true, ..queue("queues/q") };
+    let before = receive(&mut client.queue(link.clone())).remove(0).info.unwrap().id;
     drop(client);
     let bench = bench.reopen();
     let client = bench.anonymous();
-    let after = receive(&mut client.queue(lease)).remove(0).info.unwrap().id;
+    let after = receive(&mut client.queue(link)).remove(0).info.unwrap().id;
     assert_eq!(before.copy, after.copy);
     assert_ne!(before, after);
 }
@@ -234,8 +234,12 @@ fn no_promise_is_given_when_the_store_fails() {
     let bench = Bench::new();
     let mut device = bench.named("device", 3600);
     device.follow("a", ONE);
-    bench.store.refuse(Some(StoreError::Full));
     let mut sender = bench.anonymous();
+    bench.store.refuse(Some(StoreError::Full));
+    let failed = sender.send(stored("a", "x"), ONE).unwrap();
+    let full = Condition::StoreFull;
+    assert_eq!((failed.outcome, failed.why), (Outcome::rejected(full), Some(full)));
+    bench.store.refuse(Some(StoreError::Failed("broken".into())));
     let failed = sender.send(stored("a", "x"), ONE).unwrap();
     assert_eq!((failed.outcome, failed.why), (Outcome::Released, Some(Condition::Unavailable)));
     assert!(device.take().is_empty());
@@ -244,7 +248,7 @@ fn no_promise_is_given_when_the_store_fails() {
     sender.send(stored("a", "y"), ONE);
     assert_eq!(payloads(&device.take()), ["volatile", "y"]);
     let counters = bench.counters();
-    assert_eq!((counters.store_failures, counters.refused_unavailable), (1, 1));
+    assert_eq!((counters.store_failures, counters.refused_full, counters.refused_unavailable), (2, 1, 1));
 }
 
 #[test]

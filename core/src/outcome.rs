@@ -122,6 +122,8 @@ conditions! {
     Busy = "busy",
     /// A queue, the broker's budget or a quota is full.
     Full = "full",
+    /// The store has no room left for it.
+    StoreFull = "store-full",
     /// It was here before; the first answer stands.
     Duplicate = "duplicate",
     /// There is no such address.

@@ -170,7 +170,7 @@ impl Worker {
         if let Some(expect) = unit.expects.into_iter().find(|expect| !self.is_met(&shared.index(), expect)) {
             return Ok(Err(StoreError::Precondition(expect)));
         }
-        if self.full && unit.ops.iter().any(needs_room) {
+        if self.full && needs_room(&unit.ops) {
             return Ok(Err(StoreError::Full));
         }
         self.operations.clear();
@@ -344,7 +344,10 @@ impl Worker {
     }
 }
 
-/// Whether an operation keeps a message more than there was. Sessions and queues are small, and who comes back must find its own.
-const fn needs_room(op: &Op) -> bool {
-    matches!(op, Op::Enqueue { .. } | Op::Prepare(..) | Op::Put(RowKey::Retained(_), _))
+/// Whether a unit keeps more messages than there were: a dead letter takes the place of what it was made of. Sessions and queues are small, and who
+/// comes back must find its own.
+fn needs_room(ops: &[Op]) -> bool {
+    let kept =
+        ops.iter().filter(|op| matches!(op, Op::Enqueue { .. } | Op::Prepare(..) | Op::Put(RowKey::Retained(_), _)));
+    kept.count() > ops.iter().filter(|op| matches!(op, Op::Retire { .. })).count()
 }

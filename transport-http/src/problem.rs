@@ -160,6 +160,10 @@ pub(crate) fn refusal(why: Option<Condition>) -> (&'static str, &'static str) {
         Some(C::Full) => {
             ("the queue is full", "Send it again after the time in Retry-After, or have the queue emptied.")
         }
+        Some(C::StoreFull) => (
+            "the server has no room to store it",
+            "Send it again after the time in Retry-After; the operator has to make room on the disk.",
+        ),
         Some(C::Duplicate) => ("it was here before", "The first answer stands: do not send it again."),
         Some(C::NotFound) => {
             ("there is no such address", "Check the address, or make the queue with PUT /v1/queues/NAME.")

@@ -43,7 +43,7 @@ impl QueueConsumer {
         }
         let qos_max = terms.qos_max;
         let bindings = lock(&queue.inner).bindings.clone();
-        let link = Arc::new(Link::new(queue.clone(), session, terms, None).remembering(session));
+        let link = Arc::new(Link::new(queue.clone(), session, terms, None).remembering(shared, session));
         let replaced = queue.attach(&link)?;
         replaced.iter().for_each(|old| shared.detach_link(old));
         let unsettled = resume(broker, session, &link);
@@ -203,7 +203,8 @@ impl Consumer for QueueConsumer {
         if taken > 0 || max == 0 {
             return Poll::Ready(Ok(taken));
         }
-        if self.grant.drain {
+        // What is taken comes when the store knows of it, before the drain ends.
+        if self.grant.drain && !self.link.is_taking() {
             (self.grant.drain, self.grant.credit) = (false, 0);
             return Poll::Ready(Ok(0));
         }

@@ -10,7 +10,7 @@ use crate::dispatch::{Plan, Verdict};
 use crate::keys::Row;
 use crate::lock;
 use crate::mailbox::SessionCore;
-use crate::store::Op;
+use crate::store::{Op, StoreError};
 use crate::txn::Post;
 
 impl BrokerProducer {
@@ -108,6 +108,7 @@ impl BrokerProducer {
                     plan.apply(shared);
                     verdict
                 }
+                (Err(StoreError::Full), _) => Verdict::Refused(Condition::StoreFull),
                 _ => Verdict::Released(Condition::Unavailable),
             };
             finish(shared, &session, &outgoing, verdict, &late);

@@ -131,7 +131,8 @@ impl Queue {
                     inner.timeline.add(until, seq, Due::Lease);
                 }
                 copy.message = Some(message.clone());
-                inner.held.insert(seq, Held { copy, state, attempt, owner: link.owner.clone(), until });
+                let (epoch, owner) = (shared.boot_epoch, link.owner.clone());
+                inner.held.insert(seq, Held { copy, state, attempt, epoch, owner, until });
                 true
             }
             _ => {

@@ -41,6 +41,7 @@ impl Queue {
                 }
                 Due::Lease => self.end_lease(shared, &mut inner, seq, now, effects, dead),
                 Due::Deadline => missed.extend(inner.missed(seq)),
+                Due::Forget => self.forget_settled(shared, &mut inner, now, effects),
                 Due::Idle => idle = inner.links.is_empty(),
             }
         }

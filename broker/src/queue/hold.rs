@@ -1,7 +1,6 @@
 //! What consumers do with the copies that a queue holds for them.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytestring::ByteString;
 use roadbed_core::{
@@ -73,9 +72,10 @@ impl Queue {
     ) -> Result<Settled> {
         let now = shared.now();
         let mut inner = lock(&self.inner);
-        let current = inner.held.get(&seq).is_some_and(|held| {
-            held.attempt == fence.attempt && fence.epoch == shared.boot_epoch && held.belongs_to(asker)
-        });
+        let current = inner
+            .held
+            .get(&seq)
+            .is_some_and(|held| held.attempt == fence.attempt && held.epoch == fence.epoch && held.belongs_to(asker));
         if !current {
             let known = inner.tombstones.repeats(seq, fence, &step, now);
             if !known {
@@ -102,7 +102,7 @@ impl Queue {
             shared.txns.enlist(shared, txn, work)?;
         }
         if nameable {
-            inner.remember(shared, seq, fence, &state, now);
+            self.remember(shared, &mut inner, seq, &state, now, effects);
         }
         self.put_state(shared, &mut inner, seq, state, now, effects, dead);
         self.release(shared, inner);
@@ -112,25 +112,27 @@ impl Queue {
     /// Ends deliveries whose owner has accepted them, by position and attempt. Those of which more is to be said stay in `run`.
     pub(crate) fn accept_run(self: &Arc<Self>, shared: &Shared, run: &mut Vec<(u64, u32, Handle)>) -> u64 {
         let (now, before, mut gone) = (shared.now(), run.len(), Vec::with_capacity(run.len()));
+        let mut effects = Effects::default();
         let mut inner = lock(&self.inner);
         run.retain(|&(seq, attempt, _)| {
             let plain = |held: &&Held| held.attempt == attempt && held.is_plain();
             if inner.held.get(&seq).filter(plain).is_none() {
                 return true;
             }
+            if inner.held.get(&seq).is_some_and(|held| held.owner.outlives_handles()) {
+                let accepted = DeliveryState::Settled(Outcome::Accepted);
+                self.remember(shared, &mut inner, seq, &accepted, now, &mut effects);
+            }
             let Some(held) = inner.held.remove(&seq) else { return true };
             if let Some(until) = held.until {
                 inner.timeline.remove(until, seq, Due::Lease);
-            }
-            if held.owner.outlives_handles() {
-                let fence = Fence { epoch: shared.boot_epoch, attempt };
-                inner.remember(shared, seq, fence, &DeliveryState::Settled(Outcome::Accepted), now);
             }
             inner.forget(&held.copy);
             gone.push(held);
             false
         });
         self.release(shared, inner);
+        shared.finish(effects, Vec::new());
         (before - run.len()) as u64
     }
 
@@ -194,7 +196,7 @@ impl Queue {
             state =
                 held_on(state, CopyEvent::Delivery(Event::Settle)).map_or_else(|_| held.state.clone(), |(to, _)| to);
         }
-        inner.remember(shared, seq, Fence { epoch: shared.boot_epoch, attempt }, &state, now);
+        self.remember(shared, &mut inner, seq, &state, now, effects);
         let ended = matches!(state, DeliveryState::Settled(_));
         self.put_state(shared, &mut inner, seq, state, now, effects, dead);
         self.release(shared, inner);
@@ -209,7 +211,7 @@ impl Queue {
     }
 
     /// Gives a waiting copy to a transaction that was prepared before a restart. Its attempt.
-    pub(crate) fn hold_for(&self, seq: u64, txn: TxnId, outcome: Outcome) -> Option<u32> {
+    pub(crate) fn hold_for(&self, shared: &Shared, seq: u64, txn: TxnId, outcome: Outcome) -> Option<u32> {
         let mut inner = lock(&self.inner);
         if let Some(held) = inner.held.get_mut(&seq) {
             held.state = DeliveryState::Enlisted { txn, work: Work::Retire(outcome), ended: None };
@@ -227,19 +229,32 @@ impl Queue {
             lease: None,
             on_lapse: Outcome::Released,
         };
-        inner.held.insert(seq, Held { copy, state, attempt, owner: Arc::new(owner), until: None });
+        let epoch = shared.boot_epoch;
+        inner.held.insert(seq, Held { copy, state, attempt, epoch, owner: Arc::new(owner), until: None });
         Some(attempt)
     }
 
-    /// Gives a waiting copy back to the link that held it before a restart. Whether it was there.
-    pub(crate) fn hold_again(&self, link: &Link, seq: u64, attempt: u32, decided: Option<Outcome>) -> bool {
+    /// Gives a waiting copy back to the owner that held it before a restart, under the name of `fence`; a lease begins anew. Whether it was there.
+    pub(crate) fn hold_again(
+        &self,
+        shared: &Shared,
+        owner: Arc<Owner>,
+        seq: u64,
+        fence: Fence,
+        decided: Option<Outcome>,
+    ) -> bool {
         let mut inner = lock(&self.inner);
         let aside = inner.aside.iter().position(|copy| copy.seq == seq);
         let copy = inner.lanes.take(seq).or_else(|| inner.aside.remove(aside?));
         let Some(copy) = copy else { return false };
         let state = decided.map_or(DeliveryState::InFlight, DeliveryState::Decided);
-        let owner = link.owner.clone();
-        inner.held.insert(seq, Held { copy, state, attempt, owner, until: None });
+        let until = owner.lease.map(|lease| shared.now() + lease);
+        if let Some(until) = until {
+            inner.timeline.add(until, seq, Due::Lease);
+            inner.arm(shared, self.id);
+        }
+        let Fence { epoch, attempt } = fence;
+        inner.held.insert(seq, Held { copy, state, attempt, epoch, owner, until });
         true
     }
 
@@ -262,17 +277,12 @@ impl Queue {
     }
 }
 
-impl QueueInner {
-    /// Remembers how a delivery was settled, for who settles it again.
-    fn remember(&mut self, shared: &Shared, seq: u64, fence: Fence, state: &DeliveryState, now: Time) {
-        if let DeliveryState::Settled(outcome) = state {
-            let until = now + Duration::from_secs(shared.settings.tombstone_seconds);
-            self.tombstones.add(seq, fence, outcome.clone(), now, until, shared.settings.tombstones_max);
-        }
-    }
-}
-
 impl Held {
+    /// Which attempt it is, in the name of the delivery.
+    pub(super) const fn fence(&self) -> Fence {
+        Fence { epoch: self.epoch, attempt: self.attempt }
+    }
+
     fn belongs_to(&self, asker: &Asker) -> bool {
         if self.owner.session == asker.session {
             return true;

@@ -140,17 +140,28 @@ impl Link {
         }
     }
 
-    /// The store is told of what it holds, if both ends remember that over our restart: with a kept session, and the receiver settling first.
-    pub(crate) fn remembering(mut self, session: &SessionCore) -> Self {
+    /// The store is told of what it holds, if both ends remember that over our restart: by a lease, or with a kept session and the receiver
+    /// settling first.
+    pub(crate) fn remembering(mut self, shared: &Shared, session: &SessionCore) -> Self {
+        let principal = session.origin.principal.clone();
+        if let Some(lease) = self.owner.lease {
+            let (link, epoch) = (self.owner.link.clone(), shared.boot_epoch);
+            self.holder = Some(Box::new(Holder::Lease { principal, link, epoch, lease }));
+            return self;
+        }
         let remembers = self.terms.hold == Hold::Session && self.terms.settle == Settle::Second && session.is_durable();
         let named = self.owner.link.clone().zip(session.name.clone()).filter(|_| remembers);
-        let principal = session.origin.principal.clone();
-        self.holder = named.map(|(link, session)| Box::new(Holder { principal, session, link }));
+        self.holder = named.map(|(link, session)| Box::new(Holder::Link { principal, session, link }));
         self
     }
 
     pub(crate) fn queue(&self) -> &Arc<Queue> {
         &self.queue
+    }
+
+    /// Whether it has taken something that is not handed over yet.
+    pub(crate) fn is_taking(&self) -> bool {
+        self.pending.load(Ordering::Acquire) > 0 || !lock(&self.granted).is_empty()
     }
 
     /// Whether what it hands over counts against the credit of the session's own consumer.

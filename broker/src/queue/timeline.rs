@@ -15,6 +15,8 @@ pub(crate) enum Due {
     Lease,
     /// A deadline is missed, unless the copy is settled.
     Deadline,
+    /// A settled delivery that the store knows of is forgotten.
+    Forget,
     /// The queue has been without consumers for long enough.
     Idle,
 }
@@ -25,6 +27,10 @@ pub(crate) struct Timeline(BTreeSet<(Time, u64, Due)>);
 impl Timeline {
     pub(crate) fn add(&mut self, at: Time, seq: u64, due: Due) {
         self.0.insert((at, seq, due));
+    }
+
+    pub(crate) fn add_forget(&mut self, at: Time) {
+        self.0.insert((at, 0, Due::Forget));
     }
 
     pub(crate) fn add_idle(&mut self, at: Time) {

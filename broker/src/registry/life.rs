@@ -138,7 +138,7 @@ impl Shared {
         let will = cold.will.take().filter(|_| cold.life.is_some_and(|life| life.will_at.is_some()));
         let durable = inner.durable.take();
         drop(inner);
-        *lock(&session.keys) = None;
+        let keys = lock(&session.keys).take();
         self.timers.cancel(Timer::Session(session.id));
         bindings.iter().for_each(|bound| self.unroute_session(session, bound));
         {
@@ -164,8 +164,11 @@ impl Shared {
         }
         self.finish(effects, dead);
         if let (Some(queue), Some(name)) = (durable, &session.name) {
-            let key = RowKey::Session(session.origin.principal.clone(), name.clone());
-            let ops = vec![Op::RetireQueue { queue }, Op::Delete(key)];
+            let principal = &session.origin.principal;
+            let key = |key| Op::Delete(RowKey::SessionKey(principal.clone(), name.clone(), key));
+            // A session of the same name must not take what its peer sends for what this one's has sent.
+            let mut ops: Vec<Op> = keys.iter().flat_map(|keys| keys.stored()).map(key).collect();
+            ops.extend([Op::RetireQueue { queue }, Op::Delete(RowKey::Session(principal.clone(), name.clone()))]);
             self.commits.submit(self, || (Vec::new(), ops), Box::new(|_, _| {}));
         }
         self.commits.flush(self);

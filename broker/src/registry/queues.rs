@@ -118,7 +118,9 @@ impl Shared {
         let durable = lock(&queue.inner).settings.durable;
         let gone = queue.delete(self);
         if durable {
-            let ops = vec![Op::RetireQueue { queue: queue.id() }, Op::Delete(RowKey::Queue(queue.address().clone()))];
+            let mut ops =
+                vec![Op::RetireQueue { queue: queue.id() }, Op::Delete(RowKey::Queue(queue.address().clone()))];
+            ops.extend(queue.forget_all_settled());
             self.commits.submit(self, || (Vec::new(), ops), Box::new(|_, _| {}));
         }
         gone

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use bytestring::ByteString;
 use hashbrown::HashMap;
-use roadbed_core::{ConsumerTerms, CopyId, Error, ErrorKind, Hold, Qos, QueueId, Result, Settle};
+use roadbed_core::{ConsumerTerms, CopyId, Error, ErrorKind, Fence, Hold, Outcome, Qos, QueueId, Result, Settle, Time};
 
 use crate::broker::Shared;
 use crate::entry::{Entry, Extra};
@@ -12,7 +14,7 @@ use crate::inflight::{Body, Slot};
 use crate::keys::Row as KeyRow;
 use crate::lock;
 use crate::mailbox::{Life, SessionCore};
-use crate::queue::{Copy, Link, Queue};
+use crate::queue::{Copy, Link, Owner, Queue};
 use crate::store::{
     Holder, ListedCopy, NewCopy, Op, QueueRow, Recovery, Row, RowKey, SessionRow, StoreError, StoredCopy, StoredHold,
 };
@@ -32,26 +34,44 @@ impl Shared {
         let epoch = self.boot_epoch;
         let op = Op::Put(RowKey::Broker, Row::Broker { epoch });
         self.commits.submit(self, || (Vec::new(), vec![op]), Box::new(|_, _| {}));
-        let mut keys = Vec::new();
+        let now = self.now();
+        let (mut keys, mut settled, mut over) = (Vec::new(), Vec::new(), Vec::new());
         for (key, row) in recovery.rows {
+            if row.is_over(now) {
+                over.push(Op::Delete(key));
+                continue;
+            }
             match (key, row) {
                 (RowKey::Session(principal, name), Row::Session(row)) => self.restore_session(principal, name, row),
                 (RowKey::Queue(address), Row::Queue(row)) => self.restore_queue(address, row),
-                (RowKey::Retained(_), Row::Retained(message, qos)) => self.retained.set(self, &message, qos),
+                (RowKey::Retained(_), Row::Retained(message, qos)) => self.retained.set(self, &message, qos, true),
+                (RowKey::Tombstone(delivery), Row::Tombstone { outcome, until }) => {
+                    settled.push((until, delivery, outcome));
+                }
                 (key, Row::Key { outcome, order, until }) => keys.push((key, outcome, order, until)),
                 _ => {}
             }
         }
-        for (key, outcome, order, _) in keys {
+        // What is forgotten first is remembered first.
+        keys.sort_by_key(|(_, _, _, until)| *until);
+        settled.sort_by_key(|(until, ..)| *until);
+        for (until, delivery, outcome) in settled {
+            match self.registry.queue(delivery.copy.queue) {
+                Some(queue) => queue.restore_settled(self, delivery, outcome, until),
+                None => over.push(Op::Delete(RowKey::Tombstone(delivery))),
+            }
+        }
+        for (key, outcome, order, until) in keys {
             let row = KeyRow { order, stored: true, outcome: Some(outcome) };
             match key {
                 RowKey::SessionKey(principal, name, key) => {
                     let session = self.registry.lock().named.get(&principal, &name).cloned();
-                    if let Some(session) = session {
-                        lock(&session.keys).get_or_insert_default().put(&key, row);
+                    match session {
+                        Some(session) => lock(&session.keys).get_or_insert_default().put(&key, row),
+                        None => over.push(Op::Delete(RowKey::SessionKey(principal, name, key))),
                     }
                 }
-                RowKey::Name(principal, name) => self.remember(principal, &name, row),
+                RowKey::Name(principal, name) => self.remember(principal, &name, row, until.unwrap_or(now)),
                 _ => {}
             }
         }
@@ -63,11 +83,14 @@ impl Shared {
         }
         held.into_iter().for_each(|(copy, attempt, hold)| self.restore_hold(copy, attempt, hold));
         self.restore_watchers();
+        if !over.is_empty() {
+            self.commits.submit(self, || (Vec::new(), over), Box::new(|_, _| {}));
+        }
         recovery.prepared.into_iter().for_each(|(gid, prepared)| self.restore_prepared(gid, prepared));
         Ok(())
     }
 
-    fn restore_session(&self, principal: bytestring::ByteString, name: bytestring::ByteString, row: SessionRow) {
+    fn restore_session(&self, principal: ByteString, name: ByteString, row: SessionRow) {
         let now = self.now();
         let origin = Arc::new(roadbed_core::Origin { principal, protocol: "" });
         let id = self.next_session_id();
@@ -118,7 +141,7 @@ impl Shared {
             let listed = self.commits.list(queue, after, LIST_MAX)?;
             let Some(last) = listed.last() else { return Ok(()) };
             after = last.copy.copy.seq;
-            held.extend(listed.iter().filter_map(held_by_link));
+            held.extend(listed.iter().filter_map(held_over_restart));
             let names: Vec<_> = listed.iter().map(|listed| listed.copy.copy).collect();
             self.commits.fetch(&names)?.into_iter().for_each(|copy| self.restore_copy(sessions, copy));
         }
@@ -138,21 +161,54 @@ impl Shared {
         }
     }
 
-    /// A link of a kept session holds a copy of a queue again; it is attached again sooner or later, or its session expires.
+    /// A copy of a queue is held again by whom the store says.
     fn restore_hold(&self, copy: CopyId, attempt: u32, hold: StoredHold) {
-        let StoredHold { holder: Some(Holder { principal, session, link }), outcome, .. } = hold else { return };
-        let session = self.registry.lock().named.get(&principal, &session).cloned();
-        let (Some(session), Some(queue)) = (session, self.registry.queue(copy.queue)) else { return };
+        let StoredHold { holder, outcome, .. } = hold;
+        let Some(queue) = self.registry.queue(copy.queue) else { return };
+        match holder {
+            Some(Holder::Link { principal, session, link }) => {
+                let session = self.registry.lock().named.get(&principal, &session).cloned();
+                if let Some(session) = session {
+                    self.restore_link(&queue, &session, link, (copy.seq, attempt), outcome);
+                }
+            }
+            Some(Holder::Lease { principal, link, epoch, lease }) => {
+                let lease = lease.min(Duration::from_secs(self.settings.lease_seconds_max));
+                let origin = Arc::new(roadbed_core::Origin { principal, protocol: "" });
+                let owner = Owner {
+                    session: 0,
+                    session_name: None,
+                    link,
+                    origin,
+                    lease: Some(lease),
+                    on_lapse: Outcome::FAILED,
+                };
+                queue.hold_again(self, Arc::new(owner), copy.seq, Fence { epoch, attempt }, outcome);
+            }
+            None => {}
+        }
+    }
+
+    /// A link of a kept session holds a copy of a queue; it is attached again sooner or later, or its session expires.
+    fn restore_link(
+        &self,
+        queue: &Arc<Queue>,
+        session: &Arc<SessionCore>,
+        link: ByteString,
+        (seq, attempt): (u64, u32),
+        outcome: Option<Outcome>,
+    ) {
         let terms = ConsumerTerms {
             name: Some(link),
             hold: Hold::Session,
             settle: Settle::Second,
             ..ConsumerTerms::queue(queue.address().clone())
         };
-        let link = Arc::new(Link::new(queue.clone(), &session, terms, None));
+        let link = Arc::new(Link::new(queue.clone(), session, terms, None));
         link.ended.store(true, Ordering::Release);
-        if queue.hold_again(&link, copy.seq, attempt, outcome) {
-            let body = Body::Pulled { link, seq: copy.seq };
+        let fence = Fence { epoch: self.boot_epoch, attempt };
+        if queue.hold_again(self, link.owner.clone(), seq, fence, outcome) {
+            let body = Body::Pulled { link, seq };
             lock(&session.inner).slab.insert(u16::MAX, attempt, body);
         }
     }
@@ -179,7 +235,19 @@ fn failed(error: &StoreError) -> Error {
     Error::new(ErrorKind::Failed, "open the store").because(error.clone())
 }
 
-fn held_by_link(kept: &ListedCopy) -> Option<(CopyId, u32, StoredHold)> {
+impl Row {
+    /// Whether its time ended while nobody looked.
+    fn is_over(&self, now: Time) -> bool {
+        match self {
+            Self::Key { until, .. } => until.is_some_and(|until| until.has_passed(now)),
+            Self::Tombstone { until, .. } => until.has_passed(now),
+            Self::Retained(message, _) => message.has_expired(now),
+            _ => false,
+        }
+    }
+}
+
+fn held_over_restart(kept: &ListedCopy) -> Option<(CopyId, u32, StoredHold)> {
     let hold = kept.held.clone().filter(|hold| hold.holder.is_some())?;
     Some((kept.copy.copy, kept.attempt, hold))
 }

@@ -11,8 +11,8 @@ use roadbed_core::{CopyId, Gid, Message, Outcome, QueueId, Time};
 use super::Gather;
 use super::message::{put_message, put_time, take_time};
 use super::row::{
-    key_bytes, put_copy_id, put_new_copy, put_outcome, put_prepared, put_row, take_copy_id, take_gid, take_new_copy,
-    take_outcome, take_queue,
+    key_bytes, put_copy_id, put_duration, put_new_copy, put_outcome, put_prepared, put_row, take_copy_id,
+    take_duration, take_gid, take_new_copy, take_outcome, take_queue,
 };
 use super::wire::{CodecError, Put, Take};
 
@@ -137,6 +137,11 @@ const RESOLVE: u8 = 10;
 const KEEP: u8 = 11;
 const RETIRE_RUN: u8 = 12;
 
+/// Who holds a copy: the session whose own queue it is in, a link, or a principal by a lease.
+const BY_SESSION: u8 = 0;
+const BY_LINK: u8 = 1;
+const BY_LEASE: u8 = 2;
+
 /// What lies in the body of an operation.
 #[derive(Debug)]
 pub(crate) enum Body {
@@ -155,7 +160,9 @@ pub(crate) fn split(op: Op, revision: impl FnOnce(&Bytes) -> u64) -> Option<(Ent
             let facts = Facts::of(&message);
             (Entry::Enqueue { at, facts, body: place, copies }, Some(Body::Message(message)))
         }
-        Op::Hold { copy, attempt, slot, holder } => (Entry::Hold { copy, attempt, slot, holder }, None),
+        Op::Hold { copy, attempt, slot, holder } if is_known(holder.as_ref()) => {
+            (Entry::Hold { copy, attempt, slot, holder }, None)
+        }
         Op::Own { copy, slot, outcome } => (Entry::Own { copy, slot, outcome }, None),
         Op::Return { copy, count, attempt, excluded } => (Entry::Return { copy, count, attempt, excluded }, None),
         Op::Retire { copy } => (Entry::Retire { copy }, None),
@@ -173,6 +180,10 @@ pub(crate) fn split(op: Op, revision: impl FnOnce(&Bytes) -> u64) -> Option<(Ent
     })
 }
 
+const fn is_known(holder: Option<&Holder>) -> bool {
+    matches!(holder, None | Some(Holder::Link { .. } | Holder::Lease { .. }))
+}
+
 const fn knows(row: &Row) -> bool {
     matches!(
         row,
@@ -183,6 +194,7 @@ const fn knows(row: &Row) -> bool {
             | Row::Retained(..)
             | Row::Coordinator { .. }
             | Row::Decision { .. }
+            | Row::Tombstone { .. }
     )
 }
 
@@ -315,14 +327,33 @@ fn put_kept(out: &mut impl Put, kept: &KeptCopy) {
 }
 
 fn put_holder(out: &mut impl Put, holder: Option<&Holder>) {
-    out.flag(holder.is_some());
-    if let Some(Holder { principal, session, link }) = holder {
-        [principal, session, link].into_iter().for_each(|text| out.bytes(text.as_bytes()));
+    match holder {
+        Some(Holder::Link { principal, session, link }) => {
+            out.byte(BY_LINK);
+            [principal, session, link].into_iter().for_each(|text| out.bytes(text.as_bytes()));
+        }
+        Some(Holder::Lease { principal, link, epoch, lease }) => {
+            out.byte(BY_LEASE);
+            out.bytes(principal.as_bytes());
+            out.option(link.as_ref(), |out, link| out.bytes(link.as_bytes()));
+            out.number((*epoch).into());
+            put_duration(out, *lease);
+        }
+        // Those of a broker that is newer than this store: refused when they are submitted.
+        _ => out.byte(BY_SESSION),
     }
 }
 
 fn take_holder(from: &mut Take) -> Result<Option<Holder>, CodecError> {
-    from.option(|from| Ok(Holder { principal: from.text()?, session: from.text()?, link: from.text()? }))
+    Ok(Some(match from.byte()? {
+        BY_SESSION => return Ok(None),
+        BY_LINK => Holder::Link { principal: from.text()?, session: from.text()?, link: from.text()? },
+        BY_LEASE => {
+            let (principal, link) = (from.text()?, from.option(Take::text)?);
+            Holder::Lease { principal, link, epoch: from.small("epoch")?, lease: take_duration(from)? }
+        }
+        _ => return Err(CodecError::Field("holder")),
+    }))
 }
 
 fn put_history(out: &mut impl Put, count: u32, attempt: u32, excluded: &[ByteString]) {

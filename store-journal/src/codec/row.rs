@@ -6,8 +6,8 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use roadbed_broker::{NewCopy, Prepared, PreparedPost, QueueRow, Row, RowKey, SessionRow};
 use roadbed_core::{
-    Binding, Condition, CopyId, Filter, Gid, History, Key, Outcome, Overflow, QueueId, QueueSettings, Reason,
-    RetainHandling, Will,
+    Binding, Condition, CopyId, DeliveryId, Filter, Gid, History, Key, Outcome, Overflow, QueueId, QueueSettings,
+    Reason, RetainHandling, Will,
 };
 
 use super::Gather;
@@ -46,6 +46,10 @@ pub(crate) fn key_bytes(key: &RowKey) -> Bytes {
             out.byte(7);
             out.bytes(&gid.0);
         }
+        RowKey::Tombstone(delivery) => {
+            out.byte(8);
+            out.raw(&delivery.to_bytes());
+        }
         _ => out.byte(0),
     }
     out.into()
@@ -62,6 +66,10 @@ pub(crate) fn take_row_key(from: &mut Take) -> Taken<RowKey> {
         5 => RowKey::Retained(take_address(from)?),
         6 => RowKey::Coordinator,
         7 => RowKey::Decision(take_gid(from)?),
+        8 => {
+            let delivery = DeliveryId::from_bytes(&from.raw(DeliveryId::LEN)?);
+            RowKey::Tombstone(delivery.ok_or(CodecError::Field("delivery"))?)
+        }
         _ => return Err(CodecError::Field("row key")),
     })
 }
@@ -124,6 +132,11 @@ pub(crate) fn put_row(out: &mut Gather, row: &Row) {
             out.list(participants.iter(), |out, name| out.bytes(name.as_bytes()));
             out.flag(*commit);
         }
+        Row::Tombstone { outcome, until } => {
+            out.byte(7);
+            put_outcome(out, outcome);
+            put_time(out, *until);
+        }
         // Rows of a broker that is newer than this store: refused when they are submitted.
         _ => out.byte(u8::MAX),
     }
@@ -145,6 +158,7 @@ pub(crate) fn take_row(from: &mut Take) -> Taken<Row> {
         }
         5 => Row::Coordinator { epoch: from.small("epoch")? },
         6 => Row::Decision { participants: from.list(Take::text)?, commit: from.flag()? },
+        7 => Row::Tombstone { outcome: take_outcome(from)?, until: take_time(from)? },
         _ => return Err(CodecError::Field("row")),
     })
 }
@@ -351,12 +365,12 @@ pub(crate) fn take_gid(from: &mut Take) -> Taken<Gid> {
     from.bytes().map(Gid)
 }
 
-fn put_duration(out: &mut Gather, duration: Duration) {
+pub(crate) fn put_duration(out: &mut impl Put, duration: Duration) {
     out.number(duration.as_secs());
     out.number(u64::from(duration.subsec_nanos()));
 }
 
-fn take_duration(from: &mut Take) -> Taken<Duration> {
+pub(crate) fn take_duration(from: &mut Take) -> Taken<Duration> {
     let (seconds, nanos) = (from.number()?, from.small("nanoseconds")?);
     if nanos >= 1_000_000_000 {
         return Err(CodecError::Field("nanoseconds"));

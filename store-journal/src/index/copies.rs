@@ -186,7 +186,16 @@ fn taken_apart(found: Found) -> (Slot, Option<Time>, Rare) {
 
 /// Names in memory of their own: what they were read from is not kept for them.
 pub(super) fn detached(holder: &Holder) -> Holder {
-    Holder { principal: own(&holder.principal), session: own(&holder.session), link: own(&holder.link) }
+    match holder {
+        Holder::Link { principal, session, link } => {
+            Holder::Link { principal: own(principal), session: own(session), link: own(link) }
+        }
+        Holder::Lease { principal, link, epoch, lease } => {
+            let link = link.as_ref().map(own);
+            Holder::Lease { principal: own(principal), link, epoch: *epoch, lease: *lease }
+        }
+        other => other.clone(),
+    }
 }
 
 pub(super) fn own(text: &ByteString) -> ByteString {

@@ -10,7 +10,7 @@ use roadbed_broker::{
     Facts, Holder, ListedCopy, MemoryStore, NewCopy, Op, Prepared, PreparedPost, Recovery, Row, RowKey, Store,
     StoreError, StoredCopy, Unit, UnitId,
 };
-use roadbed_core::{CopyId, Durability, Gid, Key, Message, Outcome, Payload, Qos, QueueId, Time};
+use roadbed_core::{CopyId, DeliveryId, Durability, Fence, Gid, Key, Message, Outcome, Payload, Qos, QueueId, Time};
 use roadbed_store_journal::fs::Fs;
 use roadbed_store_journal::{JournalConfig, JournalStore};
 
@@ -108,8 +108,20 @@ impl Load {
                 || self.row(),
                 |copy| {
                     let of = |text: &str| text.into();
-                    let holder = Holder { principal: of("alice"), session: of("s"), link: of("l") };
-                    Op::Hold { copy, attempt: 1, slot: 7, holder: (copy.seq % 2 == 0).then_some(holder) }
+                    let link = || Holder::Link { principal: of("alice"), session: of("s"), link: of("l") };
+                    let (lease, epoch) = (Duration::from_millis(copy.seq), 3);
+                    let lease = || Holder::Lease {
+                        principal: of("bob"),
+                        link: (copy.seq % 4 == 1).then(|| of("l")),
+                        epoch,
+                        lease,
+                    };
+                    let holder = match copy.seq % 3 {
+                        0 => None,
+                        1 => Some(link()),
+                        _ => Some(lease()),
+                    };
+                    Op::Hold { copy, attempt: 1, slot: 7, holder }
                 },
             ),
             74..78 => {
@@ -166,7 +178,8 @@ impl Load {
     }
 
     fn row(&mut self) -> Op {
-        let row = match self.random.below(4) {
+        let row = match self.random.below(5) {
+            4 => Row::Tombstone { outcome: Outcome::Released, until: Time::from_millis(self.random.below(1 << 40)) },
             2 => Row::Coordinator { epoch: 7 },
             3 => Row::Decision { participants: vec!["one".into(), "two".into()], commit: self.random.below(2) == 0 },
             0 => Row::Retained(self.message(), Qos::ExactlyOnce),
@@ -176,8 +189,12 @@ impl Load {
     }
 
     fn key(&mut self) -> RowKey {
-        let n = self.random.below(12);
+        let n = self.random.below(14);
         match n {
+            12.. => {
+                let copy = CopyId { queue: QueueId(1), seq: n };
+                RowKey::Tombstone(DeliveryId { copy, fence: Fence { epoch: 1, attempt: 2 } })
+            }
             0..4 => RowKey::Retained(format!("last/{n}").parse().expect("an address")),
             4..8 => RowKey::SessionKey("alice".into(), "s".into(), Key::Number(n as u32)),
             _ => RowKey::Name("bob".into(), n.to_string().into()),

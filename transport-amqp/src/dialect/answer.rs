@@ -18,6 +18,7 @@ const CONDITIONS: &[(Condition, &str)] = &[
     (Condition::InvalidPayload, "amqp:decode-error"),
     (Condition::TooLarge, "amqp:link:message-size-exceeded"),
     (Condition::Full, "amqp:resource-limit-exceeded"),
+    (Condition::StoreFull, "amqp:resource-limit-exceeded"),
     (Condition::PreconditionFailed, "amqp:precondition-failed"),
     (Condition::NotSupported, "amqp:not-implemented"),
     (Condition::RolledBack, "amqp:transaction:rollback"),

@@ -127,7 +127,7 @@ impl Failure {
     /// 429 and 503 say when to come again.
     fn retry_by_status(self, config: &HttpConfig) -> Self {
         match self.0.problem.status {
-            429 | 503 => self.retry_after(Duration::from_secs(config.retry_after_secs.into())),
+            429 | 503 | 507 => self.retry_after(Duration::from_secs(config.retry_after_secs.into())),
             _ => self,
         }
     }

@@ -37,7 +37,7 @@ pub(crate) fn failure(condition: Condition) -> ReasonCode {
         Condition::Unauthorized => ReasonCode::NotAuthorized,
         Condition::NotFound | Condition::InvalidAddress => ReasonCode::TopicNameInvalid,
         Condition::InvalidPayload => ReasonCode::PayloadFormatInvalid,
-        Condition::Full | Condition::Busy | Condition::TooLarge => ReasonCode::QuotaExceeded,
+        Condition::Full | Condition::StoreFull | Condition::Busy | Condition::TooLarge => ReasonCode::QuotaExceeded,
         Condition::Refused => ReasonCode::UnspecifiedError,
         _ => ReasonCode::ImplementationSpecificError,
     }

@@ -425,7 +425,7 @@ fn step(ack: &Ack) -> Option<Step> {
 fn may_pass(outcome: &Outcome) -> bool {
     use roadbed_core::Condition as C;
     match outcome {
-        Outcome::Rejected(reason) => matches!(reason.condition, C::Full | C::Busy | C::Unavailable),
+        Outcome::Rejected(reason) => matches!(reason.condition, C::Full | C::StoreFull | C::Busy | C::Unavailable),
         outcome => !outcome.is_final(),
     }
 }
