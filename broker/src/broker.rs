@@ -16,6 +16,7 @@ use crate::dispatch::Verdict;
 use crate::exactly_once::Names;
 use crate::limits::Settings;
 use crate::memory_store::MemoryStore;
+use crate::paged::Run;
 use crate::registry::Registry;
 use crate::retained::Retained;
 use crate::router::{Route, Router, Target};
@@ -332,6 +333,11 @@ impl Shared {
     /// The copy has come to its end; nobody waits for the store to know.
     pub(crate) fn retire_later(&self, copy: CopyId) {
         self.commits.retire_later(copy);
+    }
+
+    /// The same for positions that follow each other.
+    pub(crate) fn retire_run_later(&self, queue: QueueId, run: &Run) {
+        self.commits.retire_run_later(queue, run.first, run.last());
     }
 
     pub(crate) fn retire_all(&self, copies: impl Iterator<Item = CopyId>) {

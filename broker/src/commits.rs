@@ -6,19 +6,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
+use hashbrown::HashMap;
 use roadbed_core::{CopyId, QueueId};
 
 use crate::broker::Shared;
 use crate::lock;
-use crate::store::{Expect, ListedCopy, Op, Store, StoreError, StoredCopy, Unit, UnitId};
+use crate::store::{Expect, ListedCopy, Op, ReadId, Store, StoreError, StoredCopy, Unit, UnitId};
 
 /// What follows a commit, or its failure.
 pub(crate) type Then = Box<dyn FnOnce(&Shared, Result<(), StoreError>) + Send>;
 
+/// What follows a read.
+pub(crate) type ThenRead = Box<dyn FnOnce(&Shared, Result<Vec<StoredCopy>, StoreError>) + Send>;
+
 pub(crate) struct Commits {
     inner: Mutex<Inner>,
-    /// Copies that have come to their end, for which nobody waits.
-    retired: Mutex<Vec<CopyId>>,
+    /// Copies that have come to their end, for which nobody waits: a queue, and the first and last of positions that follow each other.
+    retired: Mutex<Vec<(QueueId, u64, u64)>>,
     has_retired: AtomicBool,
     waker: Waker,
 }
@@ -28,6 +32,8 @@ struct Inner {
     next: UnitId,
     jobs: VecDeque<Job>,
     answers: Vec<(UnitId, Result<(), StoreError>)>,
+    reads: HashMap<ReadId, ThenRead>,
+    next_read: ReadId,
     /// Somebody is doing the jobs.
     busy: bool,
 }
@@ -57,7 +63,15 @@ impl fmt::Debug for Commits {
 
 impl Commits {
     pub(crate) fn new(store: Box<dyn Store>, shared: Weak<Shared>) -> Self {
-        let inner = Inner { store, next: 1, jobs: VecDeque::new(), answers: Vec::new(), busy: false };
+        let inner = Inner {
+            store,
+            next: 1,
+            jobs: VecDeque::new(),
+            answers: Vec::new(),
+            reads: HashMap::new(),
+            next_read: 1,
+            busy: false,
+        };
         let waker = Waker::from(Arc::new(Pump(shared)));
         Self { inner: Mutex::new(inner), retired: Mutex::default(), has_retired: AtomicBool::new(false), waker }
     }
@@ -67,13 +81,25 @@ impl Commits {
         let mut inner = lock(&self.inner);
         let (expects, mut ops) = make();
         self.has_retired.store(false, Ordering::Release);
-        ops.extend(std::mem::take(&mut *lock(&self.retired)).into_iter().map(|copy| Op::Retire { copy }));
+        ops.extend(std::mem::take(&mut *lock(&self.retired)).into_iter().map(retire));
         let id = inner.next;
         inner.next += 1;
         inner.store.submit(&mut vec![Unit { id, expects, ops }]);
         inner.jobs.push_back(Job { unit: Some(id), answer: None, then });
         drop(inner);
         shared.meters.store_units.one();
+        self.pump(shared);
+    }
+
+    /// Reads copies with their messages; `then` may follow before this returns.
+    pub(crate) fn read(&self, shared: &Shared, copies: Vec<CopyId>, then: ThenRead) {
+        let mut inner = lock(&self.inner);
+        let id = inner.next_read;
+        inner.next_read += 1;
+        inner.reads.insert(id, then);
+        inner.store.read(id, copies);
+        drop(inner);
+        shared.meters.page_reads.one();
         self.pump(shared);
     }
 
@@ -95,7 +121,16 @@ impl Commits {
 
     /// The copy has come to its end; the store is told with the next unit or [`flush`](Self::flush).
     pub(crate) fn retire_later(&self, copy: CopyId) {
-        lock(&self.retired).push(copy);
+        self.retire_run_later(copy.queue, copy.seq, copy.seq);
+    }
+
+    /// The same for positions that follow each other.
+    pub(crate) fn retire_run_later(&self, queue: QueueId, first: u64, last: u64) {
+        let mut retired = lock(&self.retired);
+        match retired.last_mut() {
+            Some(run) if run.0 == queue && run.2 + 1 == first => run.2 = last,
+            _ => retired.push((queue, first, last)),
+        }
         self.has_retired.store(true, Ordering::Release);
     }
 
@@ -114,7 +149,8 @@ impl Commits {
         inner.busy = true;
         loop {
             let ready = inner.ready(&self.waker, shared);
-            if ready.is_empty() {
+            let read = inner.read(&self.waker, shared);
+            if ready.is_empty() && read.is_empty() {
                 inner.busy = false;
                 return;
             }
@@ -122,12 +158,29 @@ impl Commits {
             for job in ready {
                 (job.then)(shared, job.answer.unwrap_or(Ok(())));
             }
+            read.into_iter().for_each(|(then, found)| then(shared, found));
             inner = lock(&self.inner);
         }
     }
 }
 
 impl Inner {
+    /// Takes what was read.
+    fn read(&mut self, waker: &Waker, shared: &Shared) -> Vec<(ThenRead, Result<Vec<StoredCopy>, StoreError>)> {
+        if self.reads.is_empty() {
+            return Vec::new();
+        }
+        let (mut cx, mut answers) = (Context::from_waker(waker), Vec::new());
+        while let Poll::Ready(1..) = self.store.poll_reads(&mut cx, &mut answers) {}
+        for (_, found) in &answers {
+            match found {
+                Ok(copies) => shared.meters.page_messages_read.add(copies.len() as u64),
+                Err(_) => shared.meters.page_failures.one(),
+            }
+        }
+        answers.into_iter().filter_map(|(id, found)| Some((self.reads.remove(&id)?, found))).collect()
+    }
+
     /// Takes the jobs whose turn has come.
     fn ready(&mut self, waker: &Waker, shared: &Shared) -> Vec<Job> {
         let mut cx = Context::from_waker(waker);
@@ -146,4 +199,8 @@ impl Inner {
         let count = self.jobs.iter().take_while(|job| job.answer.is_some()).count();
         self.jobs.drain(..count).collect()
     }
+}
+
+fn retire((queue, first, last): (QueueId, u64, u64)) -> Op {
+    if first == last { Op::Retire { copy: CopyId { queue, seq: first } } } else { Op::RetireRun { queue, first, last } }
 }

@@ -144,8 +144,18 @@ counters! {
     retained,
     /// Bytes of retained values now.
     retained_bytes,
-    /// Bytes in queues and sessions now, to within 64 KiB a session.
+    /// Bytes of queues and sessions in memory now, to within 64 KiB a session.
     bytes,
+    /// Messages of queues and sessions now that only the store has.
+    paged_messages,
+    /// Bytes of these.
+    paged_bytes,
+    /// How often messages were asked back from the store.
+    page_reads,
+    /// Messages that were read back from the store.
+    page_messages_read,
+    /// Readings back that have failed.
+    page_failures,
     /// Transactions open or prepared now.
     transactions,
 }
@@ -181,6 +191,11 @@ impl Meter {
         if count > 0 {
             self.0.fetch_sub(count, Ordering::Relaxed);
         }
+    }
+
+    /// What was `before` is `now`.
+    pub(crate) fn moved(&self, before: usize, now: usize) {
+        if now > before { self.add((now - before) as u64) } else { self.sub((before - now) as u64) }
     }
 
     pub(crate) fn one(&self) {

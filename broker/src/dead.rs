@@ -7,7 +7,7 @@ use roadbed_core::{Address, Message, Qos, QueueSettings, Reason, Time, Value};
 
 use crate::broker::Shared;
 use crate::mailbox::Effects;
-use crate::queue::{Dead, Queue};
+use crate::queue::{Dead, Missed, Queue};
 use crate::store::{NewCopy, Op};
 
 impl Shared {
@@ -20,6 +20,14 @@ impl Shared {
 
     /// The same, as part of a larger promise: the end of the copy and its dead letter are one unit.
     pub(crate) fn bury_into(&self, dead: Vec<Dead>, effects: &mut Effects) {
+        let (dead, away): (Vec<_>, Vec<_>) = dead.into_iter().partition(|dead| !dead.copy.is_away());
+        self.read_each(
+            away.into_iter().map(|dead| (dead.queue.copy_id(dead.copy.seq), dead)).collect(),
+            |shared, read| {
+                let dead = read.into_iter().map(|(dead, found)| dead.with(found.message)).collect();
+                shared.bury_all(dead);
+            },
+        );
         for Dead { queue, copy, reason } in dead {
             let gone = queue.copy_id(copy.seq);
             let Some(message) = &copy.message else { continue };
@@ -60,8 +68,22 @@ impl Shared {
         self.queue_or_new(&at, Some(settings)).ok()
     }
 
+    /// Tells the senders of messages whose deadlines were missed.
+    pub(crate) fn feed_back_all(&self, missed: Vec<Missed>) {
+        let mut away = Vec::new();
+        for missed in missed {
+            match missed {
+                Missed::Here(message) => self.feed_back(&message, self.now()),
+                Missed::Away(copy) => away.push((copy, ())),
+            }
+        }
+        self.read_each(away, |shared, read| {
+            read.iter().for_each(|((), found)| shared.feed_back(&found.message, shared.now()));
+        });
+    }
+
     /// Tells the sender that a deadline was missed: at the message's reply address, else at `$feedback/ADDRESS`.
-    pub(crate) fn feed_back(&self, message: &Message, now: Time) {
+    fn feed_back(&self, message: &Message, now: Time) {
         self.meters.deadlines_missed.one();
         let fallback = || Address::new(format!("$feedback/{}", message.address())).ok();
         let Some(to) = message.details().reply_to.clone().or_else(fallback) else { return };
@@ -73,6 +95,13 @@ impl Shared {
             details.annotations.push("roadbed-time", Value::Timestamp(now.as_millis() as i64));
         });
         self.publish(&feedback.build(), Qos::AtLeastOnce);
+    }
+}
+
+impl Dead {
+    fn with(mut self, message: Message) -> Self {
+        self.copy.message = Some(message);
+        self
     }
 }
 

@@ -303,7 +303,7 @@ impl Shared {
         let idle = queue.handle_timeout(self, now, &mut effects, &mut dead, &mut missed);
         self.finish(effects, dead);
         self.send_due(&queue);
-        missed.iter().for_each(|message| self.feed_back(message, now));
+        self.feed_back_all(missed);
         if idle {
             self.delete_queue(&queue);
         }

@@ -27,6 +27,8 @@ pub(crate) struct Extra {
     pub(crate) enqueued_at: Time,
     /// Links that must not have it again.
     pub(crate) excluded: Vec<bytestring::ByteString>,
+    /// What it is conflated by, while only the store has its message.
+    pub(crate) key: Option<bytestring::ByteString>,
 }
 
 const QOS: u8 = 0b0011;

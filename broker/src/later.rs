@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use roadbed_core::{Address, Condition, Message, Qos, QueueSettings};
+use roadbed_core::{Address, Condition, CopyId, Message, Qos, QueueSettings};
 
 use crate::broker::Shared;
 use crate::dispatch::Plan;
@@ -28,12 +28,25 @@ impl Shared {
         if queue.address().as_str() != LATER {
             return;
         }
+        let mut away = Vec::new();
         for Copy { message, seq, qos, stored, .. } in queue.take_available(self) {
-            let Some(message) = message else { continue };
-            let gone = stored.then(|| Op::Retire { copy: queue.copy_id(seq) });
-            let message = message.to_builder().details(|details| details.deliver_after = None).build();
-            self.publish_with(&message, qos, gone);
+            let copy = queue.copy_id(seq);
+            match message {
+                Some(message) => self.send_now(&message, qos, stored.then_some(copy)),
+                None => away.push((copy, qos)),
+            }
         }
+        self.read_each(away, |shared, read| {
+            for (qos, found) in read {
+                shared.send_now(&found.message, qos, Some(found.copy.copy));
+            }
+        });
+    }
+
+    fn send_now(&self, message: &Message, qos: Qos, stored: Option<CopyId>) {
+        let gone = stored.map(|copy| Op::Retire { copy });
+        let message = message.to_builder().details(|details| details.deliver_after = None).build();
+        self.publish_with(&message, qos, gone);
     }
 
     /// Sends a message of the broker's own. Nobody is told how that went, but the counters are.

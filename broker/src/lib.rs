@@ -26,6 +26,7 @@ mod limits;
 mod mailbox;
 mod manage;
 mod memory_store;
+mod paged;
 mod producer;
 mod queue;
 mod registry;

@@ -11,8 +11,13 @@ use roadbed_core::{Overflow, QueueSettings};
 pub struct Settings {
     /// The longest payload, in bytes; longer ones are refused as too large.
     pub message_bytes_max: usize,
-    /// Bytes of all queues and sessions together; beyond it, new messages are refused as full.
+    /// Bytes of all queues and sessions together in memory; beyond it, new messages are refused as full.
     pub bytes_max: usize,
+    /// Bytes of all queues and sessions together in memory from which on the messages of stored copies that wait are left to the store alone, and read back
+    /// when it is nearly their turn; one queue or session has at most an eighth of it. What is delivered and not settled stays in memory all the same.
+    pub memory_bytes_max: usize,
+    /// How many bytes of a queue or session are read back at once.
+    pub read_ahead_bytes: usize,
     /// Whether messages sent at least once or exactly once are stored at durable queues and kept sessions although they do not ask for it, if the store
     /// survives a restart.
     pub store_at_least_once: bool,
@@ -98,6 +103,8 @@ impl Default for Settings {
         Self {
             message_bytes_max: 16 << 20,
             bytes_max: 4 << 30,
+            memory_bytes_max: 128 << 20,
+            read_ahead_bytes: 512 << 10,
             store_at_least_once: true,
             store_on_request: Vec::new(),
             sessions_max: 1_000_000,

@@ -23,6 +23,7 @@ struct Kept {
     prepared: BTreeMap<Gid, Prepared>,
     answers: Vec<(UnitId, Result<(), StoreError>)>,
     reads: Vec<ReadAnswer>,
+    level: Option<Level>,
     refuse: Option<StoreError>,
 }
 
@@ -30,6 +31,12 @@ impl MemoryStore {
     /// An empty store.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty store that is taken to survive as much as `level` says: for tests of what a broker does on such a store.
+    pub fn at_level(level: Level) -> Self {
+        let kept = Kept { level: Some(level), ..Kept::default() };
+        Self(Arc::new(Mutex::new(kept)))
     }
 
     /// From now on every unit is answered with `error`; `None`: as usual again. For tests of failure.
@@ -50,7 +57,7 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     fn caps(&self) -> Caps {
-        Caps::new(Level::Volatile, usize::MAX)
+        Caps::new(lock(&self.0).level.unwrap_or(Level::Volatile), usize::MAX)
     }
 
     fn submit(&mut self, units: &mut Vec<Unit>) {

@@ -7,6 +7,7 @@ mod enqueue;
 mod hold;
 mod lanes;
 mod link;
+mod page;
 mod settled;
 mod timeline;
 mod tombstones;
@@ -25,12 +26,15 @@ use roadbed_core::{
 
 use crate::broker::Shared;
 use crate::lock;
+use crate::paged::Paged;
 use crate::timers::Timer;
 pub(crate) use acquire::After;
+pub(crate) use due::Missed;
 pub(crate) use hold::{Asker, QueueStep, StepTarget};
 pub(crate) use lanes::Copy;
-use lanes::Lanes;
+use lanes::{Item, Lanes};
 pub(crate) use link::{Again, Link, Owner, Pull};
+pub(crate) use page::restored;
 use timeline::Timeline;
 use tombstones::Tombstones;
 
@@ -54,6 +58,7 @@ pub(crate) struct QueueInner {
     next_seq: u64,
     bytes: usize,
     reported: usize,
+    paged: Paged,
     reserved: (usize, usize),
     /// Links that would take something if it came, longest first.
     waiting: VecDeque<Arc<Link>>,
@@ -103,6 +108,7 @@ impl Queue {
             next_seq: 0,
             bytes: 0,
             reported: 0,
+            paged: Paged::default(),
             reserved: (0, 0),
             waiting: VecDeque::new(),
             looking: Vec::new(),
@@ -194,11 +200,16 @@ impl Queue {
         lock(&self.inner).available()
     }
 
-    /// Takes everything that is available, for the broker itself.
+    /// Takes everything that is available, for the broker itself: it is all due, so that no runs are among it.
     pub(crate) fn take_available(&self, shared: &Shared) -> Vec<Copy> {
         let mut inner = lock(&self.inner);
-        let taken = inner.lanes.drain();
-        inner.bytes -= taken.iter().map(Copy::cost).sum::<usize>();
+        let mut taken = Vec::new();
+        for item in inner.lanes.drain() {
+            if let Item::Copy(copy) = item {
+                inner.uncount(&copy);
+                taken.push(copy);
+            }
+        }
         inner.report(shared);
         taken
     }
@@ -207,18 +218,37 @@ impl Queue {
     pub(crate) fn purge(&self, shared: &Shared) -> u64 {
         let mut inner = lock(&self.inner);
         let mut gone = inner.lanes.drain();
-        gone.extend(inner.aside.drain(..));
-        gone.extend(std::mem::take(&mut inner.scheduled).into_values());
+        gone.extend(std::mem::take(&mut inner.aside).into_iter().map(Item::Copy));
+        gone.extend(std::mem::take(&mut inner.scheduled).into_values().map(Item::Copy));
         inner.by_key.clear();
-        let freed: usize = gone.iter().map(Copy::cost).sum();
-        inner.bytes -= freed;
+        let mut count = 0;
+        for item in &gone {
+            match item {
+                Item::Copy(copy) => {
+                    inner.uncount(copy);
+                    count += 1;
+                }
+                Item::Run(run) => {
+                    inner.bytes = inner.bytes.saturating_sub(run.bytes as usize);
+                    inner.paged.sub(run.count as usize, run.bytes as usize);
+                    count += u64::from(run.count);
+                }
+                Item::Gone(_) => {}
+            }
+        }
         inner.report(shared);
         let wakers = std::mem::take(&mut inner.producers);
         drop(inner);
-        shared.meters.dropped_purged.add(gone.len() as u64);
-        shared.retire_all(gone.iter().filter(|copy| copy.stored).map(|copy| self.copy_id(copy.seq)));
+        shared.meters.dropped_purged.add(count);
+        for item in gone {
+            match item {
+                Item::Copy(copy) if copy.stored => shared.retire_later(self.copy_id(copy.seq)),
+                Item::Run(run) => shared.retire_run_later(self.id, &run),
+                _ => {}
+            }
+        }
         wakers.into_iter().for_each(Waker::wake);
-        gone.len() as u64
+        count
     }
 
     /// Ends the queue: everything in it is gone, its links learn it.
@@ -302,16 +332,14 @@ impl QueueInner {
 
     /// Keeps the broker's budget up to date, roughly.
     fn report(&mut self, shared: &Shared) {
-        let off = self.bytes.abs_diff(self.reported);
-        if off < 64 << 10 && (self.bytes > 0 || self.reported == 0) {
+        self.paged.report(shared);
+        let here = self.here();
+        let off = here.abs_diff(self.reported);
+        if off < shared.report_every() && (here > 0 || self.reported == 0) {
             return;
         }
-        if self.bytes > self.reported {
-            shared.meters.bytes.add(off as u64);
-        } else {
-            shared.meters.bytes.sub(off as u64);
-        }
-        self.reported = self.bytes;
+        shared.meters.bytes.moved(self.reported, here);
+        self.reported = here;
     }
 }
 

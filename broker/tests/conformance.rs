@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use roadbed_broker::Broker;
+use roadbed_broker::{Broker, Level, MemoryStore, Settings};
 use roadbed_conformance::{Arguments, Boxed, Fixture, World, ignored, run};
 use roadbed_core::{Clock, Endpoint, LimitedLayer, ManualClock, MeteredLayer, Time};
 use tower_layer::Layer;
@@ -12,10 +12,15 @@ use tower_layer::Layer;
 struct Memory {
     name: &'static str,
     layered: bool,
+    /// What is sent at least once is stored, and what waits is in the store alone.
+    paged: bool,
 }
 
-const FIXTURES: [Memory; 2] =
-    [Memory { name: "memory", layered: false }, Memory { name: "memory, metered and limited", layered: true }];
+const FIXTURES: [Memory; 3] = [
+    Memory { name: "memory", layered: false, paged: false },
+    Memory { name: "memory, metered and limited", layered: true, paged: false },
+    Memory { name: "paged", layered: false, paged: true },
+];
 
 impl Fixture for Memory {
     fn name(&self) -> String {
@@ -23,10 +28,16 @@ impl Fixture for Memory {
     }
 
     fn world(&self) -> Boxed<World> {
-        let layered = self.layered;
+        let Self { layered, paged, .. } = *self;
         Box::pin(async move {
             let clock = Arc::new(ManualClock::at(Time::from_millis(1_800_000_000_000)));
-            let broker = Broker::builder().clock(clock.clone()).build().expect("a broker can be built");
+            let mut builder = Broker::builder().clock(clock.clone());
+            if paged {
+                let mut settings = Settings::default();
+                settings.memory_bytes_max = 0;
+                builder = builder.settings(settings).store(MemoryStore::at_level(Level::Fsynced));
+            }
+            let broker = builder.build().expect("a broker can be built");
             let endpoint: Arc<dyn Endpoint> = match layered {
                 true => Arc::new(MeteredLayer::default().layer(LimitedLayer::default().layer(broker.clone()))),
                 false => Arc::new(broker.clone()),

@@ -5,6 +5,8 @@ use std::task::Waker;
 
 use roadbed_core::{Condition, CopyId, DeliveryInfo, Qos, Time, TxnId};
 
+use super::lanes::{Front, Look};
+use super::page::Reading;
 use super::timeline::Due;
 use super::{Copy, Dead, Held, Link, Pull, Queue, QueueInner, reason};
 use crate::broker::Shared;
@@ -26,6 +28,7 @@ pub(crate) struct After {
     pub(crate) returned: Vec<(Arc<Link>, Vec<Pull>)>,
     /// What was taken for transactions that have ended meanwhile.
     pub(crate) orphans: Vec<(TxnId, TxnWork)>,
+    readings: Vec<Reading>,
 }
 
 /// Copies that are handed over when the store knows what becomes of some of them: gone, or held for whoever remembers over our restart.
@@ -36,15 +39,15 @@ struct Handing {
 }
 
 impl Shared {
-    /// Does what follows from taking copies. Whether something was granted meanwhile.
+    /// Does what follows from taking copies. Whether something may have been granted or read meanwhile.
     pub(crate) fn after(&self, after: After) -> bool {
-        let After { dead, links, wakers, handing, returned, orphans } = after;
+        let After { dead, links, wakers, handing, returned, orphans, readings } = after;
         orphans.into_iter().for_each(|(txn, work)| self.orphaned(txn, work));
         returned.into_iter().for_each(|(link, pulls)| link.give_back(self, pulls));
         wakers.into_iter().for_each(Waker::wake);
         links.iter().for_each(Link::notify);
         self.bury_all(dead);
-        let granted = !handing.is_empty();
+        let granted = !handing.is_empty() || !readings.is_empty();
         for (link, Handing { ops, pulls }) in handing {
             let then = move |shared: &Shared, result: std::result::Result<(), _>| {
                 if result.is_ok() {
@@ -55,6 +58,7 @@ impl Shared {
             };
             self.commits.submit(self, || (Vec::new(), ops), Box::new(then));
         }
+        readings.into_iter().for_each(|reading| reading.start(self));
         granted
     }
 }
@@ -73,12 +77,15 @@ impl Queue {
         let now = shared.now();
         let mut inner = lock(&self.inner);
         let (mut taken, mut handing) = (0, Handing::default());
-        let mut dry = false;
+        let (mut dry, mut away) = (false, false);
         out.reserve(want.min(inner.available()));
         while taken < want {
-            let Some(copy) = inner.next_for(shared, link) else {
-                dry = true;
-                break;
+            let copy = match inner.next_for(shared, link) {
+                Front::Copy(copy) => copy,
+                front => {
+                    (dry, away) = (true, matches!(front, Front::Away));
+                    break;
+                }
             };
             if copy.message.as_ref().is_some_and(|message| message.has_expired(now)) {
                 self.retire_dead(shared, &mut inner, copy, reason(Condition::Expired), &mut after.dead);
@@ -92,7 +99,9 @@ impl Queue {
             if handing.ops.is_empty() { out.push(pull) } else { handing.pulls.push(pull) }
         }
         inner.untaken = if taken > 0 || dry { 0 } else { inner.untaken };
-        let left = inner.available();
+        after.readings.extend(inner.read_ahead(shared, self, away));
+        // Nobody finds anything before the store has answered.
+        let left = if away { 0 } else { inner.available() };
         after.links.extend(inner.wakes(left).into_iter().filter(|other| !Arc::ptr_eq(other, link)));
         if dry && !inner.deleted {
             inner.wait(link);
@@ -165,25 +174,37 @@ impl Queue {
     }
 
     /// Looks at copies after the link's cursor; whether there are more.
-    pub(crate) fn browse(&self, shared: &Shared, link: &Arc<Link>, want: usize, out: &mut Vec<Pull>) -> bool {
+    pub(crate) fn browse(
+        self: &Arc<Self>,
+        shared: &Shared,
+        link: &Arc<Link>,
+        want: usize,
+        out: &mut Vec<Pull>,
+        after: &mut After,
+    ) -> bool {
         use std::sync::atomic::Ordering;
         let now = shared.now();
         let mut inner = lock(&self.inner);
         for _ in 0..want {
-            let cursor = link.cursor.load(Ordering::Relaxed);
-            let aside = inner.aside.iter().find(|copy| copy.seq > cursor);
-            let next = inner.lanes.after(cursor).into_iter().chain(aside).min_by_key(|copy| copy.seq);
-            let Some((copy, message)) = next.and_then(|copy| Some((copy, copy.message.clone()?))) else {
-                inner.wait(link);
-                return false;
-            };
-            link.cursor.store(copy.seq, Ordering::Relaxed);
-            if message.has_expired(now) {
-                continue;
+            match inner.look_after(link.cursor.load(Ordering::Relaxed)) {
+                Some(Look::Copy(copy)) => {
+                    link.cursor.store(copy.seq, Ordering::Relaxed);
+                    if copy.message.as_ref().is_some_and(|message| !message.has_expired(now)) {
+                        out.push(self.look(shared, link, copy));
+                    }
+                }
+                // Its turn comes when what was seen before it is handed over.
+                Some(Look::Away(..)) if !out.is_empty() => return true,
+                Some(Look::Away(..)) => {
+                    link.pending.fetch_add(1, Ordering::AcqRel);
+                    after.readings.extend(inner.read_behind(shared, self, link, want));
+                    return false;
+                }
+                None => {
+                    inner.wait(link);
+                    return false;
+                }
             }
-            let (attempt, seq, qos) = (copy.attempts() + 1, copy.seq, copy.qos.min(link.qos_max));
-            let info = self.info(shared, link, copy, attempt, None, None);
-            out.push(Pull { message, qos, seq, attempt, held: false, txn: None, info });
         }
         true
     }
@@ -200,13 +221,15 @@ fn told(copy: CopyId, pull: &Pull, link: &Link) -> Option<Op> {
 
 impl QueueInner {
     /// The next copy that `link` may have.
-    fn next_for(&mut self, shared: &Shared, link: &Link) -> Option<Copy> {
+    fn next_for(&mut self, shared: &Shared, link: &Link) -> Front {
         if !self.aside.is_empty() {
             let name = link.owner.name();
             let scan = shared.settings.queue_excluded_scan_max;
             let at = self.aside.iter().take(scan).position(|copy| !copy.excluded().contains(&name));
-            if let Some(at) = at {
-                return self.aside.remove(at);
+            match at {
+                Some(at) if self.aside[at].is_away() => return Front::Away,
+                Some(at) => return self.aside.remove(at).map_or(Front::Nothing, Front::Copy),
+                None => {}
             }
         }
         self.lanes.pop()

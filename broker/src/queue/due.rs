@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use roadbed_core::{Condition, Message, Note, Time};
+use roadbed_core::{Condition, CopyId, Message, Note, Time};
 
 use super::timeline::Due;
-use super::{Dead, Queue, QueueInner, reason};
+use super::{Copy, Dead, Queue, QueueInner, reason};
 use crate::broker::Shared;
 use crate::copy::{CopyEvent, CopyState, held_on};
 use crate::lock;
@@ -19,7 +19,7 @@ impl Queue {
         now: Time,
         effects: &mut Effects,
         dead: &mut Vec<Dead>,
-        missed: &mut Vec<Message>,
+        missed: &mut Vec<Missed>,
     ) -> bool {
         let mut inner = lock(&self.inner);
         let mut idle = false;
@@ -40,7 +40,7 @@ impl Queue {
                     }
                 }
                 Due::Lease => self.end_lease(shared, &mut inner, seq, now, effects, dead),
-                Due::Deadline => missed.extend(inner.missed(seq)),
+                Due::Deadline => missed.extend(self.missed(&inner, seq)),
                 Due::Forget => self.forget_settled(shared, &mut inner, now, effects),
                 Due::Idle => idle = inner.links.is_empty(),
             }
@@ -67,18 +67,23 @@ impl Queue {
         shared.meters.leases_lapsed.one();
         self.put_state(shared, inner, seq, state, now, effects, dead);
     }
+
+    /// The message whose deadline has passed, unless it is settled.
+    fn missed(&self, inner: &QueueInner, seq: u64) -> Option<Missed> {
+        let missed = |copy: &Copy| copy.message.clone().map_or(Missed::Away(self.copy_id(seq)), Missed::Here);
+        if let Some(held) = inner.held.get(&seq) {
+            return Some(missed(&held.copy));
+        }
+        let scheduled = inner.scheduled.get(&seq);
+        let aside = inner.aside.iter().find(|copy| copy.seq == seq);
+        scheduled.or(aside).or(inner.lanes.get(seq)).map(missed)
+    }
 }
 
-impl QueueInner {
-    /// The message whose deadline has passed, unless it is settled.
-    fn missed(&self, seq: u64) -> Option<Message> {
-        if let Some(held) = self.held.get(&seq) {
-            return held.copy.message.clone();
-        }
-        let scheduled = self.scheduled.get(&seq);
-        let aside = self.aside.iter().find(|copy| copy.seq == seq);
-        let before = seq.saturating_sub(1);
-        let lane = self.lanes.after(before).filter(|copy| copy.seq == seq);
-        scheduled.or(aside).or(lane).and_then(|copy| copy.message.clone())
-    }
+/// A message whose deadline has passed.
+#[derive(Debug)]
+pub(crate) enum Missed {
+    Here(Message),
+    /// Only the store has it.
+    Away(CopyId),
 }

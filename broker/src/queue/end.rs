@@ -3,6 +3,7 @@
 use std::sync::{Arc, MutexGuard};
 use std::task::Waker;
 
+use bytestring::ByteString;
 use roadbed_core::{Condition, DeliveryState, Outcome, Reason, Time};
 
 use super::timeline::Due;
@@ -164,22 +165,30 @@ impl Queue {
 impl QueueInner {
     /// The copy is not in the queue any more.
     pub(super) fn forget(&mut self, copy: &Copy) {
-        let Some(message) = &copy.message else { return };
-        self.bytes -= message.cost();
+        self.uncount(copy);
+        let Some(message) = &copy.message else {
+            // What it is due for finds nothing any more.
+            return self.forget_key(copy.extra.as_ref().and_then(|extra| extra.key.clone()), copy.seq);
+        };
         if let Some(at) = message.expires_at() {
             self.timeline.remove(at, copy.seq, Due::Expire);
         }
         if let Some(at) = message.details().deadline {
             self.timeline.remove(at, copy.seq, Due::Deadline);
         }
-        if let Some(key) = self.key(message).filter(|key| self.by_key.get(key) == Some(&copy.seq)) {
+        self.forget_key(self.key(message), copy.seq);
+    }
+
+    fn forget_key(&mut self, key: Option<ByteString>, seq: u64) {
+        if let Some(key) = key.filter(|key| self.by_key.get(key) == Some(&seq)) {
             self.by_key.remove(&key);
         }
     }
 
     /// Whether a newer copy of the same key has come while this one was held.
     fn is_displaced(&self, copy: &Copy) -> bool {
-        let key = copy.message.as_ref().and_then(|message| self.key(message));
+        let known = copy.extra.as_ref().and_then(|extra| extra.key.clone());
+        let key = copy.message.as_ref().map_or(known, |message| self.key(message));
         key.is_some_and(|key| self.by_key.get(&key).is_some_and(|newest| *newest != copy.seq))
     }
 

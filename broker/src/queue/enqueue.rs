@@ -5,11 +5,14 @@ use std::task::{Context, Poll};
 
 use roadbed_core::{Condition, Durability, History, Message, Outgoing, Overflow, Qos, Time};
 
+use super::lanes::clamped;
 use super::timeline::Due;
 use super::{Copy, Queue, QueueInner};
 use crate::broker::Shared;
+use crate::entry::Extra;
 use crate::lock;
 use crate::mailbox::Parked;
+use crate::store::Facts;
 
 /// A copy on its way in.
 struct Incoming {
@@ -88,7 +91,8 @@ impl Queue {
             inner.unreserve(message);
         }
         let before = inner.available();
-        let message = if inner.waiting.is_empty() && message.pins() {
+        let stays = !stored || !inner.leaves(shared, message.cost());
+        let message = if stays && inner.waiting.is_empty() && message.pins() {
             shared.meters.payloads_detached.one();
             message.detach()
         } else {
@@ -126,32 +130,35 @@ impl Queue {
     }
 
     fn put_in(self: &Arc<Self>, shared: &Shared, inner: &mut QueueInner, incoming: Incoming, now: Time) {
-        let Incoming { mut message, qos, seq, stored } = incoming;
-        if let Some(ttl) = inner.settings.ttl_max {
-            let latest = now + ttl;
-            if message.expires_at().is_none_or(|at| at > latest) {
-                message = message.to_builder().expires_at(latest).build();
-            }
-        }
+        let Incoming { message, qos, seq, stored } = incoming;
+        let message = clamped(message, now, inner.settings.ttl_max);
         let seq = seq.unwrap_or_else(|| {
             inner.next_seq += 1;
             inner.next_seq
         });
-        inner.bytes += message.cost();
+        let facts = Facts::of(&message);
+        let away = stored && inner.leaves(shared, facts.cost as usize);
+        inner.bytes += facts.cost as usize;
         shared.meters.hot().copies_in.one();
-        inner.make_due(&message, seq, now);
-        let after = if message.has_details() { message.details().deliver_after } else { None };
+        inner.make_due(&facts, seq, now);
         let key = inner.key(&message);
-        let copy = Copy { message: Some(message), extra: None, seq, enqueued_at: now, qos, stored };
-        if let Some(key) = key {
+        if let Some(key) = key.clone() {
             let replaced = inner.by_key.insert(key, seq);
             inner.displace(shared, self, replaced);
         }
-        match after {
-            Some(at) if !at.has_passed(now) => {
-                inner.scheduled.insert(seq, copy);
-            }
-            _ => inner.insert_available(copy),
+        let Facts { cost, priority, deliver_after, .. } = facts;
+        let (mut extra, mut here) = (None, Some(message));
+        if away {
+            inner.paged.add(cost as usize);
+            here = None;
+            extra = key.map(|key| Box::new(Extra { key: Some(key), ..Extra::default() }));
+        }
+        if away && inner.is_plain(&facts) {
+            let lane = inner.lane(priority);
+            inner.lanes.insert_away(lane, seq, cost);
+        } else {
+            let copy = Copy { message: here, extra, seq, enqueued_at: now, cost, priority, qos, stored };
+            inner.insert(copy, deliver_after, now);
         }
         inner.trim(shared, self);
     }
@@ -167,23 +174,33 @@ impl Queue {
     }
 
     /// Puts back a copy that the store has kept over a restart.
-    pub(crate) fn restore(&self, shared: &Shared, copy: Copy, now: Time) {
+    pub(crate) fn restore(&self, shared: &Shared, mut copy: Copy, now: Time) {
         let mut inner = lock(&self.inner);
         inner.next_seq = inner.next_seq.max(copy.seq);
         inner.bytes += copy.cost();
-        let Some(message) = copy.message.clone() else { return };
-        inner.make_due(&message, copy.seq, now);
+        let Some(message) = copy.message.take() else { return };
+        let message = clamped(message, copy.enqueued_at, inner.settings.ttl_max);
+        let facts = Facts::of(&message);
+        inner.make_due(&facts, copy.seq, now);
         if let Some(key) = inner.key(&message) {
             inner.by_key.insert(key, copy.seq);
         }
-        match message.details().deliver_after {
-            Some(at) if !at.has_passed(now) => {
-                inner.scheduled.insert(copy.seq, copy);
-            }
-            _ => inner.insert_available(copy),
-        }
+        copy.message = Some(message);
+        inner.insert(copy, facts.deliver_after, now);
         inner.report(shared);
         inner.arm(shared, self.id);
+    }
+
+    /// Leaves the message of a copy that was just put back to the store.
+    pub(crate) fn leave(&self, shared: &Shared, seq: u64) {
+        let mut inner = lock(&self.inner);
+        if let Some(mut copy) = inner.lanes.take(seq) {
+            let message = copy.message.take();
+            copy.extra().key = message.and_then(|message| inner.key(&message));
+            inner.paged.add(copy.cost());
+            inner.insert_available(copy);
+        }
+        inner.report(shared);
     }
 }
 
@@ -215,7 +232,7 @@ impl QueueInner {
 
     /// Whether what comes now will wait, so that it must not pin the buffer that it was read into: unless somebody waits for it, or takes what there is, and
     /// little is left.
-    fn parks(&self, shared: &Shared) -> bool {
+    pub(super) fn parks(&self, shared: &Shared) -> bool {
         let few = self.available().max(self.untaken) < shared.settings.parked_messages_min;
         self.waiting.is_empty() && (self.links.is_empty() || !few)
     }
@@ -230,23 +247,33 @@ impl QueueInner {
             let at = self.aside.partition_point(|waiting| waiting.seq < copy.seq);
             return self.aside.insert(at, copy);
         }
-        let own = copy.message.as_ref().map_or(Message::PRIORITY_DEFAULT, Message::priority);
-        let priority = if self.settings.priorities { own } else { Message::PRIORITY_DEFAULT };
-        self.lanes.insert(priority, copy);
+        self.lanes.insert(self.lane(copy.priority), copy);
     }
 
-    fn make_due(&mut self, message: &Message, seq: u64, now: Time) {
-        if let Some(at) = message.expires_at() {
+    /// Puts a copy among those that are available, or that wait for their time.
+    pub(super) fn insert(&mut self, copy: Copy, deliver_after: Option<Time>, now: Time) {
+        match deliver_after {
+            Some(at) if !at.has_passed(now) => {
+                self.scheduled.insert(copy.seq, copy);
+            }
+            _ => self.insert_available(copy),
+        }
+    }
+
+    /// When a message expires in this queue.
+    pub(super) fn expiry(&self, expires_at: Option<Time>, enqueued_at: Time) -> Option<Time> {
+        let latest = self.settings.ttl_max.map(|ttl| enqueued_at + ttl);
+        expires_at.into_iter().chain(latest).min()
+    }
+
+    pub(super) fn make_due(&mut self, facts: &Facts, seq: u64, now: Time) {
+        if let Some(at) = facts.expires_at {
             self.timeline.add(at, seq, Due::Expire);
         }
-        if !message.has_details() {
-            return;
-        }
-        let details = message.details();
-        if let Some(at) = details.deliver_after.filter(|at| !at.has_passed(now)) {
+        if let Some(at) = facts.deliver_after.filter(|at| !at.has_passed(now)) {
             self.timeline.add(at, seq, Due::Deliver);
         }
-        if let Some(at) = details.deadline {
+        if let Some(at) = facts.deadline {
             self.timeline.add(at, seq, Due::Deadline);
         }
     }
@@ -294,7 +321,7 @@ impl QueueInner {
         meter: &crate::counters::Meter,
     ) -> bool {
         let Some(gone) = gone else { return false };
-        self.bytes -= gone.cost();
+        self.uncount(gone);
         meter.one();
         if gone.stored {
             shared.retire_later(queue.copy_id(gone.seq));

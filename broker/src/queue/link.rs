@@ -202,7 +202,7 @@ impl Link {
         }
         match self.terms.mode {
             Mode::Move => self.queue.acquire(shared, self, want, txn, out, after),
-            Mode::Browse => self.queue.browse(shared, self, want, out),
+            Mode::Browse => self.queue.browse(shared, self, want, out, after),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytestring::ByteString;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use roadbed_core::{ConsumerTerms, CopyId, Error, ErrorKind, Fence, Hold, Outcome, Qos, QueueId, Result, Settle, Time};
 
 use crate::broker::Shared;
@@ -14,9 +14,10 @@ use crate::inflight::{Body, Slot};
 use crate::keys::Row as KeyRow;
 use crate::lock;
 use crate::mailbox::{Life, SessionCore};
-use crate::queue::{Copy, Link, Owner, Queue};
+use crate::queue::{Link, Owner, Queue, restored};
 use crate::store::{
-    Holder, ListedCopy, NewCopy, Op, QueueRow, Recovery, Row, RowKey, SessionRow, StoreError, StoredCopy, StoredHold,
+    Holder, ListedCopy, NewCopy, Op, Prepared, QueueRow, Recovery, Row, RowKey, SessionRow, StoreError, StoredCopy,
+    StoredHold,
 };
 
 /// How often the broker has started on this store.
@@ -77,9 +78,12 @@ impl Shared {
         }
         let sessions =
             self.registry.lock().named.iter().map(|session| (session.queue_id(self), session.clone())).collect();
+        let retires =
+            |(_, prepared): &(_, Prepared)| prepared.retires.iter().map(|(copy, _)| *copy).collect::<Vec<_>>();
+        let pinned: HashSet<CopyId> = recovery.prepared.iter().flat_map(retires).collect();
         let mut held = Vec::new();
         for queue in recovery.queues {
-            self.restore_copies(&sessions, queue, &mut held).map_err(|error| failed(&error))?;
+            self.restore_copies(&sessions, &pinned, queue, &mut held).map_err(|error| failed(&error))?;
         }
         held.into_iter().for_each(|(copy, attempt, hold)| self.restore_hold(copy, attempt, hold));
         self.restore_watchers();
@@ -133,31 +137,49 @@ impl Shared {
     fn restore_copies(
         &self,
         sessions: &HashMap<QueueId, Arc<SessionCore>>,
+        pinned: &HashSet<CopyId>,
         queue: QueueId,
         held: &mut Vec<(CopyId, u32, StoredHold)>,
     ) -> Result<(), StoreError> {
+        let known = self.registry.queue(queue);
+        let keyed = known.as_ref().is_none_or(|queue| queue.is_keyed());
+        let needs_message = |listed: &ListedCopy| keyed || listed.held.is_some() || pinned.contains(&listed.copy.copy);
         let mut after = 0;
         loop {
             let listed = self.commits.list(queue, after, LIST_MAX)?;
             let Some(last) = listed.last() else { return Ok(()) };
             after = last.copy.copy.seq;
             held.extend(listed.iter().filter_map(held_over_restart));
-            let names: Vec<_> = listed.iter().map(|listed| listed.copy.copy).collect();
-            self.commits.fetch(&names)?.into_iter().for_each(|copy| self.restore_copy(sessions, copy));
+            let names: Vec<_> =
+                listed.iter().filter(|listed| needs_message(listed)).map(|listed| listed.copy.copy).collect();
+            let mut found = self.commits.fetch(&names)?.into_iter().peekable();
+            for listed in listed {
+                match found.next_if(|found| found.copy == listed.copy) {
+                    Some(found) => {
+                        self.restore_copy(sessions, found, listed.held.is_none() && !pinned.contains(&listed.copy.copy))
+                    }
+                    None => self.restore_away(listed),
+                }
+            }
         }
     }
 
-    fn restore_copy(&self, sessions: &HashMap<QueueId, Arc<SessionCore>>, kept: StoredCopy) {
-        let id = kept.copy.copy.queue;
-        if let Some(queue) = self.registry.queue(id) {
-            let StoredCopy { copy: NewCopy { copy, qos, .. }, message, at, count, attempt, excluded, .. } = kept;
-            let extra = (attempt > 0 || count > 0 || !excluded.is_empty())
-                .then(|| Box::new(Extra { attempts: attempt, count, excluded, ..Extra::default() }));
-            let copy = Copy { message: Some(message), extra, seq: copy.seq, enqueued_at: at, qos, stored: true };
-            return queue.restore(self, copy, self.now());
-        }
-        if let Some(session) = sessions.get(&id) {
+    /// Puts a copy back, with its message; `leaves`: that is left to the store again.
+    fn restore_copy(&self, sessions: &HashMap<QueueId, Arc<SessionCore>>, kept: StoredCopy, leaves: bool) {
+        let CopyId { queue, seq } = kept.copy.copy;
+        if let Some(queue) = self.registry.queue(queue) {
+            queue.restore(self, restored(kept), self.now());
+            if leaves {
+                queue.leave(self, seq);
+            }
+        } else if let Some(session) = sessions.get(&queue) {
             restore_mail(self, session, kept);
+        }
+    }
+
+    fn restore_away(&self, listed: ListedCopy) {
+        if let Some(queue) = self.registry.queue(listed.copy.copy.queue) {
+            queue.restore_away(self, listed, self.now());
         }
     }
 
