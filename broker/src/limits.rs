@@ -62,8 +62,10 @@ pub struct Settings {
     pub queue_on_first_use: bool,
     /// Messages in one queue, unless it is declared otherwise.
     pub queue_messages_max: usize,
-    /// Bytes in one queue, unless it is declared otherwise.
+    /// Bytes in one queue, unless it is declared otherwise; most of them may be in the store alone.
     pub queue_bytes_max: usize,
+    /// Bytes of one queue in memory, where what is not stored stays: beyond it the queue is full.
+    pub queue_memory_bytes_max: usize,
     /// Deliveries of a message before it is dead-lettered, unless its queue is declared otherwise.
     pub queue_deliveries_max: u32,
     /// Messages of one queue that some link has sent elsewhere which one receive call looks through.
@@ -125,8 +127,9 @@ impl Default for Settings {
             tombstones_max: 10_000,
             queues_max: 100_000,
             queue_on_first_use: true,
-            queue_messages_max: 100_000,
-            queue_bytes_max: 256 << 20,
+            queue_messages_max: 10_000_000,
+            queue_bytes_max: 16 << 30,
+            queue_memory_bytes_max: 256 << 20,
             queue_deliveries_max: 10,
             queue_excluded_scan_max: 256,
             routes_cached_max: 4096,

@@ -176,7 +176,7 @@ impl Producer for BrokerProducer {
         };
         let Ok(route) = self.route(&to) else { return Poll::Ready(Ok(messages.max(1))) };
         match route.targets.first() {
-            Some(Target::Queue(queue, _)) => queue.poll_room(cx, messages, bytes).map(Ok),
+            Some(Target::Queue(queue, _)) => queue.poll_room(self.broker.shared(), cx, messages, bytes).map(Ok),
             _ => Poll::Ready(Ok(messages.max(1))),
         }
     }

@@ -91,6 +91,8 @@ fn over_mqtt(version: Version, ground: &Ground, faults: &Faults) -> Arc<dyn Endp
 struct Killed {
     /// The disk says that it has written what it has not.
     lies: bool,
+    /// What waits is on the disk alone.
+    paged: bool,
     now: Mutex<Now>,
 }
 
@@ -111,7 +113,12 @@ impl Killed {
         (now.power, now.starts) = (Arc::new(AtomicBool::new(true)), now.starts + 1);
         let random = Random::new(seed).part(1000 + now.starts);
         let disk = Disk::new(now.kept.clone(), now.power.clone(), random, self.lies);
-        let broker = Broker::builder().store(disk).clock(clock).build().expect("what is kept can be read");
+        let mut settings = Settings::default();
+        if self.paged {
+            settings.memory_bytes_max = 0;
+        }
+        let broker = Broker::builder().settings(settings).store(disk).clock(clock);
+        let broker = broker.build().expect("what is kept can be read");
         let _timers = broker.spawn_timers();
         Arc::new(broker)
     }
@@ -143,6 +150,11 @@ fn a_disk_that_lies_is_noticed() {
 #[test]
 fn invariants_hold_although_the_broker_is_killed() {
     run(&Killed::default(), Plan::default(), seeds(40));
+}
+
+#[test]
+fn invariants_hold_although_the_broker_is_killed_and_what_waits_is_on_the_disk_alone() {
+    run(&Killed { paged: true, ..Killed::default() }, Plan::default(), seeds(40));
 }
 
 #[test]

@@ -106,7 +106,7 @@ impl Queue {
         if dry && !inner.deleted {
             inner.wait(link);
         }
-        after.wakers.extend(inner.freed());
+        after.wakers.extend(inner.freed(shared));
         inner.report(shared);
         inner.arm(shared, self.id);
         drop(inner);

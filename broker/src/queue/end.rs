@@ -153,7 +153,7 @@ impl Queue {
     pub(super) fn release(&self, shared: &Shared, mut inner: MutexGuard<'_, QueueInner>) {
         let left = inner.available();
         let wake = inner.wakes(left);
-        let producers = inner.freed();
+        let producers = inner.freed(shared);
         inner.report(shared);
         inner.arm(shared, self.id);
         drop(inner);
@@ -200,8 +200,10 @@ impl QueueInner {
     }
 
     /// Producers that wait for room, if there is some.
-    pub(super) fn freed(&mut self) -> Vec<Waker> {
-        let room = self.total() + self.reserved.0 < self.settings.messages_max && self.bytes < self.settings.bytes_max;
+    pub(super) fn freed(&mut self, shared: &Shared) -> Vec<Waker> {
+        let room = self.total() + self.reserved.0 < self.settings.messages_max
+            && self.bytes < self.settings.bytes_max
+            && self.here() < shared.settings.queue_memory_bytes_max;
         if room { std::mem::take(&mut self.producers) } else { Vec::new() }
     }
 }

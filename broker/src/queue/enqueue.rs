@@ -112,7 +112,7 @@ impl Queue {
     }
 
     /// Asks for room; `Pending` while a queue that pushes back is full.
-    pub(crate) fn poll_room(&self, cx: &mut Context<'_>, messages: u32, bytes: usize) -> Poll<u32> {
+    pub(crate) fn poll_room(&self, shared: &Shared, cx: &mut Context<'_>, messages: u32, bytes: usize) -> Poll<u32> {
         let mut inner = lock(&self.inner);
         if inner.settings.overflow != Overflow::PushBack || inner.deleted {
             return Poll::Ready(messages.max(1));
@@ -120,7 +120,7 @@ impl Queue {
         let (used, used_bytes) = (inner.total() + inner.reserved.0, inner.bytes + inner.reserved.1);
         let room = inner.settings.messages_max.saturating_sub(used);
         let fits = inner.settings.bytes_max.saturating_sub(used_bytes) >= bytes || inner.bytes == 0;
-        if room == 0 || !fits {
+        if room == 0 || !fits || inner.here() >= shared.settings.queue_memory_bytes_max {
             if !inner.producers.iter().any(|waker| waker.will_wake(cx.waker())) {
                 inner.producers.push(cx.waker().clone());
             }
@@ -218,7 +218,8 @@ impl QueueInner {
         }
         let cost = message.cost();
         let fits = self.total() + self.reserved.0 < self.settings.messages_max
-            && self.bytes + self.reserved.1 + cost <= self.settings.bytes_max;
+            && self.bytes + self.reserved.1 + cost <= self.settings.bytes_max
+            && self.here() + self.reserved.1 + cost <= shared.settings.queue_memory_bytes_max;
         let can_drop = self.settings.overflow == Overflow::DropOldest || self.settings.history != History::All;
         let makes_room = can_drop && self.available() > 0;
         if !fits && !makes_room {
@@ -301,7 +302,11 @@ impl QueueInner {
                 }
             }
         }
-        while self.total() > self.settings.messages_max || self.bytes > self.settings.bytes_max {
+        let memory_max = shared.settings.queue_memory_bytes_max;
+        while self.total() > self.settings.messages_max
+            || self.bytes > self.settings.bytes_max
+            || self.here() > memory_max
+        {
             let gone = self.pop_oldest();
             if !self.drop_copy(shared, queue, gone.as_ref(), &shared.meters.dropped_full) {
                 break;

@@ -156,7 +156,8 @@ impl Shared {
             for listed in listed {
                 match found.next_if(|found| found.copy == listed.copy) {
                     Some(found) => {
-                        self.restore_copy(sessions, found, listed.held.is_none() && !pinned.contains(&listed.copy.copy))
+                        let leaves = listed.held.is_none() && !pinned.contains(&listed.copy.copy);
+                        self.restore_copy(sessions, found, leaves);
                     }
                     None => self.restore_away(listed),
                 }
