@@ -83,6 +83,12 @@ pub struct Serve {
 
 /// `roadbed store`
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  roadbed store check roadbed-data           every byte is read; exit code 1 if something is damaged
+  roadbed store repair roadbed-data          what a repair would lose
+  roadbed store repair roadbed-data --yes    the damaged files are kept beside what could be read
+  roadbed store stats roadbed-data           segments, bytes, messages and rows")]
 pub struct Store {
     /// What to do
     #[command(subcommand)]

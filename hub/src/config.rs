@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::amqp::Amqp;
 use crate::auth::Secrets;
 use crate::mqtt::Mqtt;
+use crate::queues::Queue;
 use crate::store::Store;
 
 /// The configuration file. Every key has a default; a key that is not known is an error.
@@ -29,6 +30,9 @@ pub struct Config {
     pub store: Store,
     /// The bounds of the broker.
     pub broker: Settings,
+    /// Queues that are there from the start: `[[queue]]`.
+    #[serde(rename = "queue", skip_serializing_if = "Vec::is_empty")]
+    pub queues: Vec<Queue>,
     /// The MQTT server.
     pub mqtt: Mqtt,
     /// The HTTP server.

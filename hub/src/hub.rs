@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 use crate::access::Access;
 use crate::demo::fault::{self, Fault};
 use crate::error::{Failure, Result};
-use crate::{Config, Shutdown, listen, sys, web};
+use crate::web::Pages;
+use crate::{Config, Shutdown, listen, queues, sys, web};
 
 /// A hub that runs, until [`stop`](Self::stop) or its [`Shutdown`] ends it.
 pub(crate) struct Running {
@@ -43,8 +44,11 @@ impl Running {
         let mqtt = bind("MQTT", &config.listen.mqtt, config)?;
         let http = bind("HTTP", &config.listen.http, config)?;
         let amqp = bind("AMQP", &config.listen.amqp, config)?;
-        let (builder, journal) = config.store.open(Broker::builder().settings(config.broker.clone()))?;
+        queues::check(&config.queues)?;
+        let settings = queues::settings(&config.queues, config.broker.clone());
+        let (builder, journal) = config.store.open(Broker::builder().settings(settings))?;
         let broker = builder.build()?;
+        queues::declare(&config.queues, &broker).await?;
         let mut hub = Self {
             mqtt: addresses(&mqtt)?,
             http: addresses(&http)?,
@@ -64,7 +68,9 @@ impl Running {
         let over_amqp = config.amqp.server(&serving("amqp"));
         let (by_mqtt, by_amqp) = (over_mqtt.clone(), over_amqp.clone());
         let losses = Box::new(move || vec![("mqtt", by_mqtt.losses()), ("amqp", by_amqp.losses())]);
-        let over_http = web::server(serving("http"), &config.http, hub.broker.clone(), losses, Instant::now())?;
+        let over_http = config.http.clone().token_key(config.store.token_key(config.http.token_key.clone())?);
+        let pages = Pages::new(hub.broker.clone(), hub.journal.clone(), losses, Instant::now());
+        let over_http = web::server(serving("http"), over_http, pages)?;
         mqtt.into_iter().for_each(|listener| hub.serve_mqtt(listener, over_mqtt.clone(), config));
         http.into_iter().for_each(|listener| hub.serve_http(listener, over_http.clone()));
         amqp.into_iter().for_each(|listener| hub.serve_amqp(listener, over_amqp.clone(), config));
@@ -169,9 +175,9 @@ impl Running {
             return Ok(());
         }
         let client = Client::open(Arc::new(self.broker.clone()), Open::default()).await?;
-        let (broker, shutdown) = (self.broker.clone(), self.shutdown.clone());
+        let (broker, journal, shutdown) = (self.broker.clone(), self.journal.clone(), self.shutdown.clone());
         self.helpers.spawn(async move {
-            if let Err(error) = sys::publish(&client, || broker.counters(), interval, &shutdown).await {
+            if let Err(error) = sys::publish(&client, &broker, journal.as_ref(), interval, &shutdown).await {
                 tracing::warn!(%error, "the $SYS topics are no longer published");
             }
         });

@@ -7,6 +7,7 @@ use std::fmt::{Display, Write};
 use roadbed::Losses;
 use roadbed::broker::Counters;
 use roadbed::http::HttpCounters;
+use roadbed::journal::{Figure, JournalStats};
 
 /// The media type of the format.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -28,6 +29,7 @@ const NOW: &[&str] = &[
 /// All metrics as text.
 pub(crate) fn render(
     counters: &Counters,
+    journal: Option<JournalStats>,
     http: &HttpCounters,
     losses: &[(&'static str, Losses)],
     uptime_seconds: u64,
@@ -38,6 +40,22 @@ pub(crate) fn render(
         match NOW.contains(&name) {
             true => out.gauge(&format!("roadbed_broker_{name}"), &format!("The broker's {words}, now."), value),
             false => out.counter(&format!("roadbed_broker_{name}_total"), &format!("The broker's {words}."), value),
+        }
+    }
+    for (name, figure) in journal.iter().flat_map(JournalStats::iter) {
+        let words = name.replace('_', " ");
+        match figure {
+            Figure::Now(value) => {
+                out.gauge(&format!("roadbed_journal_{name}"), &format!("The journal's {words}, now."), value)
+            }
+            Figure::Total(value) => {
+                out.counter(&format!("roadbed_journal_{name}_total"), &format!("The journal's {words}."), value)
+            }
+            Figure::Seconds(time) => {
+                let help = format!("The journal's {words}, in seconds.");
+                out.counter(&format!("roadbed_journal_{name}_seconds_total"), &help, time.as_secs_f64());
+            }
+            _ => {}
         }
     }
     for (name, value) in http.iter() {
@@ -88,9 +106,13 @@ mod tests {
     fn every_sample_has_its_help_and_type_and_a_legal_name() {
         let mut lost = Losses::default();
         lost.note("subject", "MQTT 3.1.1, section 3.3");
-        let text = render(&Counters::default(), &HttpCounters::default(), &[("mqtt", lost)], 3);
+        let text =
+            render(&Counters::default(), Some(JournalStats::default()), &HttpCounters::default(), &[("mqtt", lost)], 3);
         let sample = "roadbed_losses_total{protocol=\"mqtt\",what=\"subject\",section=\"MQTT 3.1.1, section 3.3\"} 1\n";
         assert!(text.contains(sample), "{text}");
+        assert!(
+            text.contains("\nroadbed_journal_full 0\n") && text.contains("\nroadbed_journal_sync_seconds_total 0\n")
+        );
         assert!(
             text.contains("\nroadbed_broker_messages_in_total 0\n") && text.contains("\nroadbed_uptime_seconds 3\n")
         );

@@ -1,9 +1,12 @@
 //! Where the hub keeps what it has promised: `[store]`, and `roadbed store`.
 
+mod key;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use roadbed::broker::Builder;
+use roadbed::http::TokenKey;
 use roadbed::journal::{self, JournalConfig, JournalError, JournalMonitor, JournalStore, Report, SyncPolicy};
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +67,18 @@ impl Store {
         Ok((broker.store(store), Some(monitor)))
     }
 
+    /// What lock tokens are signed with: what is configured, or else a key in the folder, which is made if there is none, so that a lock is good after a
+    /// restart. `None` in memory, where no lock is.
+    ///
+    /// # Errors
+    /// The key cannot be read or written, or is none.
+    pub(crate) fn token_key(&self, configured: Option<TokenKey>) -> Result<Option<TokenKey>> {
+        if configured.is_some() || self.memory {
+            return Ok(configured);
+        }
+        key::in_folder(&self.data).map(Some)
+    }
+
     /// Where it is, in words.
     pub(crate) fn place(&self) -> String {
         match self.memory {
@@ -115,9 +130,25 @@ pub(crate) fn run(options: &cli::Store) -> Result {
         }
         cli::StoreCommand::Stats { dir } => {
             let report = journal::check(dir).map_err(|error| failure(dir, &error))?;
-            say(summary(&report))
+            say(summary(&report))?;
+            let (bytes, longest) = sizes(dir)
+                .map_err(|error| Failure::unavailable(format!("cannot read the folder {}: {error}", dir.display())))?;
+            say(format_args!("{bytes} bytes on the disk, the longest segment has {longest}"))
         }
     }
+}
+
+/// How long all segments are, and the longest one, in bytes.
+fn sizes(dir: &Path) -> std::io::Result<(u64, u64)> {
+    let (mut bytes, mut longest) = (0, 0);
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.path().extension().is_some_and(|end| end == "journal") {
+            let len = entry.metadata()?.len();
+            (bytes, longest) = (bytes + len, longest.max(len));
+        }
+    }
+    Ok((bytes, longest))
 }
 
 fn summary(report: &Report) -> String {
@@ -134,6 +165,7 @@ fn summary(report: &Report) -> String {
 fn failure(dir: &Path, error: &JournalError) -> Failure {
     let failure = Failure::unavailable(format!("the store in {}: {}", dir.display(), in_words(error)));
     match error {
+        JournalError::Missing(_) => failure.help("the folder of a hub is what `--data` or `[store] data` says"),
         JournalError::Locked => failure.help("say --data DIR for a folder of its own, or --memory"),
         JournalError::Corrupt { .. } => failure.help(format!(
             "`roadbed store check {0}` lists the damage; `roadbed store repair {0} --yes` gives up what cannot be read",

@@ -5,7 +5,8 @@
 use std::time::{Duration, Instant};
 
 use roadbed::broker::Counters;
-use roadbed::{Client, Message, Qos, Result, Sender};
+use roadbed::journal::{Figure, JournalMonitor, JournalStats};
+use roadbed::{Broker, Client, Message, Qos, Result, Sender};
 
 use crate::Shutdown;
 
@@ -18,13 +19,14 @@ const WINDOWS: [(f64, &str); 3] = [(1.0, "1min"), (5.0, "5min"), (15.0, "15min")
 /// If the broker refuses the session or its messages.
 pub(crate) async fn publish(
     client: &Client,
-    counters: impl Fn() -> Counters,
+    broker: &Broker,
+    journal: Option<&JournalMonitor>,
     interval: Duration,
     shutdown: &Shutdown,
 ) -> Result<()> {
     let (start, sender) = (Instant::now(), client.sender().await?);
     say(&sender, "version", concat!("roadbed version ", env!("CARGO_PKG_VERSION"))).await?;
-    let mut loads = Loads::new(counters());
+    let mut loads = Loads::new(broker.counters());
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -32,10 +34,18 @@ pub(crate) async fn publish(
             () = shutdown.started() => return Ok(()),
             _ = ticks.tick() => {}
         }
-        let now = counters();
+        let now = broker.counters();
         say(&sender, "uptime", format!("{} seconds", start.elapsed().as_secs())).await?;
         for (name, value) in figures(&now) {
             say(&sender, name, value.to_string()).await?;
+        }
+        for (name, figure) in journal.map(JournalMonitor::stats).iter().flat_map(JournalStats::iter) {
+            let value = match figure {
+                Figure::Now(value) | Figure::Total(value) => value.to_string(),
+                Figure::Seconds(time) => format!("{:.3} seconds", time.as_secs_f64()),
+                _ => continue,
+            };
+            say(&sender, &format!("store/journal/{}", name.replace('_', " ")), value).await?;
         }
         for (name, value) in loads.advance(now, interval) {
             say(&sender, &name, format!("{value:.2}")).await?;

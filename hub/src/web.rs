@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderValue, Response, header, request};
 use roadbed::http::{HttpConfig, Server};
+use roadbed::journal::JournalMonitor;
 use roadbed::{Broker, Losses};
 
 use crate::error::{Failure, Result};
@@ -19,17 +20,11 @@ pub(crate) type LossesOf = Box<dyn Fn() -> Vec<(&'static str, Losses)> + Send + 
 ///
 /// # Errors
 /// If the system has no randomness to sign lock tokens with.
-pub(crate) fn server(
-    serving: Serving,
-    config: &HttpConfig,
-    broker: Broker,
-    losses: LossesOf,
-    started: Instant,
-) -> Result<Server> {
-    let pages = Arc::new(Pages { broker, losses, started, server: OnceLock::new() });
+pub(crate) fn server(serving: Serving, config: HttpConfig, pages: Pages) -> Result<Server> {
+    let pages = Arc::new(pages);
     let answering = pages.clone();
     let server = Server::builder(serving.endpoint)
-        .config(config.clone())
+        .config(config)
         .authenticator(serving.authenticator)
         .fallback(move |head| answering.answer(head))
         .build();
@@ -38,8 +33,9 @@ pub(crate) fn server(
 }
 
 /// The hub's own pages.
-struct Pages {
+pub(crate) struct Pages {
     broker: Broker,
+    journal: Option<JournalMonitor>,
     losses: LossesOf,
     started: Instant,
     /// The server that shows them, for its counters. Each holds the other: a hub lives as long as its process.
@@ -47,13 +43,23 @@ struct Pages {
 }
 
 impl Pages {
+    pub(crate) const fn new(
+        broker: Broker,
+        journal: Option<JournalMonitor>,
+        losses: LossesOf,
+        started: Instant,
+    ) -> Self {
+        Self { broker, journal, losses, started, server: OnceLock::new() }
+    }
+
     fn answer(&self, head: &request::Parts) -> Option<Response<Bytes>> {
         match head.uri.path() {
             "/healthz" => Some(page("text/plain; charset=utf-8", "ok\n")),
             "/metrics" => {
                 let http = self.server.get().map(Server::counters).unwrap_or_default();
-                let text =
-                    metrics::render(&self.broker.counters(), &http, &(self.losses)(), self.started.elapsed().as_secs());
+                let journal = self.journal.as_ref().map(JournalMonitor::stats);
+                let (counters, losses) = (self.broker.counters(), (self.losses)());
+                let text = metrics::render(&counters, journal, &http, &losses, self.started.elapsed().as_secs());
                 Some(page(metrics::CONTENT_TYPE, text))
             }
             _ => None,

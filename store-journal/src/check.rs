@@ -9,7 +9,7 @@ use crate::error::{JournalError, in_words};
 use crate::fs::{Disk, Fs, Lock};
 use crate::index::{Index, Spot};
 use crate::open::segments;
-use crate::segment::{Begin, HEAD, Reader, file_name};
+use crate::segment::{Begin, HEAD, Reader, file_name, segment_id};
 use crate::write::Writer;
 
 /// What was found in the segments of a journal.
@@ -77,9 +77,16 @@ pub fn repair(path: impl AsRef<Path>) -> Result<(Report, Option<PathBuf>), Journ
 }
 
 fn locked(path: &Path) -> Result<(Disk, Lock), JournalError> {
-    if !path.is_dir() {
-        let operation = format!("looking for a journal in {}", path.display());
-        return Err(JournalError::Io { operation, source: std::io::ErrorKind::NotFound.into() });
+    match path.metadata() {
+        Ok(found) if found.is_dir() => {}
+        Ok(_) => return Err(JournalError::NotAFolder(path.into())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(JournalError::Missing(path.into())),
+        Err(error) => return Err(JournalError::io(format!("looking for a journal in {}", path.display()))(error)),
+    }
+    let names = std::fs::read_dir(path).map_err(JournalError::io(format!("reading {}", path.display())))?;
+    let is_segment = |name: std::ffi::OsString| segment_id(&name.to_string_lossy()).is_some();
+    if !names.filter_map(Result::ok).any(|entry| is_segment(entry.file_name())) {
+        return Err(JournalError::Missing(path.into()));
     }
     let disk = Disk::new(path).map_err(JournalError::io(format!("opening {}", path.display())))?;
     let lock = disk.lock().map_err(|error| match error.kind() {
@@ -94,7 +101,7 @@ fn replace(path: &Path, new: &Path, disk: &Disk) -> std::io::Result<PathBuf> {
     let free = |n: &u32| !path.join(format!("damaged-{n}")).exists();
     let old = path.join(format!("damaged-{}", (1..).find(free).unwrap_or_default()));
     std::fs::create_dir(&old)?;
-    for name in disk.names()?.iter().filter(|name| crate::segment::segment_id(name).is_some()) {
+    for name in disk.names()?.iter().filter(|name| segment_id(name).is_some()) {
         std::fs::rename(path.join(name), old.join(name))?;
     }
     for entry in std::fs::read_dir(new)? {

@@ -1,4 +1,5 @@
 use std::io;
+use std::path::PathBuf;
 
 /// Why a journal cannot be opened, or read.
 #[derive(Debug, thiserror::Error)]
@@ -7,6 +8,12 @@ pub enum JournalError {
     /// Another process has it.
     #[error("another process uses this store: stop it, or give this one a folder of its own")]
     Locked,
+    /// There is none.
+    #[error("there is no journal in {}", .0.display())]
+    Missing(PathBuf),
+    /// Something else is there.
+    #[error("{} is not a folder", .0.display())]
+    NotAFolder(PathBuf),
     /// It was written by another version.
     #[error(
         "{file} has format {found}, and this version reads format {known}: use the version that wrote it to drain it, or start with an empty folder"

@@ -13,6 +13,7 @@ mod reader;
 mod segment;
 #[cfg(feature = "simulation")]
 pub mod simulation;
+mod stats;
 mod store;
 mod worker;
 mod write;
@@ -20,4 +21,5 @@ mod write;
 pub use check::{Damage, Report, check, repair};
 pub use config::{JournalConfig, SyncPolicy};
 pub use error::JournalError;
+pub use stats::Figure;
 pub use store::{JournalMonitor, JournalStats, JournalStore};

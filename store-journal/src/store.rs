@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use roadbed_broker::{
     Caps, Level, ListedCopy, ReadAnswer, ReadId, Recovery, Revision, Row, RowKey, Store, StoreError, StoredCopy, Unit,
@@ -72,6 +73,8 @@ pub(crate) struct Counts {
     pub(crate) written_bytes: u64,
     pub(crate) cleaned_segments: u64,
     pub(crate) refused: u64,
+    pub(crate) sync_time: Duration,
+    pub(crate) full: bool,
 }
 
 /// What a journal is like.
@@ -98,6 +101,10 @@ pub struct JournalStats {
     pub cleaned_segments: u64,
     /// Units that it has refused since, for want of room.
     pub refused: u64,
+    /// How long its syncs have taken since.
+    pub sync_time: Duration,
+    /// It takes nothing new now, for want of room.
+    pub full: bool,
     /// Messages that it has read back since.
     pub reads: u64,
     /// What it has read back since, in bytes.
@@ -111,6 +118,9 @@ impl JournalStore {
     /// [`JournalError`]: another process has it, it is damaged, or it cannot be read.
     pub fn open(path: impl Into<PathBuf>, config: JournalConfig) -> Result<Self, JournalError> {
         let path = path.into();
+        if path.exists() && !path.is_dir() {
+            return Err(JournalError::NotAFolder(path));
+        }
         let disk = Disk::new(&path).map_err(JournalError::io(format!("making {}", path.display())))?;
         Self::open_on(Arc::new(disk), config)
     }
@@ -124,7 +134,9 @@ impl JournalStore {
             std::io::ErrorKind::WouldBlock => JournalError::Locked,
             _ => JournalError::io("locking the folder")(error),
         })?;
+        let begun = Instant::now();
         let opened = open(&*fs)?;
+        log_opened(&opened.index, begun.elapsed());
         let worker = Worker::new(fs, config.clone(), opened.next, opened.lsn);
         let shared = Arc::new(Shared {
             index: Mutex::new(opened.index),
@@ -231,10 +243,19 @@ impl Shared {
             written_bytes: counts.written_bytes,
             cleaned_segments: counts.cleaned_segments,
             refused: counts.refused,
+            sync_time: counts.sync_time,
+            full: counts.full,
             reads,
             read_bytes,
         }
     }
+}
+
+fn log_opened(index: &Index, took: Duration) {
+    let (segments, bytes, copies, rows) =
+        (index.segments().count(), index.bytes(), index.copies(), index.rows().count());
+    let millis = took.as_millis() as u64;
+    tracing::info!(segments, bytes, copies, rows, millis, "the journal is open");
 }
 
 fn read<T>(files: &Files, spot: Spot, take: impl FnOnce(&mut Take) -> Result<T, CodecError>) -> Result<T, StoreError> {

@@ -244,9 +244,11 @@ impl Worker {
             SyncPolicy::Every(every) => self.synced.elapsed() >= every,
         };
         if due && self.writer.is_dirty() {
+            let begun = Instant::now();
             self.writer.sync()?;
-            self.counts.syncs += 1;
             self.synced = Instant::now();
+            self.counts.syncs += 1;
+            self.counts.sync_time += self.synced - begun;
         }
         if let Some(written) = written {
             self.apply(shared, written);
@@ -282,8 +284,10 @@ impl Worker {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => self.full = true,
             Err(error) => return Err(error),
         }
-        if self.full && !was {
-            tracing::warn!(free = space.free, "the disk is nearly full: nothing new is stored");
+        match (was, self.full) {
+            (false, true) => tracing::warn!(free = space.free, "the disk is nearly full: nothing new is stored"),
+            (true, false) => tracing::info!(free = space.free, "the disk has room again: what is new is stored"),
+            _ => {}
         }
         Ok(())
     }
@@ -323,7 +327,7 @@ impl Worker {
     fn answer(&mut self, shared: &Shared) {
         let mut desk = shared.desk();
         self.counts.units += self.answers.iter().filter(|(_, answer)| answer.is_ok()).count() as u64;
-        desk.stats = self.counts;
+        desk.stats = Counts { full: self.full, ..self.counts };
         desk.answers.append(&mut self.answers);
         let waker = if desk.answers.is_empty() { None } else { desk.waker.take() };
         let watching = match desk.failed.is_none() && self.failed.is_some() {

@@ -110,10 +110,23 @@ settings! {
     }
 }
 
-/// What lock tokens are signed with: 32 secret bytes, the same on every server that stands before the same queues.
+/// What lock tokens are signed with: 32 secret bytes, the same on every server that stands before the same queues, and over its restarts.
 #[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct TokenKey(pub [u8; 32]);
+
+impl TokenKey {
+    /// A key that nobody knows.
+    ///
+    /// # Errors
+    /// [`HttpError::Randomness`](crate::HttpError::Randomness) if the system has no randomness.
+    #[cfg(feature = "server")]
+    pub fn random() -> Result<Self, crate::HttpError> {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(|_| crate::HttpError::Randomness)?;
+        Ok(Self(key))
+    }
+}
 
 impl fmt::Debug for TokenKey {
     /// Never shows the secret.

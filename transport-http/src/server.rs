@@ -152,7 +152,7 @@ impl ServerBuilder {
         let config = self.config;
         let key = match &config.token_key {
             Some(key) => key.clone(),
-            None => random_key()?,
+            None => TokenKey::random()?,
         };
         Ok(Server(Arc::new(Shared {
             endpoint: self.endpoint,
@@ -169,12 +169,6 @@ impl ServerBuilder {
             config,
         })))
     }
-}
-
-fn random_key() -> Result<TokenKey, HttpError> {
-    let mut key = [0; 32];
-    getrandom::fill(&mut key).map_err(|_| HttpError::Randomness)?;
-    Ok(TokenKey(key))
 }
 
 impl fmt::Debug for Server {
