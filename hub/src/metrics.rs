@@ -46,10 +46,10 @@ pub(crate) fn render(
         let words = name.replace('_', " ");
         match figure {
             Figure::Now(value) => {
-                out.gauge(&format!("roadbed_journal_{name}"), &format!("The journal's {words}, now."), value)
+                out.gauge(&format!("roadbed_journal_{name}"), &format!("The journal's {words}, now."), value);
             }
             Figure::Total(value) => {
-                out.counter(&format!("roadbed_journal_{name}_total"), &format!("The journal's {words}."), value)
+                out.counter(&format!("roadbed_journal_{name}_total"), &format!("The journal's {words}."), value);
             }
             Figure::Seconds(time) => {
                 let help = format!("The journal's {words}, in seconds.");
