@@ -71,6 +71,8 @@ pub(crate) struct QueueInner {
     timeline: Timeline,
     tombstones: Tombstones,
     producers: Vec<Waker>,
+    /// Consumers that drain it, and wait for what is being read.
+    draining: Vec<Waker>,
     /// For when the broker's timer is set.
     armed: Time,
     pub(crate) deleted: bool,
@@ -118,6 +120,7 @@ impl Queue {
             timeline: Timeline::default(),
             tombstones: Tombstones::default(),
             producers: Vec::new(),
+            draining: Vec::new(),
             armed: Time::MAX,
             deleted: false,
         };

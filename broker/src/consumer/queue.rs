@@ -203,8 +203,8 @@ impl Consumer for QueueConsumer {
         if taken > 0 || max == 0 {
             return Poll::Ready(Ok(taken));
         }
-        // What is taken comes when the store knows of it, before the drain ends.
-        if self.grant.drain && !self.link.is_taking() {
+        // What is taken comes when the store knows of it, and what only the store has when it is read, before the drain ends.
+        if self.grant.drain && !self.link.is_taking() && !self.link.queue().is_reading(cx.waker()) {
             (self.grant.drain, self.grant.credit) = (false, 0);
             return Poll::Ready(Ok(0));
         }

@@ -1,7 +1,8 @@
 //! What of a queue only the store has, and how it comes back.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
+use std::task::Waker;
 
 use roadbed_core::{CopyId, History, Mode, Overflow, Time};
 
@@ -29,7 +30,7 @@ impl Reading {
             (Ok(found), Some(link)) => queue.looked(shared, &link, &seqs, found),
             (Ok(found), None) => queue.read(shared, &seqs, found),
             // What cannot be read stays where it is, and nobody goes past it: the store has said why.
-            (Err(_), _) => lock(&queue.inner).paged.reading = false,
+            (Err(_), _) => queue.read_ended(shared, lock(&queue.inner)),
         };
         shared.commits.read(shared, copies, Box::new(then));
     }
@@ -39,9 +40,15 @@ impl Queue {
     /// Messages have come back.
     fn read(&self, shared: &Shared, seqs: &[u64], found: Vec<StoredCopy>) {
         let mut inner = lock(&self.inner);
-        inner.paged.reading = false;
         inner.fill(seqs, found);
+        self.read_ended(shared, inner);
+    }
+
+    fn read_ended(&self, shared: &Shared, mut inner: MutexGuard<'_, QueueInner>) {
+        inner.paged.reading = false;
+        let draining = std::mem::take(&mut inner.draining);
         self.release(shared, inner);
+        draining.into_iter().for_each(Waker::wake);
     }
 
     /// Messages have come that one link only looks at.
@@ -86,6 +93,15 @@ impl Queue {
         }
         inner.report(shared);
         inner.arm(shared, self.id);
+    }
+
+    /// Whether messages are on their way back from the store; if so, `waker` is woken when they have come, whoever is to have them.
+    pub(crate) fn is_reading(&self, waker: &Waker) -> bool {
+        let mut inner = lock(&self.inner);
+        if inner.paged.reading && !inner.draining.iter().any(|known| known.will_wake(waker)) {
+            inner.draining.push(waker.clone());
+        }
+        inner.paged.reading
     }
 
     /// Whether the messages of its copies are to be read when the broker starts: it must know their keys.
