@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use roadbed::journal::JournalMonitor;
+use roadbed::journal::{JournalMonitor, JournalStore};
 use roadbed::{Authenticator, Broker, Client, Endpoint, Open, amqp, http, mqtt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -40,14 +40,27 @@ impl Running {
     /// # Errors
     /// If the configuration is not in order, or an address cannot be had.
     pub(crate) async fn start(config: &Config, fault: Option<&Fault>) -> Result<Self> {
+        Self::start_on(config, fault, || config.store.open()).await
+    }
+
+    /// The same on the store that `open` opens, when all addresses are had; in memory without one.
+    async fn start_on(
+        config: &Config,
+        fault: Option<&Fault>,
+        open: impl FnOnce() -> Result<Option<JournalStore>>,
+    ) -> Result<Self> {
         let authenticator = Access::of(config)?.authenticator(config)?;
         let mqtt = bind("MQTT", &config.listen.mqtt, config)?;
         let http = bind("HTTP", &config.listen.http, config)?;
         let amqp = bind("AMQP", &config.listen.amqp, config)?;
         queues::check(&config.queues)?;
         let settings = queues::settings(&config.queues, config.broker.clone());
-        let (builder, journal) = config.store.open(Broker::builder().settings(settings))?;
-        let broker = builder.build()?;
+        let (builder, store) = (Broker::builder().settings(settings), open()?);
+        let journal = store.as_ref().map(JournalStore::monitor);
+        let broker = match store {
+            Some(store) => builder.store(store).build()?,
+            None => builder.build()?,
+        };
         queues::declare(&config.queues, &broker).await?;
         let mut hub = Self {
             mqtt: addresses(&mqtt)?,
@@ -192,4 +205,39 @@ fn bind(protocol: &str, addresses: &[SocketAddr], config: &Config) -> Result<Vec
 fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>> {
     let addresses = listeners.iter().map(TcpListener::local_addr).collect::<std::io::Result<_>>();
     addresses.map_err(|error| Failure::unavailable(format!("cannot tell an address: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use roadbed::journal::JournalConfig;
+    use roadbed::{Message, Outcome, Qos, Url};
+    use roadbed_store_journal::simulation::SimFs;
+
+    use super::*;
+    use crate::{Listen, Store};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_hub_whose_disk_fails_ends_and_says_why() {
+        let mut config = Config { listen: Listen::NONE, store: Store::in_memory(), ..Config::default() };
+        config.listen.mqtt = vec!["127.0.0.1:0".parse().unwrap()];
+        config.hub.sys_interval_seconds = 0;
+        let fs = SimFs::new();
+        let open = || {
+            let journal = JournalConfig::default().segment_bytes(1 << 20).free_min(0, 0);
+            Ok(Some(JournalStore::open_on(Arc::new(fs.clone()), journal).unwrap()))
+        };
+        let hub = Running::start_on(&config, None, open).await.unwrap();
+        let url: Url = format!("mqtt://{}", hub.mqtt()[0]).parse().unwrap();
+        let client = roadbed::connect(&url).await.unwrap();
+        let sender = client.sender().await.unwrap();
+        let send = || sender.send(Message::new("queues/q".parse().unwrap(), "x"), Qos::AtLeastOnce);
+        assert_eq!(send().await.unwrap().outcome, Outcome::Accepted);
+        fs.fail_sync_after(0);
+        let (sent, ended) = tokio::join!(tokio::time::timeout(Duration::from_secs(5), send()), hub.ended());
+        assert!(!matches!(sent, Ok(Ok(confirm)) if confirm.outcome == Outcome::Accepted));
+        let failure = ended.expect_err("a hub that cannot promise anything ends");
+        assert_eq!(failure.kind(), crate::Kind::Unavailable);
+        let words = failure.to_string();
+        assert!(words.contains("cannot be written") && words.contains("start it again"), "{words}");
+    }
 }

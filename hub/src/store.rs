@@ -5,9 +5,8 @@ mod key;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use roadbed::broker::Builder;
 use roadbed::http::TokenKey;
-use roadbed::journal::{self, JournalConfig, JournalError, JournalMonitor, JournalStore, Report, SyncPolicy};
+use roadbed::journal::{self, JournalConfig, JournalError, JournalStore, Report, SyncPolicy};
 use serde::{Deserialize, Serialize};
 
 use crate::cli;
@@ -57,14 +56,15 @@ impl Store {
         Self { memory: true, ..Self::default() }
     }
 
-    /// Gives the broker its store; what is returned tells when the journal fails.
-    pub(crate) fn open(&self, broker: Builder) -> Result<(Builder, Option<JournalMonitor>)> {
+    /// Opens the journal; `None` if everything is kept in memory.
+    ///
+    /// # Errors
+    /// It is in use, damaged, of another version, or cannot be read.
+    pub(crate) fn open(&self) -> Result<Option<JournalStore>> {
         if self.memory {
-            return Ok((broker, None));
+            return Ok(None);
         }
-        let store = JournalStore::open(&self.data, self.journal()).map_err(|error| failure(&self.data, &error))?;
-        let monitor = store.monitor();
-        Ok((broker.store(store), Some(monitor)))
+        JournalStore::open(&self.data, self.journal()).map(Some).map_err(|error| failure(&self.data, &error))
     }
 
     /// What lock tokens are signed with: what is configured, or else a key in the folder, which is made if there is none, so that a lock is good after a
