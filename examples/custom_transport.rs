@@ -332,6 +332,7 @@ impl Fixture for InMemory {
             let broker: Arc<dyn Endpoint> =
                 Arc::new(Broker::builder().clock(clock.clone()).build().expect("it is in memory"));
             let mut can = Capabilities::full("courier");
+            can.logs = false;
             (can.qos_in, can.qos_out, can.consumers_per_session) =
                 (Qos::AtLeastOnce, Qos::AtLeastOnce, Limit::AtMost(1));
             (can.drain, can.queues, can.browse, can.resume) = (false, false, false, false);

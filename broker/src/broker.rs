@@ -56,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) capabilities: Capabilities,
     pub(crate) router: Router,
+    /// What follows partitions of logs, by their addresses.
+    pub(crate) followers: Router,
     pub(crate) meters: Meters,
     pub(crate) retained: Retained,
     pub(crate) registry: Registry,
@@ -212,6 +214,7 @@ impl Builder {
         let shared = Arc::new_cyclic(|me| Shared {
             capabilities: Capabilities::full("memory"),
             router: Router::default(),
+            followers: Router::default(),
             meters: Meters::default(),
             retained: Retained::default(),
             registry: Registry::default(),
@@ -305,8 +308,9 @@ impl Shared {
         if text.starts_with("$dead/") {
             return Err(Condition::Unauthorized);
         }
-        if address.log().is_some() {
-            return Err(Condition::NotSupported);
+        if text.starts_with("logs/") {
+            let (log, partition) = self.existing_log(address).map_err(|_| Condition::NotFound)?;
+            return Ok(Arc::new(Route::new(address.clone(), generation, vec![Target::Log(log, partition)])));
         }
         Ok(cached())
     }

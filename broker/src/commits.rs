@@ -7,17 +7,23 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
 use hashbrown::HashMap;
-use roadbed_core::{CopyId, QueueId};
+use roadbed_core::{CopyId, QueueId, Time};
 
 use crate::broker::Shared;
 use crate::lock;
-use crate::store::{Expect, ListedCopy, Op, ReadId, Store, StoreError, StoredCopy, Unit, UnitId};
+use crate::store::{
+    Expect, ListedCopy, LogEntry, LogPage, LogRead, LogState, Op, ReadFrom, ReadId, Store, StoreError, StoredCopy,
+    Unit, UnitId,
+};
 
 /// What follows a commit, or its failure.
 pub(crate) type Then = Box<dyn FnOnce(&Shared, Result<(), StoreError>) + Send>;
 
 /// What follows a read.
 pub(crate) type ThenRead = Box<dyn FnOnce(&Shared, Result<Vec<StoredCopy>, StoreError>) + Send>;
+
+/// What follows a page of a log.
+pub(crate) type Come = Box<dyn FnOnce(Result<Vec<LogEntry>, StoreError>) + Send>;
 
 pub(crate) struct Commits {
     inner: Mutex<Inner>,
@@ -34,6 +40,9 @@ struct Inner {
     answers: Vec<(UnitId, Result<(), StoreError>)>,
     reads: HashMap<ReadId, ThenRead>,
     next_read: ReadId,
+    /// Pages of logs that were asked for.
+    log_reads: HashMap<u64, Come>,
+    next_log_read: u64,
     /// Somebody is doing the jobs.
     busy: bool,
 }
@@ -70,6 +79,8 @@ impl Commits {
             answers: Vec::new(),
             reads: HashMap::new(),
             next_read: 1,
+            log_reads: HashMap::new(),
+            next_log_read: 1,
             busy: false,
         };
         let waker = Waker::from(Arc::new(Pump(shared)));
@@ -141,6 +152,34 @@ impl Commits {
         }
     }
 
+    /// Reads a page of a partition: at most so many messages, and not much more than so many bytes.
+    pub(crate) fn read_log(
+        &self,
+        shared: &Shared,
+        partition: QueueId,
+        from: ReadFrom,
+        (messages_max, bytes_max): (usize, usize),
+        come: Come,
+    ) {
+        let mut inner = lock(&self.inner);
+        let id = inner.next_log_read;
+        inner.next_log_read += 1;
+        inner.log_reads.insert(id, come);
+        inner.store.read_log(LogRead { id, partition, from, messages_max, bytes_max });
+        drop(inner);
+        self.pump(shared);
+    }
+
+    /// Where a partition stands.
+    pub(crate) fn log_state(&self, partition: QueueId) -> LogState {
+        lock(&self.inner).store.log_state(partition)
+    }
+
+    /// The oldest position of a partition that is to be kept.
+    pub(crate) fn log_cut(&self, partition: QueueId, bytes_max: u64, oldest: Time) -> u64 {
+        lock(&self.inner).store.log_cut(partition, bytes_max, oldest)
+    }
+
     fn pump(&self, shared: &Shared) {
         let mut inner = lock(&self.inner);
         if inner.busy {
@@ -149,12 +188,15 @@ impl Commits {
         inner.busy = true;
         loop {
             let ready = inner.ready(&self.waker, shared);
-            let read = inner.read(&self.waker, shared);
-            if ready.is_empty() && read.is_empty() {
+            let (read, pages) = (inner.read(&self.waker, shared), inner.pages());
+            if ready.is_empty() && read.is_empty() && pages.is_empty() {
                 inner.busy = false;
                 return;
             }
             drop(inner);
+            for (come, page) in pages {
+                come(page.entries);
+            }
             for job in ready {
                 (job.then)(shared, job.answer.unwrap_or(Ok(())));
             }
@@ -179,6 +221,16 @@ impl Inner {
             }
         }
         answers.into_iter().filter_map(|(id, found)| Some((self.reads.remove(&id)?, found))).collect()
+    }
+
+    /// Takes the pages that have come, with who waits for them.
+    fn pages(&mut self) -> Vec<(Come, LogPage)> {
+        if self.log_reads.is_empty() {
+            return Vec::new();
+        }
+        let mut pages = Vec::new();
+        self.store.poll_pages(&mut pages);
+        pages.into_iter().filter_map(|page| Some((self.log_reads.remove(&page.id)?, page))).collect()
     }
 
     /// Takes the jobs whose turn has come.

@@ -1,5 +1,6 @@
 //! Links on which messages are received.
 
+mod log;
 mod mail;
 mod queue;
 
@@ -9,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use roadbed_core::{Done, Error, ErrorKind, Result};
 
 use crate::lock;
+pub(crate) use log::LogConsumer;
 pub(crate) use mail::MailConsumer;
 pub(crate) use queue::QueueConsumer;
 

@@ -128,6 +128,16 @@ counters! {
     store_units,
     /// Units that the store refused.
     store_failures,
+    /// Messages appended to partitions of logs.
+    log_messages_in,
+    /// Messages of logs that were handed to readers.
+    log_messages_out,
+    /// Messages of logs that have been kept long enough, or were trimmed.
+    log_messages_gone,
+    /// Readers of logs whose place another one has taken by its epoch.
+    log_readers_stolen,
+    /// Logs now.
+    logs,
     /// Sessions now, connected or kept.
     sessions,
     /// Sessions now connected.

@@ -291,6 +291,7 @@ impl Shared {
                     let _ = self.rollback(TxnId(id));
                 }
                 Timer::Names => self.names.forget_old(self, now),
+                Timer::Logs => self.handle_logs(now),
             }
         }
         self.commits.flush(self);

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use roadbed_core::{Condition, Message, Outcome, Qos};
+use roadbed_core::{Condition, Message, Outcome, Qos, Time};
 
 use crate::broker::Shared;
 use crate::entry::Entry;
+use crate::log::{Log, Partition};
 use crate::mailbox::SessionCore;
 use crate::queue::Queue;
 use crate::router::{Group, Route, Target};
@@ -48,6 +49,8 @@ pub(crate) struct Plan {
     /// Something of it is for the store.
     pub(crate) stored: bool,
     unrouted: bool,
+    /// When it was appended to logs.
+    at: Time,
     /// Bounds do not stand against it.
     owed: bool,
 }
@@ -64,6 +67,7 @@ struct Planned {
 enum To {
     Session { session: Arc<SessionCore>, retained: bool, ids: Option<Arc<[u32]>>, group: Option<Arc<Group>> },
     Queue { queue: Arc<Queue>, reserved: bool },
+    Log { log: Arc<Log>, partition: Arc<Partition> },
 }
 
 impl Plan {
@@ -95,7 +99,8 @@ impl Plan {
         let asked = shared.is_stored(message, qos);
         let supersedes = retain.is_some() && shared.retained.is_stored(message.address());
         let (owned, stored, unrouted) = (message.clone(), false, false);
-        let mut plan = Self { message: owned, copies, retain, supersedes, asked, stored, unrouted, owed };
+        let mut plan =
+            Self { message: owned, copies, retain, supersedes, asked, stored, unrouted, at: Time::ZERO, owed };
         if message.live() {
             plan.add_live(route, from)?;
             return Ok(plan);
@@ -110,14 +115,15 @@ impl Plan {
             }
             plan.unrouted = route.targets.is_empty() && retain.is_none();
         }
-        let retained = plan.retain.is_some();
-        plan.stored = (asked && (plan.copies.iter().any(|copy| copy.durable) || retained)) || (supersedes && retained);
+        let retained = plan.retain.is_some() && (asked || supersedes);
+        plan.stored = plan.copies.iter().any(|copy| copy.durable) || retained;
         Ok(plan)
     }
 
     fn add(&mut self, shared: &Shared, target: &Target, qos: Qos, from: u64) -> Result<(), Verdict> {
         let (mut stored, asked) = (true, self.asked);
         let (to, qos) = match target {
+            Target::Log(log, partition) => return self.add_log(shared, log, *partition, qos, from),
             Target::Session(to) if to.no_local && from == to.session.id => return Ok(()),
             Target::Session(to) => {
                 let (session, ids) = (to.session.clone(), to.ids.clone());
@@ -147,10 +153,29 @@ impl Plan {
             && stored
             && match &to {
                 To::Session { session, .. } => qos > Qos::AtMostOnce && session.is_durable(),
-                To::Queue { .. } => true,
+                To::Queue { .. } | To::Log { .. } => true,
             };
         self.copies.push(Planned { to, qos, durable, seq: None });
         Ok(())
+    }
+
+    /// A log stores everything that it gets, whatever was asked. What follows the partition has its copies by the same plan.
+    fn add_log(
+        &mut self,
+        shared: &Shared,
+        log: &Arc<Log>,
+        partition: Option<u32>,
+        qos: Qos,
+        from: u64,
+    ) -> Result<(), Verdict> {
+        let partition = match partition {
+            Some(number) => &log.partitions[number as usize],
+            None => log.partition_for(&self.message, from),
+        };
+        let to = To::Log { log: log.clone(), partition: partition.clone() };
+        self.copies.push(Planned { to, qos, durable: true, seq: None });
+        let followers = shared.followers.cached(&partition.address, shared.settings.routes_cached_max);
+        followers.targets.iter().try_for_each(|target| self.add(shared, target, qos, from))
     }
 
     /// Only to consumers that are attached and have credit now, and at most once.
@@ -158,6 +183,7 @@ impl Plan {
         let mut why = Condition::NoConsumer;
         for target in &route.targets {
             let live = match target {
+                Target::Log(..) => continue,
                 Target::Session(to) if to.no_local && from == to.session.id => continue,
                 Target::Session(to) => to.session.live().map(|()| {
                     let (session, ids) = (to.session.clone(), to.ids.clone());
@@ -181,7 +207,7 @@ impl Plan {
 
     /// What the store is told. Takes positions, so only while nothing else can be submitted.
     pub(crate) fn ops(&mut self, shared: &Shared, ops: &mut Vec<Op>) {
-        let mut copies = Vec::new();
+        let (mut copies, mut logs) = (Vec::new(), Vec::new());
         for planned in self.copies.iter_mut().filter(|planned| planned.durable) {
             let (copy, retained, bindings) = match &planned.to {
                 To::Session { session, retained, ids, .. } => {
@@ -189,12 +215,27 @@ impl Plan {
                     (copy, *retained, ids.as_deref().map_or_else(Vec::new, <[u32]>::to_vec))
                 }
                 To::Queue { queue, .. } => (queue.copy_id(queue.take_seq()), false, Vec::new()),
+                To::Log { partition, .. } => {
+                    logs.push(partition.clone());
+                    continue;
+                }
             };
             planned.seq = Some(copy.seq);
             copies.push(NewCopy { copy, qos: planned.qos, retained, bindings });
         }
         if !copies.is_empty() {
             ops.push(Op::Enqueue { message: self.message.clone(), at: shared.now(), copies });
+        }
+        let logs: Vec<_> = logs.into_iter().filter(|partition| !partition.is_deleted()).collect();
+        if !logs.is_empty() {
+            let now = shared.now();
+            self.at = logs.iter().map(|partition| partition.enqueued_at(now)).max().unwrap_or(now);
+            // None of them has a message of an earlier time behind it.
+            for partition in &logs {
+                partition.enqueued_at(self.at);
+            }
+            let partitions = logs.iter().map(|partition| partition.id).collect();
+            ops.push(Op::Append { message: self.message.clone(), at: self.at, partitions });
         }
         if let (Some(qos), true) = (self.retain, self.asked || self.supersedes) {
             let key = RowKey::Retained(self.message.address().clone());
@@ -240,6 +281,10 @@ impl Plan {
                         // A full queue has counted what it dropped.
                         None => drop(session.push_entry(shared, entry, ids)),
                     }
+                }
+                To::Log { log, partition } => {
+                    partition.appended(shared, &self.message, self.at);
+                    shared.check_room(&log, &partition);
                 }
                 To::Queue { queue, reserved } => queue.put(shared, &self.message, qos, (seq, durable), reserved),
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use roadbed_core::{DeliveryState, Handle};
 
 use crate::entry::Entry;
+use crate::log::Reading;
 use crate::queue::Link;
 
 /// What is in a slot.
@@ -18,6 +19,8 @@ pub(crate) enum Body {
     Decided { seq: u32, stored: bool },
     /// A copy that a queue holds for this session.
     Pulled { link: Arc<Link>, seq: u64 },
+    /// A message of a log that was handed over to be settled.
+    Read { reading: Arc<Reading>, position: u64 },
     /// A copy of the session's own queue in any other state.
     Rare(Box<Rare>),
 }
@@ -148,6 +151,13 @@ impl Slab {
     pub(crate) fn find_body(&self, is: impl Fn(&Body) -> bool) -> Option<Handle> {
         let at = self.slots.iter().position(|slot| is(&slot.body))?;
         Handle::new(at as u16 + 1, self.slots[at].order)
+    }
+
+    /// Empties every slot of which this is so.
+    pub(crate) fn remove_all(&mut self, is: impl Fn(&Body) -> bool) {
+        for handle in self.in_order() {
+            self.remove_if(handle, &is);
+        }
     }
 
     /// Every used slot with its handle, in the order of sending.

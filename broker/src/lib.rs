@@ -23,6 +23,7 @@ mod inflight;
 mod keys;
 mod later;
 mod limits;
+mod log;
 mod mailbox;
 mod manage;
 mod memory_store;
@@ -46,8 +47,9 @@ pub use counters::Counters;
 pub use limits::Settings;
 pub use memory_store::MemoryStore;
 pub use store::{
-    Caps, Expect, Facts, Holder, Level, ListedCopy, NewCopy, Op, Prepared, PreparedPost, QueueRow, ReadAnswer, ReadId,
-    Recovery, Revision, Row, RowKey, SessionRow, Store, StoreError, StoredCopy, StoredHold, Unit, UnitId,
+    Caps, Expect, Facts, Holder, Level, ListedCopy, LogEntry, LogPage, LogRead, LogRow, LogState, LogStore, NewCopy,
+    Op, Prepared, PreparedPost, QueueRow, ReadAnswer, ReadFrom, ReadId, Recovery, Revision, Row, RowKey, SessionRow,
+    Store, StoreError, StoredCopy, StoredHold, Unit, UnitId,
 };
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -70,6 +70,16 @@ pub struct Settings {
     pub queue_deliveries_max: u32,
     /// Messages of one queue that some link has sent elsewhere which one receive call looks through.
     pub queue_excluded_scan_max: usize,
+    /// Logs; further ones are refused.
+    pub logs_max: usize,
+    /// Groups of one partition of a log that have a checkpoint.
+    pub log_groups_max: usize,
+    /// Bytes of the newest messages of one partition that are kept in memory while somebody reads it.
+    pub log_tail_bytes_max: usize,
+    /// Bytes that one reader of a partition reads at once.
+    pub log_page_bytes_max: usize,
+    /// How often it is looked whether messages of logs have been kept long enough, in seconds.
+    pub log_retention_check_seconds: u64,
     /// Routes that are remembered for all senders; beyond it, they are looked up again.
     pub routes_cached_max: usize,
     /// Bindings of one queue.
@@ -132,6 +142,11 @@ impl Default for Settings {
             queue_memory_bytes_max: 256 << 20,
             queue_deliveries_max: 10,
             queue_excluded_scan_max: 256,
+            logs_max: 10_000,
+            log_groups_max: 1000,
+            log_tail_bytes_max: 256 << 10,
+            log_page_bytes_max: 256 << 10,
+            log_retention_check_seconds: 10,
             routes_cached_max: 4096,
             queue_bindings_max: 10_000,
             lease_seconds_max: 3600,

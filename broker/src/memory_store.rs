@@ -1,5 +1,7 @@
 //! A store that keeps everything in memory, and commits at once.
 
+mod log;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -8,9 +10,10 @@ use roadbed_core::{CopyId, Gid, Message, QueueId, Time};
 
 use crate::lock;
 use crate::store::{
-    Caps, Expect, Facts, Level, ListedCopy, NewCopy, Op, Prepared, ReadAnswer, ReadId, Recovery, Revision, Row, RowKey,
-    Store, StoreError, StoredCopy, StoredHold, Unit, UnitId,
+    Caps, Expect, Facts, Level, ListedCopy, LogPage, LogRead, LogState, LogStore, NewCopy, Op, Prepared, ReadAnswer,
+    ReadId, Recovery, Revision, Row, RowKey, Store, StoreError, StoredCopy, StoredHold, Unit, UnitId,
 };
+use log::Partition;
 
 /// A store in memory. Clones share it: a second broker on the same store goes on where the first one ended.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +24,8 @@ struct Kept {
     rows: BTreeMap<RowKey, (Row, Revision)>,
     copies: BTreeMap<CopyId, StoredCopy>,
     prepared: BTreeMap<Gid, Prepared>,
+    logs: BTreeMap<QueueId, Partition>,
+    pages: Vec<LogPage>,
     answers: Vec<(UnitId, Result<(), StoreError>)>,
     reads: Vec<ReadAnswer>,
     level: Option<Level>,
@@ -99,6 +104,7 @@ impl Store for MemoryStore {
         kept.reads.clear();
         let mut queues: Vec<_> = kept.copies.keys().map(|copy| copy.queue).collect();
         queues.dedup();
+        kept.pages.clear();
         Ok(Recovery {
             rows: kept.rows.iter().map(|(key, (row, _))| (key.clone(), row.clone())).collect(),
             queues,
@@ -123,6 +129,26 @@ impl Store for MemoryStore {
 fn listed(stored: &StoredCopy) -> ListedCopy {
     let StoredCopy { copy, message, at, count, attempt, excluded, held } = stored.clone();
     ListedCopy { copy, facts: Facts::of(&message), at, count, attempt, excluded, held }
+}
+
+impl LogStore for MemoryStore {
+    fn read_log(&mut self, read: LogRead) {
+        let mut kept = lock(&self.0);
+        let entries = Ok(kept.logs.get(&read.partition).map(|log| log.read(&read)).unwrap_or_default());
+        kept.pages.push(LogPage { id: read.id, entries });
+    }
+
+    fn poll_pages(&mut self, into: &mut Vec<LogPage>) {
+        into.append(&mut lock(&self.0).pages);
+    }
+
+    fn log_state(&mut self, partition: QueueId) -> LogState {
+        lock(&self.0).logs.get(&partition).map(Partition::state).unwrap_or_default()
+    }
+
+    fn log_cut(&mut self, partition: QueueId, bytes_max: u64, oldest: Time) -> u64 {
+        lock(&self.0).logs.get(&partition).map_or(0, |log| log.cut(bytes_max, oldest))
+    }
 }
 
 impl Kept {
@@ -170,6 +196,20 @@ impl Kept {
             }
             Op::RetireQueue { queue } => {
                 self.copies.retain(|copy, _| copy.queue != queue);
+            }
+            Op::Append { message, at, partitions } => {
+                let message = message.detach();
+                for partition in partitions {
+                    self.logs.entry(partition).or_default().append(message.clone(), at);
+                }
+            }
+            Op::TrimLog { partition, before } => {
+                if let Some(log) = self.logs.get_mut(&partition) {
+                    log.trim(before);
+                }
+            }
+            Op::DropLog { partition } => {
+                self.logs.remove(&partition);
             }
             Op::Put(key, row) => {
                 let revision = self.rows.get(&key).map_or(1, |(_, revision)| revision + 1);

@@ -87,7 +87,7 @@ impl BrokerProducer {
                 Target::Queue(queue, qos_max) => {
                     queue.put_run(shared, *qos_max, run, &mut scratch.parked, &mut scratch.refused);
                 }
-                Target::Group(_) => {}
+                Target::Group(_) | Target::Log(..) => {}
             }
         }
         shared.meters.hot().copies_in.add((run.len() * usize::from(route.plain) * route.targets.len()) as u64);
@@ -161,6 +161,11 @@ impl BrokerProducer {
             && self.route(address).is_ok_and(|route| route.targets.iter().any(Target::is_durable))
     }
 
+    /// Whether a log follows the address.
+    fn is_logged(&mut self, address: &Address) -> bool {
+        self.broker.shared().meters.logs.load() > 0 && self.route(address).is_ok_and(|route| route.logged)
+    }
+
     fn is_closed(&self) -> bool {
         self.session.epoch() != self.epoch
     }
@@ -195,7 +200,7 @@ impl Producer for BrokerProducer {
         let over = shared.meters.bytes.load() as usize > shared.settings.bytes_max;
         let mut at = 0;
         while at < batch.len() {
-            let queued = over || self.has_pending();
+            let queued = over || self.has_pending() || self.is_logged(batch[at].message.address());
             let kept = !queued && self.is_kept(batch[at].message.address());
             let end = if queued { at } else { self.run_end(batch, at, kept) };
             if end > at {

@@ -12,10 +12,11 @@ use hashbrown::HashMap;
 use roadbed_core::{Address, Filter, Qos, QueueId, SessionEvent};
 
 use crate::lock;
+use crate::log::Log;
 use crate::mailbox::SessionCore;
 use crate::queue::Queue;
 use named::Named;
-pub(crate) use queues::{assigned_name, is_queue_filter, own};
+pub(crate) use queues::{assigned_name, is_log_filter, is_queue_filter, own};
 pub(crate) use restore::epoch_of;
 
 #[derive(Debug, Default)]
@@ -29,6 +30,7 @@ pub(crate) struct Tables {
     pub(crate) all: BTreeMap<u64, Arc<SessionCore>>,
     pub(crate) queues: BTreeMap<Address, Arc<Queue>>,
     pub(crate) by_id: HashMap<QueueId, Arc<Queue>>,
+    pub(crate) logs: BTreeMap<Address, Arc<Log>>,
     /// Sessions that compete for queues that match, also later ones.
     pub(crate) watchers: Vec<Watcher>,
     pub(crate) draining: bool,

@@ -15,6 +15,7 @@ use hashbrown::HashMap;
 use roadbed_core::{Address, Filter, Qos};
 
 use crate::lock;
+use crate::log::Log;
 use crate::mailbox::SessionCore;
 use crate::queue::Queue;
 pub(crate) use share::{Group, Member, Readiness};
@@ -26,6 +27,8 @@ pub(crate) enum Target {
     Session(Subscriber),
     Queue(Arc<Queue>, Qos),
     Group(Arc<Group>),
+    /// A log, and the partition if it was named.
+    Log(Arc<Log>, Option<u32>),
 }
 
 /// A session that follows an address, with what its bindings say together.
@@ -46,6 +49,8 @@ pub(crate) struct Route {
     pub(crate) targets: Box<[Target]>,
     /// Every target is a session: nothing can refuse.
     pub(crate) plain: bool,
+    /// There is a log among the targets: everything is stored.
+    pub(crate) logged: bool,
 }
 
 /// The bindings of all sessions and queues.
@@ -86,7 +91,7 @@ impl Target {
     pub(crate) fn is_durable(&self) -> bool {
         match self {
             Self::Session(to) => to.session.is_durable(),
-            Self::Queue(..) | Self::Group(_) => true,
+            Self::Queue(..) | Self::Group(_) | Self::Log(..) => true,
         }
     }
 }
@@ -234,7 +239,8 @@ impl Tables {
 impl Route {
     pub(crate) fn new(address: Address, generation: u64, targets: Vec<Target>) -> Self {
         let plain = targets.iter().all(|target| matches!(target, Target::Session(_)));
-        Self { address, generation, targets: targets.into(), plain }
+        let logged = targets.iter().any(|target| matches!(target, Target::Log(..)));
+        Self { address, generation, targets: targets.into(), plain, logged }
     }
 }
 
@@ -244,6 +250,7 @@ impl Target {
             (Self::Session(a), Self::Session(b)) => Arc::ptr_eq(&a.session, &b.session),
             (Self::Queue(a, _), Self::Queue(b, _)) => Arc::ptr_eq(a, b),
             (Self::Group(a), Self::Group(b)) => Arc::ptr_eq(a, b),
+            (Self::Log(a, _), Self::Log(b, _)) => Arc::ptr_eq(a, b),
             _ => false,
         }
     }
@@ -253,6 +260,8 @@ impl Target {
         match self {
             Self::Session(to) => Some((false, to.session.id)),
             Self::Queue(queue, _) => Some((true, queue.id().0.into())),
+            // Partitions have numbers of queues.
+            Self::Log(log, _) => Some((true, log.partitions[0].id.0.into())),
             Self::Group(_) => None,
         }
     }

@@ -13,7 +13,7 @@ use roadbed_core::{
 use bytestring::ByteString;
 
 use crate::broker::{Broker, Shared};
-use crate::consumer::{MailConsumer, QueueConsumer};
+use crate::consumer::{LogConsumer, MailConsumer, QueueConsumer};
 use crate::lock;
 use crate::mailbox::SessionCore;
 use crate::producer::BrokerProducer;
@@ -168,6 +168,10 @@ impl BrokerSession {
                 let (consumer, attached) = MailConsumer::attach(&self.broker, &self.core, self.epoch, terms)?;
                 Ok((Box::new(consumer), attached))
             }
+            Node::Log(ref log) => {
+                let (consumer, attached) = LogConsumer::attach(&self.broker, &self.core, self.epoch, log, &terms)?;
+                Ok((Box::new(consumer), attached))
+            }
             _ => self.attach_queue(terms),
         }
     }
@@ -232,8 +236,14 @@ impl Session for BrokerSession {
     }
 
     fn manage(&self, request: Manage) -> Fut<Managed> {
-        let managed = self.check("manage").and_then(|()| self.broker.shared().manage(request));
-        Box::pin(std::future::ready(managed))
+        let shared = self.broker.shared();
+        if let Err(error) = self.check("manage") {
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        match shared.manage_log(&request) {
+            Some(answered) => Box::pin(async move { answered?.await }),
+            None => Box::pin(std::future::ready(shared.manage(request))),
+        }
     }
 
     fn credential(&self, _credential: Credential) -> Fut<Option<Time>> {

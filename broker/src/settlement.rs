@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use roadbed_core::{Disposition, Done, Fence, Step};
+use roadbed_core::{Disposition, Done, Fence, Outcome, Step};
 
 use crate::broker::Shared;
+use crate::log::Reading;
 use crate::mailbox::{Effects, Follow, SessionCore};
 use crate::queue::{Asker, Dead, QueueStep, StepTarget};
 use crate::store::StoreError;
@@ -32,6 +33,7 @@ impl Shared {
             self.step(asker, step, &mut effects, &mut dead);
         }
         self.bury_into(dead, &mut effects);
+        self.move_checkpoints(&mut effects);
         let dones = std::mem::take(&mut effects.dones);
         self.meters.hot().accepted.add(effects.accepted);
         if effects.ops.is_empty() {
@@ -67,6 +69,21 @@ impl Shared {
             let (ops, then) = (effects.ops, effects.then);
             self.commits.submit(self, || (Vec::new(), ops), Box::new(move |shared, _| run_all(shared, then)));
         }
+    }
+
+    /// What was read and is settled moves the checkpoints of groups: one row for each.
+    fn move_checkpoints(&self, effects: &mut Effects) {
+        let mut readings: Vec<Arc<Reading>> = Vec::new();
+        for (reading, position, outcome) in std::mem::take(&mut effects.read) {
+            effects.accepted += u64::from(outcome == Outcome::Accepted);
+            reading.settled(position, &outcome);
+            if !readings.iter().any(|known| Arc::ptr_eq(known, &reading)) {
+                readings.push(reading);
+            }
+        }
+        let moved = readings.iter().filter_map(|reading| reading.moved(self));
+        effects.ops.extend(moved);
+        effects.waits |= !readings.is_empty() && !effects.ops.is_empty();
     }
 
     fn may_enlist(&self, session: &SessionCore, disposition: &Disposition, effects: &mut Effects) -> bool {

@@ -3,6 +3,8 @@
 //! One promise is one [`Unit`]: all of its operations are committed, or none. The broker waits for the commit before it gives
 //! any positive signal. Only what a promise needs comes here: volatile messages never do.
 
+mod log;
+
 use std::fmt;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,6 +14,8 @@ use bytestring::ByteString;
 use roadbed_core::{
     Address, Binding, CopyId, DeliveryId, Gid, Key, Message, Outcome, Qos, QueueId, QueueSettings, Time, Will,
 };
+
+pub use log::{LogEntry, LogPage, LogRead, LogRow, LogState, LogStore, ReadFrom};
 
 /// The number of a unit, growing in the order of submission.
 pub type UnitId = u64;
@@ -104,6 +108,28 @@ pub enum Op {
         /// The queue.
         queue: QueueId,
     },
+    /// Appends one body to partitions of logs. In each it gets the position after the last one, in the order of the units that are
+    /// committed: whoever counts these knows it.
+    Append {
+        /// The message.
+        message: Message,
+        /// When it was enqueued; never before the one in front of it.
+        at: Time,
+        /// The partitions.
+        partitions: Vec<QueueId>,
+    },
+    /// The messages of a partition before a position have come to their end. The next one that is appended stands where it would have.
+    TrimLog {
+        /// The partition.
+        partition: QueueId,
+        /// The oldest position that is kept.
+        before: u64,
+    },
+    /// A partition is no more.
+    DropLog {
+        /// The partition.
+        partition: QueueId,
+    },
     /// Writes a row.
     Put(RowKey, Row),
     /// Removes a row.
@@ -170,6 +196,10 @@ pub enum RowKey {
     Decision(Gid),
     /// A delivery under a lease that was settled.
     Tombstone(DeliveryId),
+    /// A log.
+    Log(Address),
+    /// How far a group has come: the partition, and the group.
+    Checkpoint(QueueId, ByteString),
 }
 
 /// The content of a row.
@@ -215,6 +245,10 @@ pub enum Row {
         /// When that is forgotten.
         until: Time,
     },
+    /// See [`RowKey::Log`].
+    Log(LogRow),
+    /// See [`RowKey::Checkpoint`]: where the group goes on.
+    Checkpoint(u64),
 }
 
 /// A kept session.
@@ -416,7 +450,7 @@ pub type ReadAnswer = (ReadId, Result<Vec<StoredCopy>, StoreError>);
 /// *Contract*: units are committed in the order of submission, and answered in it. What is read is at least as new as every unit that was
 /// answered before it was asked for. A store wakes its waker without holding a lock that one of its methods takes: the broker does its work
 /// in the wake-up.
-pub trait Store: Send {
+pub trait Store: LogStore + Send {
     /// What it can do. Does not change.
     fn caps(&self) -> Caps;
 

@@ -16,6 +16,7 @@ pub(crate) enum Timer {
     Queue(QueueId),
     Transaction(u64),
     Names,
+    Logs,
 }
 
 #[derive(Debug, Default)]

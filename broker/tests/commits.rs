@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker};
 
 use futures::executor::block_on;
 use roadbed_broker::{
-    Broker, Caps, ListedCopy, MemoryStore, ReadAnswer, ReadId, Recovery, Revision, Row, RowKey, Store, StoreError,
-    StoredCopy, Unit, UnitId,
+    Broker, Caps, ListedCopy, LogPage, LogRead, LogState, LogStore, MemoryStore, ReadAnswer, ReadId, Recovery,
+    Revision, Row, RowKey, Store, StoreError, StoredCopy, Unit, UnitId,
 };
 use roadbed_core::*;
 use support::*;
@@ -37,6 +37,24 @@ impl SlowStore {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+}
+
+impl LogStore for SlowStore {
+    fn read_log(&mut self, read: LogRead) {
+        self.0.lock().unwrap().inner.read_log(read);
+    }
+
+    fn poll_pages(&mut self, into: &mut Vec<LogPage>) {
+        self.0.lock().unwrap().inner.poll_pages(into);
+    }
+
+    fn log_state(&mut self, partition: QueueId) -> LogState {
+        self.0.lock().unwrap().inner.log_state(partition)
+    }
+
+    fn log_cut(&mut self, partition: QueueId, bytes_max: u64, oldest: Time) -> u64 {
+        self.0.lock().unwrap().inner.log_cut(partition, bytes_max, oldest)
     }
 }
 

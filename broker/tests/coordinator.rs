@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker};
 
 use futures::executor::block_on;
 use roadbed_broker::{
-    Branches, Broker, Caps, Coordinator, ListedCopy, MemoryStore, ReadAnswer, ReadId, Recovery, Revision, Row, RowKey,
-    Settings, Store, StoreError, StoredCopy, Unit, UnitId,
+    Branches, Broker, Caps, Coordinator, ListedCopy, LogPage, LogRead, LogState, LogStore, MemoryStore, ReadAnswer,
+    ReadId, Recovery, Revision, Row, RowKey, Settings, Store, StoreError, StoredCopy, Unit, UnitId,
 };
 use roadbed_core::*;
 use support::*;
@@ -96,6 +96,24 @@ impl Participant for MortalBroker {
 
 /// A store of decisions that the crash comes to before a write, or between it and its answer.
 struct MortalStore(MemoryStore, Arc<Fuse>);
+
+impl LogStore for MortalStore {
+    fn read_log(&mut self, read: LogRead) {
+        self.0.read_log(read);
+    }
+
+    fn poll_pages(&mut self, into: &mut Vec<LogPage>) {
+        self.0.poll_pages(into);
+    }
+
+    fn log_state(&mut self, partition: QueueId) -> LogState {
+        self.0.log_state(partition)
+    }
+
+    fn log_cut(&mut self, partition: QueueId, bytes_max: u64, oldest: Time) -> u64 {
+        self.0.log_cut(partition, bytes_max, oldest)
+    }
+}
 
 impl Store for MortalStore {
     fn caps(&self) -> Caps {

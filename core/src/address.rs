@@ -100,6 +100,23 @@ impl Address {
         self.0.strip_prefix("logs/").filter(|name| !name.is_empty())
     }
 
+    /// The log and the partition, if this is `logs/NAME` or `logs/NAME/N`: the name of a log has one level.
+    pub fn log_place(&self) -> Option<(&str, Option<u32>)> {
+        let (name, partition) = match self.log()?.split_once('/') {
+            None => (self.log()?, None),
+            Some((name, digits)) => (name, Some(digits)),
+        };
+        let number = |digits: &str| {
+            let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+            digits.parse().ok().filter(|_| plain)
+        };
+        match partition {
+            _ if name.is_empty() => None,
+            None => Some((name, None)),
+            Some(digits) => Some((name, Some(number(digits)?))),
+        }
+    }
+
     /// As the path of a URL: slashes stand, all but unreserved characters (RFC 3986, section 2.3) are
     /// percent-encoded, and so are the levels `.` and `..`, which clients would otherwise remove.
     pub fn to_path(&self) -> String {

@@ -29,6 +29,8 @@ pub struct Capabilities {
     pub queues: bool,
     /// Whether a queue can be read without taking from it.
     pub browse: bool,
+    /// Whether logs can be declared and read.
+    pub logs: bool,
     /// Whether sessions outlive their connection.
     pub resume: bool,
     /// Whether a delivery can be settled by its [`DeliveryId`](crate::DeliveryId) from another connection.
@@ -111,6 +113,7 @@ impl Capabilities {
             bind: true,
             queues: true,
             browse: true,
+            logs: true,
             resume: true,
             settle_by_id: true,
             leases: true,

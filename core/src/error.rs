@@ -37,6 +37,8 @@ pub enum ErrorKind {
     NotFound,
     /// Somebody else holds it exclusively, or the terms contradict the existing ones.
     Conflict,
+    /// Another reader has taken the link's place, by a higher epoch.
+    Stolen,
     /// The endpoint cannot do this: see its capabilities.
     NotSupported,
     /// A limit is reached.
@@ -126,6 +128,7 @@ impl ErrorKind {
             Self::Unauthorized => "not authorised",
             Self::NotFound => "not found",
             Self::Conflict => "in conflict with another owner",
+            Self::Stolen => "another reader has taken its place",
             Self::NotSupported => "not supported",
             Self::Exhausted => "a limit is reached",
             Self::Unavailable => "not available now",

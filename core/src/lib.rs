@@ -82,8 +82,9 @@ pub use sidecar::Sidecar;
 pub use socket::{Flushed, Socket};
 pub use state::{DeliveryState, Event, InvalidTransition, Note, Work};
 pub use terms::{
-    Attached, Binding, Close, Confirm, ConsumerTerms, Credential, Delivery, DeliveryInfo, Detach, Disposition, Done,
-    Grant, Granted, History, Hold, Manage, Managed, Mode, Node, NodeDescription, Open, Opened, Outgoing, Overflow,
+    Attached, Binding, Checkpoint, Close, Confirm, ConsumerTerms, Credential, Delivery, DeliveryInfo, Detach,
+    Disposition, Done, Grant, Granted, History, Hold, LogDescription, LogPlace, LogSettings, LogStart, LogTerms,
+    Manage, Managed, Mode, Node, NodeDescription, Open, Opened, Outgoing, Overflow, PartitionDescription,
     ProducerTerms, QueueSettings, RetainHandling, SessionEvent, Settle, Settled, Step, Unbind, Unsettled, Will,
 };
 pub use time::{Clock, Time};

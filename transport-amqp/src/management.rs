@@ -70,7 +70,7 @@ pub(crate) fn status(error: &Error) -> u16 {
         ErrorKind::Unauthorized => 403,
         ErrorKind::NotFound => 404,
         ErrorKind::TimedOut => 408,
-        ErrorKind::Conflict => 409,
+        ErrorKind::Conflict | ErrorKind::Stolen => 409,
         ErrorKind::Exhausted => 429,
         ErrorKind::NotSupported => 501,
         ErrorKind::Unavailable | ErrorKind::Closed | ErrorKind::Disconnected => 503,

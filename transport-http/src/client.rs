@@ -140,6 +140,7 @@ fn capabilities(config: &ClientConfig) -> Capabilities {
     capabilities.qos_out = Qos::AtLeastOnce;
     capabilities.credit = CreditKind::Window(config.window.into());
     capabilities.browse = false;
+    capabilities.logs = false;
     capabilities.resume = false;
     capabilities.transactions = Transactions::Local;
     capabilities.wills = false;

@@ -90,13 +90,14 @@ pub(crate) fn kind_of_status(status: u16) -> ErrorKind {
     }
 }
 
-const KINDS: [ErrorKind; 14] = [
+const KINDS: [ErrorKind; 15] = [
     ErrorKind::Invalid,
     ErrorKind::Protocol,
     ErrorKind::Unauthenticated,
     ErrorKind::Unauthorized,
     ErrorKind::NotFound,
     ErrorKind::Conflict,
+    ErrorKind::Stolen,
     ErrorKind::NotSupported,
     ErrorKind::Exhausted,
     ErrorKind::Unavailable,
@@ -113,7 +114,7 @@ fn status(kind: ErrorKind) -> StatusCode {
         ErrorKind::Unauthenticated => StatusCode::UNAUTHORIZED,
         ErrorKind::Unauthorized => StatusCode::FORBIDDEN,
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
-        ErrorKind::Conflict | ErrorKind::RolledBack => StatusCode::CONFLICT,
+        ErrorKind::Conflict | ErrorKind::Stolen | ErrorKind::RolledBack => StatusCode::CONFLICT,
         ErrorKind::NotSupported => StatusCode::NOT_IMPLEMENTED,
         ErrorKind::Exhausted => StatusCode::TOO_MANY_REQUESTS,
         ErrorKind::Unavailable | ErrorKind::Closed | ErrorKind::Disconnected => StatusCode::SERVICE_UNAVAILABLE,
@@ -131,6 +132,9 @@ fn words(kind: ErrorKind) -> (&'static str, &'static str) {
         ErrorKind::Unauthorized => ("unauthorized", "Ask the operator for the right, or use other credentials."),
         ErrorKind::NotFound => ("not-found", "Check the address, or make the queue with PUT /v1/queues/NAME."),
         ErrorKind::Conflict => ("conflict", "Wait until the other owner is gone, or use the existing settings."),
+        ErrorKind::Stolen => {
+            ("stolen", "Another reader of the group has a higher epoch: read with a higher one, or not at all.")
+        }
         ErrorKind::NotSupported => ("not-supported", "This endpoint cannot do it: GET /v1 tells what it can do."),
         ErrorKind::Exhausted => ("exhausted", "Try again after the time in Retry-After."),
         ErrorKind::Unavailable => ("unavailable", "Try again after the time in Retry-After."),

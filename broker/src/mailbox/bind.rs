@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-use roadbed_core::{Binding, Error, ErrorKind, Granted, Qos, Result, RetainHandling, Unbind};
+use roadbed_core::{Binding, Error, ErrorKind, Filter, Granted, Qos, Result, RetainHandling, Unbind};
 
 use super::{Bound, SessionCore};
 use crate::broker::Shared;
 use crate::entry::Entry;
 use crate::lock;
-use crate::registry::{is_queue_filter, own};
-use crate::router::{Member, Subscriber, Target};
+use crate::registry::{is_log_filter, is_queue_filter, own};
+use crate::router::{Member, Router, Subscriber, Target};
 
 impl Shared {
     /// Makes a session's own queue follow a filter.
     pub(crate) fn bind_session(&self, session: &Arc<SessionCore>, binding: &Binding) -> Result<Granted> {
-        if binding.filter.as_str().starts_with("logs/") {
-            return Err(Error::new(ErrorKind::NotSupported, "bind").detail("there are no logs here"));
+        if is_log_filter(&binding.filter) && binding.filter.as_str().split('/').count() < 3 {
+            let words = "a filter of logs says which partitions: logs/NAME/N, or logs/NAME/+ for all";
+            return Err(Error::new(ErrorKind::Invalid, "bind").detail(words));
         }
         let competes = is_queue_filter(&binding.filter);
         let share = binding.share.as_ref().map(|share| String::from(&**share).into());
@@ -61,15 +62,16 @@ impl Shared {
         let (qos_max, retain_as_published) = (binding.qos_max, binding.retain_as_published);
         if let Some(share) = &binding.share {
             let member = Member { session: session.clone(), qos_max, retain_as_published, id: binding.id };
-            self.router.join(share, &binding.filter, member);
+            self.router_of(&binding.filter).join(share, &binding.filter, member);
             self.meters.bindings_shared.add(u64::from(!replaced));
             return;
         }
         let ids = binding.id.map(|id| Arc::from([id]));
         let (session, no_local) = (session.clone(), binding.no_local);
         let to = Subscriber { session: session.clone(), qos_max, no_local, retain_as_published, ids };
-        self.router.bind(&binding.filter, Target::Session(to), replaced);
+        self.router_of(&binding.filter).bind(&binding.filter, Target::Session(to), replaced);
         let wanted = match binding.retain_handling {
+            _ if is_log_filter(&binding.filter) => false,
             RetainHandling::Always => true,
             RetainHandling::IfNew => !replaced,
             RetainHandling::Never => false,
@@ -77,6 +79,11 @@ impl Shared {
         if wanted {
             self.send_retained(&session, binding);
         }
+    }
+
+    /// Where bindings of this filter are: what follows logs is apart, so that no wildcard of topics has a message twice.
+    pub(crate) fn router_of(&self, filter: &Filter) -> &Router {
+        if is_log_filter(filter) { &self.followers } else { &self.router }
     }
 
     fn send_retained(&self, session: &SessionCore, binding: &Binding) {

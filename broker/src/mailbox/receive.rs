@@ -298,7 +298,7 @@ impl SessionCore {
         let slot = inner.slab.find(handle)?;
         let attempt = slot.attempt + 1;
         let (seq, state, qos, mut delivery) = match &mut slot.body {
-            Body::Free(_) => return None,
+            Body::Free(_) | Body::Read { .. } => return None,
             Body::Decided { seq, .. } => {
                 let (seq, attempt) = (*seq, slot.attempt);
                 let id = self.delivery_id(shared, inner.full_seq(seq), attempt);

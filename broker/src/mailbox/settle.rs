@@ -11,6 +11,7 @@ use super::{Inner, SessionCore};
 use crate::broker::Shared;
 use crate::entry::Entry;
 use crate::inflight::{Body, Rare, Removed, Slot};
+use crate::log::Reading;
 use crate::queue::{Link, QueueStep};
 use crate::store::Op;
 use crate::txn::TxnWork;
@@ -25,6 +26,8 @@ pub(crate) struct Effects {
     pub(crate) dones: Vec<Done>,
     /// Steps on copies that queues hold.
     pub(crate) steps: Vec<QueueStep>,
+    /// What was read from logs and is settled, with its outcome.
+    pub(crate) read: Vec<(Arc<Reading>, u64, Outcome)>,
     /// What the store is told.
     pub(crate) ops: Vec<Op>,
     /// What follows the commit.
@@ -235,6 +238,20 @@ impl Inner {
                 effects.steps.push(QueueStep::held(link, seq, attempt, session, handle, step, cookie));
                 None
             }
+            (Body::Read { reading, position }, Step::Outcome { outcome, .. }) => {
+                effects.read.push((reading.clone(), *position, outcome));
+                self.slab.remove(handle);
+                Some(Ok(Settled::Applied))
+            }
+            (Body::Read { reading, position }, Step::Settle) => {
+                effects.read.push((reading.clone(), *position, Outcome::Released));
+                self.slab.remove(handle);
+                Some(Ok(Settled::Applied))
+            }
+            (Body::Read { .. }, Step::Enlist { .. }) => {
+                let words = "what was read from a log is settled outside of transactions";
+                Some(Err(Error::new(ErrorKind::NotSupported, "settle").detail(words)))
+            }
             (_, Step::Renew) => {
                 Some(Err(Error::new(ErrorKind::Invalid, "settle").detail("there is no lease to renew")))
             }
@@ -377,7 +394,7 @@ impl Inner {
             Body::Mail(entry) => entry.seq == seq as u32,
             Body::Rare(rare) => rare.entry.seq == seq as u32,
             Body::Decided { seq: decided, .. } => *decided == seq as u32,
-            Body::Free(_) | Body::Pulled { .. } => false,
+            Body::Free(_) | Body::Pulled { .. } | Body::Read { .. } => false,
         })
     }
 
@@ -385,7 +402,7 @@ impl Inner {
     pub(crate) fn lapse_mail(&mut self, shared: &Shared, outcome: &Outcome, effects: &mut Effects) {
         for handle in self.slab.in_order() {
             let Some(slot) = self.slab.find(handle) else { continue };
-            if matches!(slot.body, Body::Pulled { .. } | Body::Free(_)) {
+            if matches!(slot.body, Body::Pulled { .. } | Body::Read { .. } | Body::Free(_)) {
                 continue;
             }
             if let Ok((state, Note::Moved)) = state_of(&slot.body).on(Event::Lapse(outcome.clone())) {
@@ -453,7 +470,7 @@ fn state_of(body: &Body) -> DeliveryState {
         Body::Mail(_) => DeliveryState::InFlight,
         Body::Decided { .. } => DeliveryState::Decided(Outcome::Accepted),
         Body::Rare(rare) => rare.state.clone(),
-        Body::Free(_) | Body::Pulled { .. } => DeliveryState::Settled(Outcome::Released),
+        Body::Free(_) | Body::Pulled { .. } | Body::Read { .. } => DeliveryState::Settled(Outcome::Released),
     }
 }
 

@@ -177,14 +177,15 @@ impl Shared {
     /// Takes one binding of a session out of the router.
     pub(crate) fn unroute_session(&self, session: &Arc<SessionCore>, bound: &Bound) {
         let binding = bound.binding();
+        let router = self.router_of(&binding.filter);
         if bound.competes {
             self.unwatch(session, &binding.filter);
         } else if let Some(share) = &binding.share {
-            self.router.leave(share, &binding.filter, session.id);
+            router.leave(share, &binding.filter, session.id);
             self.meters.bindings_shared.sub(1);
         } else {
             let own = |target: &Target| matches!(target, Target::Session(to) if Arc::ptr_eq(&to.session, session));
-            self.router.unbind(&binding.filter, own);
+            router.unbind(&binding.filter, own);
         }
         self.meters.bindings.sub(1);
     }

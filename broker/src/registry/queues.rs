@@ -260,6 +260,11 @@ pub(crate) fn is_queue_filter(filter: &Filter) -> bool {
     filter.as_str().starts_with("queues/") || filter.as_str().starts_with("$dead/")
 }
 
+/// Whether a filter is one of partitions of logs.
+pub(crate) fn is_log_filter(filter: &Filter) -> bool {
+    filter.as_str().starts_with("logs/")
+}
+
 /// The same filter in memory of its own, so that it does not pin the buffer that it was read from.
 pub(crate) fn own(filter: &Filter) -> Filter {
     Filter::new(String::from(filter.as_str())).unwrap_or_else(|_| filter.clone())

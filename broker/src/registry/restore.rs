@@ -49,6 +49,10 @@ impl Shared {
                 (RowKey::Tombstone(delivery), Row::Tombstone { outcome, until }) => {
                     settled.push((until, delivery, outcome));
                 }
+                (RowKey::Log(address), Row::Log(row)) => self.restore_log(address, row),
+                (RowKey::Checkpoint(partition, group), Row::Checkpoint(position)) => {
+                    self.restore_checkpoint(partition, group, position);
+                }
                 (key, Row::Key { outcome, order, until }) => keys.push((key, outcome, order, until)),
                 _ => {}
             }

@@ -8,11 +8,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use roadbed_broker::{
-    Caps, ListedCopy, MemoryStore, ReadAnswer, ReadId, Recovery, Revision, Row, RowKey, Store, StoreError, StoredCopy,
-    Unit, UnitId,
+    Caps, ListedCopy, LogPage, LogRead, LogState, LogStore, MemoryStore, ReadAnswer, ReadId, Recovery, Revision, Row,
+    RowKey, Store, StoreError, StoredCopy, Unit, UnitId,
 };
 use roadbed_conformance::simulation::Random;
-use roadbed_core::{CopyId, Gid, QueueId};
+use roadbed_core::{CopyId, Gid, QueueId, Time};
 use tokio::time::Instant;
 
 type Answer = (UnitId, Result<(), StoreError>);
@@ -45,6 +45,24 @@ impl Disk {
             let waker = waker.lock().expect("no holder of the lock panics").take();
             waker.into_iter().for_each(Waker::wake);
         });
+    }
+}
+
+impl LogStore for Disk {
+    fn read_log(&mut self, read: LogRead) {
+        self.kept.read_log(read);
+    }
+
+    fn poll_pages(&mut self, into: &mut Vec<LogPage>) {
+        self.kept.poll_pages(into);
+    }
+
+    fn log_state(&mut self, partition: QueueId) -> LogState {
+        self.kept.log_state(partition)
+    }
+
+    fn log_cut(&mut self, partition: QueueId, bytes_max: u64, oldest: Time) -> u64 {
+        self.kept.log_cut(partition, bytes_max, oldest)
     }
 }
 

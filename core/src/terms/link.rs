@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use bytestring::ByteString;
 
-use crate::{Address, Binding, Delivery, DeliveryId, DeliveryState, Handle, Outcome, Qos, QueueSettings};
+use crate::{Address, Binding, Delivery, DeliveryId, DeliveryState, Handle, LogTerms, Outcome, Qos, QueueSettings};
 
 /// How a producer is attached.
 #[derive(Clone, Debug, Default)]
@@ -29,6 +29,8 @@ pub enum Node {
     Address(Address),
     /// A queue made for this link; its name is granted.
     Dynamic,
+    /// A log, which is read and not taken from.
+    Log(alloc::boxed::Box<LogTerms>),
 }
 
 /// To whom an unsettled delivery belongs, and for how long.
@@ -110,6 +112,11 @@ impl ConsumerTerms {
     /// Takes from the queue at `address`.
     pub fn queue(address: Address) -> Self {
         Self { node: Node::Address(address), info: true, ..Self::default() }
+    }
+
+    /// Reads a log.
+    pub fn log(terms: LogTerms) -> Self {
+        Self { node: Node::Log(alloc::boxed::Box::new(terms)), info: true, ..Self::default() }
     }
 
     /// Takes from the session's own queue, and keeps what is unsettled as long as the session.

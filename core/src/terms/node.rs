@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::{Address, Binding, Properties, Unbind};
+use crate::{Address, Binding, Checkpoint, LogDescription, LogSettings, Properties, Unbind};
 
 /// Bounds and habits of a queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,16 +80,22 @@ pub enum History {
 pub enum Manage {
     /// Makes a queue with these settings, or changes the settings of an existing one.
     Declare(Address, QueueSettings),
-    /// Removes a queue and all its messages.
+    /// Removes a queue or a log, and all its messages.
     Delete(Address),
     /// Removes all available messages.
     Purge(Address),
     /// Tells its counts and settings.
     Describe(Address),
-    /// Makes the node, a queue, follow a filter.
+    /// Makes the node, a queue or a log, follow a filter.
     Bind(Address, Binding),
     /// Makes it stop.
     Unbind(Address, Unbind),
+    /// Makes a log with these settings, or changes the settings of an existing one.
+    DeclareLog(Address, LogSettings),
+    /// Removes the messages of a log, or of one partition of it, that stand before a position.
+    Trim(Address, u64),
+    /// Tells or moves a checkpoint of a log.
+    Checkpoint(Checkpoint),
 }
 
 /// The answer to [`Manage`].
@@ -100,6 +106,10 @@ pub enum Managed {
     Done(u64),
     /// What a node is like.
     Description(alloc::boxed::Box<NodeDescription>),
+    /// What a log is like.
+    Log(alloc::boxed::Box<LogDescription>),
+    /// Where a group goes on; `None`: it has no checkpoint.
+    Checkpoint(Option<u64>),
 }
 
 /// What a node is like.

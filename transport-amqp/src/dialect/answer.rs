@@ -105,6 +105,7 @@ pub fn error_fault(error: &Error) -> Fault {
         ErrorKind::Unauthenticated | ErrorKind::Unauthorized => "amqp:unauthorized-access",
         ErrorKind::NotFound => "amqp:not-found",
         ErrorKind::Conflict => "amqp:resource-locked",
+        ErrorKind::Stolen => "amqp:link:stolen",
         ErrorKind::NotSupported => "amqp:not-implemented",
         ErrorKind::Exhausted => "amqp:resource-limit-exceeded",
         ErrorKind::Closed => "amqp:connection:forced",

@@ -133,6 +133,7 @@ fn capabilities() -> Capabilities {
     let mut can = Capabilities::full("amqp");
     (can.qos_in, can.qos_out) = (Qos::AtLeastOnce, Qos::AtLeastOnce);
     (can.bind, can.manage, can.drain) = (false, false, false);
+    can.logs = false;
     (can.resume, can.settle_by_id, can.wills) = (false, false, false);
     (can.leases, can.renew) = (false, false);
     can.transactions = Transactions::None;

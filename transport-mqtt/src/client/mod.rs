@@ -243,7 +243,7 @@ fn capabilities(config: &ClientConfig) -> Capabilities {
     can.drain = false;
     can.consumers_per_session = Limit::AtMost(config.consumers_max);
     can.queues = false;
-    can.browse = false;
+    (can.browse, can.logs) = (false, false);
     can.settle_by_id = false;
     (can.leases, can.renew) = (false, false);
     can.transactions = Transactions::None;

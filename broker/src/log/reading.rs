@@ -1,0 +1,213 @@
+//! Readers of partitions: their place, their epoch, and how far their group has come.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::task::Waker;
+
+use bytestring::ByteString;
+use roadbed_core::{Error, ErrorKind, Outcome, Result};
+
+use super::Partition;
+use crate::broker::Shared;
+use crate::lock;
+use crate::store::{LogEntry, Op, Row, RowKey, StoreError};
+
+/// One reader of one partition: shared by its consumer, the partition, and the slots of what it has handed over.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) partition: Arc<Partition>,
+    group: Option<ByteString>,
+    epoch: Option<u64>,
+    stolen: AtomicBool,
+    pub(crate) wakeup: Arc<Wakeup>,
+    page: Mutex<Page>,
+    window: Mutex<Window>,
+}
+
+/// Who is woken: one consumer, whatever number of partitions it reads.
+#[derive(Debug, Default)]
+pub(crate) struct Wakeup(Mutex<Option<Waker>>);
+
+#[derive(Debug, Default)]
+enum Page {
+    #[default]
+    Idle,
+    Asked,
+    Come(Result<Vec<LogEntry>, StoreError>),
+}
+
+/// What has been handed over and not settled.
+#[derive(Debug, Default)]
+struct Window {
+    unsettled: BTreeSet<u64>,
+    /// After the last one that was handed over.
+    handed: u64,
+    /// What was given back first: the checkpoint stays before it.
+    given_back: Option<u64>,
+}
+
+impl Wakeup {
+    pub(crate) fn register(&self, waker: &Waker) {
+        let mut slot = lock(&self.0);
+        match &mut *slot {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
+
+    pub(crate) fn wake(&self) {
+        let waker = lock(&self.0).take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Reading {
+    /// Readers of all of `partitions`; none of them if one is refused.
+    pub(crate) fn attach(
+        shared: &Shared,
+        partitions: &[Arc<Partition>],
+        group: Option<&ByteString>,
+        epoch: Option<u64>,
+        wakeup: &Arc<Wakeup>,
+    ) -> Result<Vec<Arc<Self>>> {
+        let reading = |partition: &Arc<Partition>| {
+            Arc::new(Self {
+                partition: partition.clone(),
+                group: group.cloned(),
+                epoch,
+                stolen: AtomicBool::new(false),
+                wakeup: wakeup.clone(),
+                page: Mutex::default(),
+                window: Mutex::default(),
+            })
+        };
+        let mut attached: Vec<Arc<Self>> = Vec::with_capacity(partitions.len());
+        for reading in partitions.iter().map(reading) {
+            if let Err(error) = reading.take_place(shared) {
+                attached.iter().for_each(|reading| reading.detach());
+                return Err(error);
+            }
+            attached.push(reading);
+        }
+        Ok(attached)
+    }
+
+    /// A higher epoch takes the partition from lower ones, the same from the same, and any from none.
+    fn take_place(self: &Arc<Self>, shared: &Shared) -> Result<()> {
+        let mut inner = lock(&self.partition.inner);
+        inner.readers.retain(|reader| reader.strong_count() > 0);
+        let of_group: Vec<_> =
+            inner.readers.iter().filter_map(Weak::upgrade).filter(|other| other.group == self.group).collect();
+        let highest = of_group.iter().filter_map(|other| other.epoch).max();
+        if let Some(higher) = highest.filter(|highest| Some(*highest) > self.epoch) {
+            let words = format!("a reader of the same group has {} with epoch {higher}", self.partition.address);
+            return Err(Error::new(ErrorKind::Stolen, "attach").detail(words));
+        }
+        let stolen: Vec<_> = if self.epoch.is_some() { of_group } else { Vec::new() };
+        let gone = |other: &Arc<Self>| stolen.iter().any(|stolen| Arc::ptr_eq(stolen, other));
+        inner.readers.retain(|reader| !reader.upgrade().is_some_and(|reader| gone(&reader)));
+        inner.readers.push(Arc::downgrade(self));
+        // Under the lock that moves checkpoints: from here on, a reader that was taken over moves none.
+        stolen.iter().for_each(|other| other.stolen.store(true, Ordering::Release));
+        drop(inner);
+        shared.meters.log_readers_stolen.add(stolen.len() as u64);
+        stolen.iter().for_each(|other| other.wakeup.wake());
+        Ok(())
+    }
+
+    pub(crate) fn detach(self: &Arc<Self>) {
+        let mut inner = lock(&self.partition.inner);
+        inner.readers.retain(|reader| reader.upgrade().is_some_and(|reader| !Arc::ptr_eq(&reader, self)));
+        if inner.readers.is_empty() {
+            inner.forget_tail();
+        }
+    }
+
+    pub(crate) fn is_stolen(&self) -> bool {
+        self.stolen.load(Ordering::Acquire)
+    }
+
+    pub(crate) const fn group(&self) -> Option<&ByteString> {
+        self.group.as_ref()
+    }
+
+    /// Asks for a page, unless one is under way; whether one was asked for.
+    pub(crate) fn ask(&self) -> bool {
+        let mut page = lock(&self.page);
+        let idle = matches!(*page, Page::Idle);
+        if idle {
+            *page = Page::Asked;
+        }
+        idle
+    }
+
+    pub(crate) fn is_asked(&self) -> bool {
+        !matches!(*lock(&self.page), Page::Idle)
+    }
+
+    pub(crate) fn come(&self, entries: Result<Vec<LogEntry>, StoreError>) {
+        *lock(&self.page) = Page::Come(entries);
+        self.wakeup.wake();
+    }
+
+    /// The page that has come.
+    pub(crate) fn take_page(&self) -> Option<Result<Vec<LogEntry>, StoreError>> {
+        let mut page = lock(&self.page);
+        match std::mem::take(&mut *page) {
+            Page::Come(entries) => Some(entries),
+            other => {
+                *page = other;
+                None
+            }
+        }
+    }
+
+    /// The message at `position` is handed over, to be settled or not.
+    pub(crate) fn handed(&self, position: u64, unsettled: bool) {
+        let mut window = lock(&self.window);
+        window.handed = position + 1;
+        if unsettled {
+            window.unsettled.insert(position);
+        }
+    }
+
+    /// What was handed over is settled. The outcome says whether the group has done with it.
+    pub(crate) fn settled(&self, position: u64, outcome: &Outcome) {
+        let mut window = lock(&self.window);
+        window.unsettled.remove(&position);
+        if !matches!(outcome, Outcome::Accepted | Outcome::Rejected(_)) {
+            window.given_back = Some(window.given_back.map_or(position, |first| first.min(position)));
+        }
+    }
+
+    /// The checkpoint of the group, if it moves: everything before it is settled.
+    pub(crate) fn moved(&self, shared: &Shared) -> Option<Op> {
+        let group = self.group.as_ref()?;
+        let reached = {
+            let window = lock(&self.window);
+            let open = window.unsettled.first().copied().unwrap_or(window.handed);
+            open.min(window.given_back.unwrap_or(u64::MAX))
+        };
+        let mut inner = lock(&self.partition.inner);
+        if self.is_stolen() || inner.deleted {
+            return None;
+        }
+        let known = inner.checkpoints.contains_key(group);
+        if !known && inner.checkpoints.len() >= shared.settings.log_groups_max {
+            return None;
+        }
+        let checkpoint = inner.checkpoints.entry(group.clone()).or_default();
+        if reached <= *checkpoint {
+            return None;
+        }
+        *checkpoint = reached;
+        Some(checkpoint_op(&self.partition, group, reached))
+    }
+}
+
+pub(crate) fn checkpoint_op(partition: &Partition, group: &ByteString, position: u64) -> Op {
+    Op::Put(RowKey::Checkpoint(partition.id, group.clone()), Row::Checkpoint(position))
+}
