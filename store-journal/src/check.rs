@@ -1,13 +1,19 @@
 //! Looking for damage, and giving up what cannot be read.
 
 use core::fmt;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::codec::{Body, Entry, HEADER, Kind, record_entries};
+use hashbrown::HashMap;
+use roadbed_broker::{Row, RowKey};
+use roadbed_core::{Address, QueueId};
+
+use crate::codec::{Body, Entry, HEADER, Kind, LogOp, Take, record_entries, take_row, take_row_key};
 use crate::error::{JournalError, in_words};
 use crate::fs::{Disk, Fs, Lock};
 use crate::index::{Index, Spot};
+use crate::logs::{Placed, messages};
 use crate::open::segments;
 use crate::segment::{Begin, HEAD, Reader, file_name, segment_id};
 use crate::write::Writer;
@@ -24,8 +30,26 @@ pub struct Report {
     pub copies: u64,
     /// Rows that can be read.
     pub rows: u64,
+    /// Partitions of logs, in order of their numbers.
+    pub logs: Vec<LogReport>,
     /// What cannot be read.
     pub damage: Vec<Damage>,
+}
+
+/// What is kept of a partition of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogReport {
+    /// Its address, if its log is known.
+    pub address: Option<Address>,
+    /// Messages that can be read.
+    pub messages: u64,
+    /// The position of the oldest message.
+    pub first: u64,
+    /// The position of the next message that comes.
+    pub next: u64,
+    /// What the messages take, in bytes.
+    pub bytes: u64,
 }
 
 /// Bytes that are not what was written.
@@ -210,7 +234,66 @@ impl Salvage {
         for (gid, spot) in prepared {
             self.keep(spot, Entry::Prepare { gid, body: spot.place }, "a prepared transaction")?;
         }
+        let names = self.names()?;
+        for (partition, low, runs) in self.index.logs().all() {
+            self.log(partition, low, &runs, &names)?;
+        }
         Ok(self)
+    }
+
+    /// The addresses of partitions, of the rows of their logs.
+    fn names(&self) -> Result<HashMap<QueueId, Address>, JournalError> {
+        let mut names = HashMap::new();
+        for (key, slot) in self.index.rows() {
+            let Ok(RowKey::Log(address)) = take_row_key(&mut Take::new(key.clone())) else { continue };
+            let Some(file) = self.index.file(slot.spot.segment) else { continue };
+            let reader = Reader { id: slot.spot.segment, file: &*file };
+            // What cannot be read has been told already.
+            let Ok(body) = reader.body(slot.spot.place) else { continue };
+            let Ok(Row::Log(row)) = take_row(&mut Take::new(body)) else { continue };
+            let name = |(n, id): (usize, QueueId)| Some((id, Address::new(format!("{address}/{n}")).ok()?));
+            names.extend(row.partitions.into_iter().enumerate().filter_map(name));
+        }
+        Ok(names)
+    }
+
+    /// Reads the messages of a partition.
+    fn log(
+        &mut self,
+        partition: QueueId,
+        low: u64,
+        runs: &[Placed],
+        names: &HashMap<QueueId, Address>,
+    ) -> Result<(), JournalError> {
+        let state = self.index.logs().state(partition);
+        let mut messages_read = 0;
+        if low > 0 {
+            self.kept.push((Entry::Log(LogOp::Trim { partition, before: low }), None));
+        }
+        for Placed { segment, run } in runs {
+            let Some(file) = self.index.file(*segment) else { continue };
+            let reader = Reader { id: *segment, file: &*file };
+            let kept = &mut self.kept;
+            let read = messages(&reader, partition, run, |position, at, body, _| {
+                let places = vec![(partition, position)];
+                let entry = Entry::Log(LogOp::Append { at, places, body, record: 0 });
+                kept.push((entry, Some(Spot { segment: *segment, place: body })));
+                messages_read += 1;
+                Ok(ControlFlow::Continue(()))
+            });
+            match read {
+                Ok(()) => {}
+                Err(JournalError::Corrupt { offset, .. }) => {
+                    let what = format!("messages {} to {} of a log", run.first, run.next() - 1);
+                    self.damage(&reader, offset, what);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let (first, next, bytes) = (state.first, state.next, state.bytes);
+        let address = names.get(&partition).cloned();
+        self.report.logs.push(LogReport { address, messages: messages_read, first, next, bytes });
+        Ok(())
     }
 
     fn keep(&mut self, spot: Spot, entry: Entry, what: &str) -> Result<bool, JournalError> {

@@ -5,13 +5,15 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
-use crate::codec::{Body, Entry, Place, digest_entries};
+use crate::codec::{Body, Entry, LogOp, Place, Run, digest_entries};
 use crate::error::JournalError;
 use crate::fs::Fs;
-use crate::index::{Index, SegmentId, Spot};
+use crate::index::{Files, Index, SegmentId, Spot};
+use crate::logs::{RUN_BYTES_MAX, messages};
 use crate::segment::{Reader, file_name};
 use crate::store::Shared;
 
@@ -61,6 +63,14 @@ impl Cleaner {
         let mut bytes = 0;
         while bytes < bytes_max {
             let Some(entry) = entries.pop_front() else { return Ok(true) };
+            if let Entry::Log(op) = entry {
+                bytes += keep_log(shared, &files, segment, op, into).map_err(io::Error::other)?;
+                // Runs are read as a whole: they are not to lie in records that are much longer.
+                if bytes >= RUN_BYTES_MAX as usize {
+                    break;
+                }
+                continue;
+            }
             let kept = keep(&shared.index(), segment, entry);
             if let Some((place, kept)) = kept {
                 let body = files.body(Spot { segment, place }).map_err(io::Error::other)?;
@@ -90,6 +100,45 @@ fn read(shared: &Shared, id: SegmentId) -> Result<VecDeque<Entry>, JournalError>
         reader.footer()?.ok_or_else(|| reader.corrupt(0, "its end is not what was written"))?;
     let entries: Result<_, _> = digest_entries(digest).collect();
     entries.map_err(|error| reader.corrupt(offset, error.to_string()))
+}
+
+/// What is to be written of an operation on a log, with the messages of a run; how many bytes.
+fn keep_log(
+    shared: &Shared,
+    files: &Files,
+    segment: SegmentId,
+    op: LogOp,
+    into: &mut Vec<(Entry, Option<Body>)>,
+) -> Result<usize, JournalError> {
+    let runs: Vec<_> = match op {
+        LogOp::Append { at, places, body, record } => {
+            places.into_iter().map(|(partition, position)| (partition, Run::one(position, at, record, body))).collect()
+        }
+        LogOp::Run { partition, run } => vec![(partition, run)],
+        LogOp::Trim { partition, before } => {
+            if shared.index().logs().says_low(segment, partition, before) {
+                into.push((Entry::Log(LogOp::Trim { partition, before }), None));
+            }
+            return Ok(0);
+        }
+        LogOp::Drop { .. } => return Ok(0),
+    };
+    let file = files.file(segment)?;
+    let reader = Reader { id: segment, file: &**file };
+    let mut bytes = 0;
+    for (partition, run) in runs {
+        let still = shared.index().logs().still(segment, partition, &run);
+        for run in still {
+            messages(&reader, partition, &run, |position, at, _, body| {
+                bytes += body.len() + 64;
+                let places = vec![(partition, position)];
+                let append = LogOp::Append { at, places, body: Place::default(), record: 0 };
+                into.push((Entry::Log(append), Some(Body::Again(body))));
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+    }
+    Ok(bytes)
 }
 
 /// What is to be written of an entry so that it stays as it is, and where its body is.

@@ -13,6 +13,7 @@ use roadbed_core::{CopyId, Gid, QueueId, Time};
 use crate::codec::{Entry, KeptCopy, Place};
 use crate::error::JournalError;
 use crate::fs::FsFile;
+use crate::logs::Logs;
 use crate::segment::{Reader, file_name};
 use copies::{Copies, Rare, detached, own};
 
@@ -34,6 +35,7 @@ pub(crate) struct Index {
     prepared: BTreeMap<Gid, Spot>,
     segments: BTreeMap<SegmentId, Segment>,
     copies: usize,
+    logs: Logs,
 }
 
 /// A segment's file, and how much of it is of use.
@@ -175,6 +177,10 @@ impl Index {
         self.queues().into_iter().flat_map(|queue| self.list(queue, 0))
     }
 
+    pub(crate) const fn logs(&self) -> &Logs {
+        &self.logs
+    }
+
     /// What of `entry` in `segment` is still kept there.
     pub(crate) fn still(&self, segment: SegmentId, entry: &Entry) -> bool {
         let here = |place: &Place| Spot { segment, place: *place };
@@ -261,6 +267,13 @@ impl Index {
                 if let Some(before) = self.prepared.remove(&gid) {
                     self.dead(before);
                 }
+            }
+            Entry::Log(op) => {
+                let segments = &mut self.segments;
+                self.logs.apply(segment, op, |(id, bytes, more)| {
+                    let Some(segment) = segments.get_mut(&id) else { return };
+                    segment.live = if more { segment.live + bytes } else { segment.live.saturating_sub(bytes) };
+                });
             }
         }
     }

@@ -8,6 +8,7 @@ mod config;
 mod error;
 pub mod fs;
 mod index;
+mod logs;
 mod open;
 mod reader;
 mod segment;
@@ -18,7 +19,7 @@ mod store;
 mod worker;
 mod write;
 
-pub use check::{Damage, Report, check, repair};
+pub use check::{Damage, LogReport, Report, check, repair};
 pub use config::{JournalConfig, SyncPolicy};
 pub use error::JournalError;
 pub use stats::Figure;

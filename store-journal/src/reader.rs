@@ -4,12 +4,13 @@ use std::sync::PoisonError;
 use std::task::Waker;
 
 use bytes::Bytes;
-use roadbed_broker::{StoreError, StoredCopy};
+use roadbed_broker::{LogPage, LogRead, StoreError, StoredCopy};
 use roadbed_core::CopyId;
 
 use crate::codec::{KeptCopy, Take, take_message};
 use crate::error::{JournalError, in_words};
 use crate::index::{Files, Found};
+use crate::logs::page;
 use crate::segment::Reader;
 use crate::store::Shared;
 
@@ -25,6 +26,16 @@ pub(crate) fn run(shared: &Shared) {
         let (id, copies) = loop {
             if desk.dropped {
                 return;
+            }
+            if let Some(asked) = desk.log_reads.pop_front() {
+                drop(desk);
+                read_log(shared, &asked);
+                desk = shared.desk();
+                // Queues have their turn, too.
+                match desk.reads.pop_front() {
+                    Some(asked) => break asked,
+                    None => continue,
+                }
             }
             if let Some(asked) = desk.reads.pop_front() {
                 break asked;
@@ -42,6 +53,25 @@ pub(crate) fn run(shared: &Shared) {
         drop(desk);
         waker.into_iter().for_each(Waker::wake);
     }
+}
+
+/// Answers a reader of a log.
+fn read_log(shared: &Shared, asked: &LogRead) {
+    let index = shared.index();
+    let runs = index.logs().find(asked.partition, asked.from, asked.messages_max, asked.bytes_max);
+    let files = index.files_of(runs.iter().map(|placed| placed.segment));
+    drop(index);
+    let entries = page(&files, asked, &runs).map_err(|error| StoreError::Failed(in_words(&error)));
+    if let Err(error) = &entries {
+        tracing::error!(%error, "a log cannot be read");
+    }
+    let mut desk = shared.desk();
+    desk.bodies_read.0 += entries.as_ref().map_or(0, Vec::len) as u64;
+    desk.bodies_read.1 += runs.iter().map(|placed| u64::from(placed.run.end - placed.run.start)).sum::<u64>();
+    desk.pages.push(LogPage { id: asked.id, entries });
+    let waker = desk.waker.take();
+    drop(desk);
+    waker.into_iter().for_each(Waker::wake);
 }
 
 /// Reads copies with their messages; those that are not kept are left out.

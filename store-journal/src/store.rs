@@ -6,10 +6,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use roadbed_broker::{
-    Caps, Level, ListedCopy, ReadAnswer, ReadId, Recovery, Revision, Row, RowKey, Store, StoreError, StoredCopy, Unit,
-    UnitId,
+    Caps, Level, ListedCopy, LogPage, LogRead, LogState, LogStore, ReadAnswer, ReadId, Recovery, Revision, Row, RowKey,
+    Store, StoreError, StoredCopy, Unit, UnitId,
 };
-use roadbed_core::{CopyId, Gid, QueueId};
+use roadbed_core::{CopyId, Gid, QueueId, Time};
 
 use crate::codec::{CodecError, KeptCopy, Take, key_bytes, take_prepared, take_row, take_row_key};
 use crate::config::{JournalConfig, SyncPolicy};
@@ -51,6 +51,8 @@ pub(crate) struct Desk {
     pub(crate) answers: Vec<(UnitId, Result<(), StoreError>)>,
     pub(crate) reads: VecDeque<(ReadId, Vec<CopyId>)>,
     pub(crate) read: Vec<ReadAnswer>,
+    pub(crate) log_reads: VecDeque<LogRead>,
+    pub(crate) pages: Vec<LogPage>,
     pub(crate) waker: Option<Waker>,
     pub(crate) closing: bool,
     /// The store itself is gone: nobody reads any more.
@@ -91,6 +93,8 @@ pub struct JournalStats {
     pub copies: u64,
     /// Rows that are kept.
     pub rows: u64,
+    /// Messages of logs that are kept.
+    pub log_messages: u64,
     /// Units that were committed since it was opened.
     pub units: u64,
     /// How often it has synced since.
@@ -238,6 +242,7 @@ impl Shared {
             live_bytes: index.live(),
             copies: index.copies() as u64,
             rows: index.rows().count() as u64,
+            log_messages: index.logs().messages(),
             units: counts.units,
             syncs: counts.syncs,
             written_bytes: counts.written_bytes,
@@ -348,6 +353,25 @@ impl Store for JournalStore {
 
     fn in_doubt(&mut self) -> Result<Vec<Gid>, StoreError> {
         Ok(self.shared.index().prepared().map(|(gid, _)| gid.clone()).collect())
+    }
+}
+
+impl LogStore for JournalStore {
+    fn read_log(&mut self, read: LogRead) {
+        self.shared.desk().log_reads.push_back(read);
+        self.shared.asked.notify_one();
+    }
+
+    fn poll_pages(&mut self, into: &mut Vec<LogPage>) {
+        into.append(&mut self.shared.desk().pages);
+    }
+
+    fn log_state(&mut self, partition: QueueId) -> LogState {
+        self.shared.index().logs().state(partition)
+    }
+
+    fn log_cut(&mut self, partition: QueueId, bytes_max: u64, oldest: Time) -> u64 {
+        self.shared.index().logs().cut(partition, bytes_max, oldest)
     }
 }
 

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use roadbed_broker::{Expect, Op, RowKey, StoreError, Unit, UnitId};
+use roadbed_core::QueueId;
 
 use crate::clean::Cleaner;
-use crate::codec::{Body, Entry, key_bytes, split};
+use crate::codec::{Body, Entry, LogOp, key_bytes, split};
 use crate::config::{JournalConfig, SyncPolicy};
 use crate::fs::Fs;
 use crate::index::{Index, SegmentId};
@@ -35,6 +36,8 @@ pub(crate) struct Worker {
     cleaner: Cleaner,
     /// Revisions that rows get in this group; 0: they are deleted.
     revisions: HashMap<bytes::Bytes, u64>,
+    /// Positions that partitions of logs get next in this group.
+    positions: HashMap<QueueId, u64>,
     answers: Vec<(UnitId, Answer)>,
     operations: Vec<(Entry, Option<Body>)>,
     counts: Counts,
@@ -54,6 +57,7 @@ impl Worker {
             writer,
             cleaner: Cleaner::default(),
             revisions: HashMap::new(),
+            positions: HashMap::new(),
             answers: Vec::new(),
             operations: Vec::new(),
             counts: Counts::default(),
@@ -187,7 +191,29 @@ impl Worker {
                 None => return Ok(Err(StoreError::Failed("an operation that this store does not know".into()))),
             }
         }
+        self.give_positions(shared);
         self.gather(shared)
+    }
+
+    /// What is appended gets its positions: the next of its partitions. Nothing is trimmed that has not come yet.
+    fn give_positions(&mut self, shared: &Shared) {
+        let positions = &mut self.positions;
+        for (entry, _) in &mut self.operations {
+            match entry {
+                Entry::Log(LogOp::Append { places, .. }) => {
+                    for (partition, position) in places {
+                        let next = next_position(positions, shared, *partition);
+                        *position = *next;
+                        *next += 1;
+                    }
+                }
+                Entry::Log(LogOp::Trim { partition, before }) => {
+                    *before = (*before).min(*next_position(positions, shared, *partition));
+                }
+                Entry::Log(LogOp::Drop { partition }) => *next_position(positions, shared, *partition) = 0,
+                _ => {}
+            }
+        }
     }
 
     fn is_met(&self, index: &Index, expect: &Expect) -> bool {
@@ -207,7 +233,7 @@ impl Worker {
             return Ok(Ok(()));
         }
         for _ in 0..ROLLS_MAX {
-            self.note_revisions();
+            self.note(shared);
             let Err(bytes) = self.writer.gather(&mut self.operations) else { return Ok(Ok(())) };
             self.commit(shared)?;
             self.answer(shared);
@@ -223,12 +249,20 @@ impl Worker {
         Ok(Err(StoreError::Full))
     }
 
-    /// What rows will be when this group is committed.
-    fn note_revisions(&mut self) {
+    /// What rows and positions will be when this group is committed.
+    fn note(&mut self, shared: &Shared) {
         for (entry, _) in &self.operations {
             match entry {
                 Entry::Put { key, revision, .. } => self.revisions.insert(key.clone(), *revision),
                 Entry::Delete { key } => self.revisions.insert(key.clone(), 0),
+                Entry::Log(LogOp::Append { places, .. }) => {
+                    for (partition, position) in places {
+                        let next = next_position(&mut self.positions, shared, *partition);
+                        *next = (*next).max(position + 1);
+                    }
+                    None
+                }
+                Entry::Log(LogOp::Drop { partition }) => self.positions.insert(*partition, 0),
                 _ => None,
             };
         }
@@ -254,6 +288,7 @@ impl Worker {
             self.apply(shared, written);
         }
         self.revisions.clear();
+        self.positions.clear();
         Ok(())
     }
 
@@ -348,10 +383,16 @@ impl Worker {
     }
 }
 
+/// The position that a partition gives next, after all that is gathered.
+fn next_position<'a>(positions: &'a mut HashMap<QueueId, u64>, shared: &Shared, partition: QueueId) -> &'a mut u64 {
+    positions.entry(partition).or_insert_with(|| shared.index().logs().next(partition))
+}
+
 /// Whether a unit keeps more messages than there were: a dead letter takes the place of what it was made of. Sessions and queues are small, and who
 /// comes back must find its own.
 fn needs_room(ops: &[Op]) -> bool {
-    let kept =
-        ops.iter().filter(|op| matches!(op, Op::Enqueue { .. } | Op::Prepare(..) | Op::Put(RowKey::Retained(_), _)));
+    let kept = ops.iter().filter(|op| {
+        matches!(op, Op::Enqueue { .. } | Op::Append { .. } | Op::Prepare(..) | Op::Put(RowKey::Retained(_), _))
+    });
     kept.count() > ops.iter().filter(|op| matches!(op, Op::Retire { .. })).count()
 }

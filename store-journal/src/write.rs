@@ -3,9 +3,10 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use crate::codec::{Body, Entry, Gather, HEADER, Kind, finish, put_digest, put_entry};
+use crate::codec::{Body, Entry, Gather, HEADER, Kind, LogOp, finish, put_digest, put_entry};
 use crate::fs::{Fs, FsFile};
 use crate::index::SegmentId;
+use crate::logs::condense;
 use crate::segment::{HEAD, file_name, head, trailer};
 
 /// Where a segment stands.
@@ -24,7 +25,7 @@ pub(crate) fn seal(file: &dyn FsFile, tail: &Tail) -> io::Result<u64> {
     let mut out = Gather::default();
     let start = out.mark();
     out.put(&[0; HEADER]);
-    out.put(&tail.digest);
+    out.put(&condense(tail.digest.clone()));
     finish(&mut out, start, tail.lsn, tail.lsn - 1, Kind::Footer);
     out.put(&trailer(tail.at as u32));
     let bytes = (tail.at + out.len()) as u64;
@@ -120,7 +121,11 @@ impl Writer {
         let Some(active) = &mut self.active else { return Err(0) };
         let (start, digest) = (self.out.mark(), active.tail.digest.len());
         self.out.put(&[0; HEADER]);
+        let record = (active.tail.at + self.out.len() - HEADER) as u32;
         for (entry, body) in operations.iter_mut() {
+            if let Entry::Log(LogOp::Append { record: begins, .. }) = entry {
+                *begins = record;
+            }
             put_entry(&mut self.out, active.tail.at, entry, body.as_ref());
             put_digest(&mut active.tail.digest, entry);
         }

@@ -8,6 +8,7 @@ mod coordinator;
 mod dynamic;
 mod links;
 mod listener;
+mod log;
 mod node;
 mod open;
 mod requests;

@@ -8,6 +8,7 @@ pub(crate) mod beside;
 pub(crate) mod event;
 pub(crate) mod fields;
 pub(crate) mod info;
+pub(crate) mod logs;
 pub(crate) mod names;
 pub(crate) mod nodes;
 pub(crate) mod property;

@@ -9,6 +9,7 @@ mod counters;
 mod info;
 mod listener;
 mod locks;
+mod logs;
 mod nodes;
 mod poll;
 mod post;

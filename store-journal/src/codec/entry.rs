@@ -9,6 +9,7 @@ use roadbed_broker::{Facts, Holder, NewCopy, Op, Prepared, Row, StoredHold};
 use roadbed_core::{CopyId, Gid, Message, Outcome, QueueId, Time};
 
 use super::Gather;
+use super::log::{APPEND, DROP, LogOp, put_log_fields, put_log_record, take_log};
 use super::message::{put_message, put_time, take_time};
 use super::row::{
     key_bytes, put_copy_id, put_duration, put_new_copy, put_outcome, put_prepared, put_row, take_copy_id,
@@ -102,6 +103,7 @@ pub(crate) enum Entry {
     Resolve {
         gid: Gid,
     },
+    Log(LogOp),
 }
 
 impl Entry {
@@ -109,6 +111,7 @@ impl Entry {
         match self {
             Self::Enqueue { body, .. } | Self::Keep { body, .. } | Self::Prepare { body, .. } => Some(body),
             Self::Put { row, .. } => Some(row),
+            Self::Log(LogOp::Append { body, .. }) => Some(body),
             _ => None,
         }
     }
@@ -168,6 +171,13 @@ pub(crate) fn split(op: Op, revision: impl FnOnce(&Bytes) -> u64) -> Option<(Ent
         Op::Retire { copy } => (Entry::Retire { copy }, None),
         Op::RetireRun { queue, first, last } => (Entry::RetireRun { queue, first, last }, None),
         Op::RetireQueue { queue } => (Entry::RetireQueue { queue }, None),
+        Op::Append { message, at, partitions } => {
+            // Positions are given as the unit is committed.
+            let places = partitions.into_iter().map(|partition| (partition, 0)).collect();
+            (Entry::Log(LogOp::Append { at, places, body: place, record: 0 }), Some(Body::Message(message)))
+        }
+        Op::TrimLog { partition, before } => (Entry::Log(LogOp::Trim { partition, before }), None),
+        Op::DropLog { partition } => (Entry::Log(LogOp::Drop { partition }), None),
         Op::Put(key, row) if knows(&row) => {
             let key = key_bytes(&key);
             let revision = revision(&key);
@@ -195,6 +205,8 @@ const fn knows(row: &Row) -> bool {
             | Row::Coordinator { .. }
             | Row::Decision { .. }
             | Row::Tombstone { .. }
+            | Row::Log(_)
+            | Row::Checkpoint(_)
     )
 }
 
@@ -223,6 +235,9 @@ pub(crate) fn put_digest(out: &mut Vec<u8>, entry: &mut Entry) {
     if let Some(place) = entry.place() {
         out.number(place.offset.into());
         out.number(place.len.into());
+    }
+    if let Entry::Log(op) = entry {
+        put_log_record(out, op);
     }
 }
 
@@ -289,6 +304,7 @@ fn put_fields(out: &mut impl Put, entry: &Entry) {
             out.byte(RESOLVE);
             out.bytes(&gid.0);
         }
+        Entry::Log(op) => put_log_fields(out, op),
     }
 }
 
@@ -433,6 +449,7 @@ fn take_entry(from: &mut Take, offset: Option<u32>) -> Result<Entry, CodecError>
             Entry::Prepare { gid, body: body(from)? }
         }
         RESOLVE => Entry::Resolve { gid: take_gid(from)? },
+        tag @ APPEND..=DROP => Entry::Log(take_log(tag, from, offset, body)?),
         _ => return Err(CodecError::Field("operation")),
     })
 }

@@ -4,10 +4,10 @@ use core::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use roadbed_broker::{NewCopy, Prepared, PreparedPost, QueueRow, Row, RowKey, SessionRow};
+use roadbed_broker::{LogRow, NewCopy, Prepared, PreparedPost, QueueRow, Row, RowKey, SessionRow};
 use roadbed_core::{
-    Binding, Condition, CopyId, DeliveryId, Filter, Gid, History, Key, Outcome, Overflow, QueueId, QueueSettings,
-    Reason, RetainHandling, Will,
+    Binding, Condition, CopyId, DeliveryId, Filter, Gid, History, Key, LogSettings, Outcome, Overflow, QueueId,
+    QueueSettings, Reason, RetainHandling, Will,
 };
 
 use super::Gather;
@@ -50,6 +50,15 @@ pub(crate) fn key_bytes(key: &RowKey) -> Bytes {
             out.byte(8);
             out.raw(&delivery.to_bytes());
         }
+        RowKey::Log(address) => {
+            out.byte(9);
+            out.bytes(address.as_str().as_bytes());
+        }
+        RowKey::Checkpoint(partition, group) => {
+            out.byte(10);
+            out.number(u64::from(partition.0));
+            out.bytes(group.as_bytes());
+        }
         _ => out.byte(0),
     }
     out.into()
@@ -70,6 +79,8 @@ pub(crate) fn take_row_key(from: &mut Take) -> Taken<RowKey> {
             let delivery = DeliveryId::from_bytes(&from.raw(DeliveryId::LEN)?);
             RowKey::Tombstone(delivery.ok_or(CodecError::Field("delivery"))?)
         }
+        9 => RowKey::Log(take_address(from)?),
+        10 => RowKey::Checkpoint(take_queue(from)?, from.text()?),
         _ => return Err(CodecError::Field("row key")),
     })
 }
@@ -137,6 +148,19 @@ pub(crate) fn put_row(out: &mut Gather, row: &Row) {
             put_outcome(out, outcome);
             put_time(out, *until);
         }
+        Row::Log(row) => {
+            out.byte(8);
+            out.list(row.partitions.iter(), |out, id| out.number(u64::from(id.0)));
+            let LogSettings { partitions, retention, bytes_max } = row.settings;
+            out.number(u64::from(partitions));
+            out.option(retention, put_duration);
+            out.number(bytes_max);
+            out.list(row.bindings.iter(), put_binding);
+        }
+        Row::Checkpoint(position) => {
+            out.byte(9);
+            out.number(*position);
+        }
         // Rows of a broker that is newer than this store: refused when they are submitted.
         _ => out.byte(u8::MAX),
     }
@@ -157,6 +181,13 @@ pub(crate) fn take_row(from: &mut Take) -> Taken<Row> {
             Row::Retained(take_message(from)?, qos)
         }
         5 => Row::Coordinator { epoch: from.small("epoch")? },
+        8 => {
+            let ids: Vec<_> = from.list(take_queue)?;
+            let (partitions, retention) = (from.small("partitions")?, from.option(take_duration)?);
+            let settings = LogSettings { partitions, retention, bytes_max: from.number()? };
+            Row::Log(LogRow { partitions: ids, settings, bindings: from.list(take_binding)? })
+        }
+        9 => Row::Checkpoint(from.number()?),
         6 => Row::Decision { participants: from.list(Take::text)?, commit: from.flag()? },
         7 => Row::Tombstone { outcome: take_outcome(from)?, until: take_time(from)? },
         _ => return Err(CodecError::Field("row")),

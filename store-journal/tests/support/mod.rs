@@ -7,8 +7,8 @@ use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 use roadbed_broker::{
-    Facts, Holder, ListedCopy, MemoryStore, NewCopy, Op, Prepared, PreparedPost, Recovery, Row, RowKey, Store,
-    StoreError, StoredCopy, Unit, UnitId,
+    Facts, Holder, ListedCopy, LogEntry, LogRead, MemoryStore, NewCopy, Op, Prepared, PreparedPost, ReadFrom, Recovery,
+    Row, RowKey, Store, StoreError, StoredCopy, Unit, UnitId,
 };
 use roadbed_core::{CopyId, DeliveryId, Durability, Fence, Gid, Key, Message, Outcome, Payload, Qos, QueueId, Time};
 use roadbed_store_journal::fs::Fs;
@@ -81,12 +81,16 @@ pub struct Load {
     next_unit: UnitId,
     seqs: [u64; 4],
     live: Vec<CopyId>,
+    appended: u64,
     bytes_max: u64,
 }
 
+/// The partitions of logs.
+pub const LOGS: [QueueId; 3] = [QueueId(20), QueueId(21), QueueId(22)];
+
 impl Load {
     pub fn new(seed: u64, bytes_max: u64) -> Self {
-        Self { random: Random::new(seed), next_unit: 1, seqs: [0; 4], live: Vec::new(), bytes_max }
+        Self { random: Random::new(seed), next_unit: 1, seqs: [0; 4], live: Vec::new(), appended: 0, bytes_max }
     }
 
     pub fn unit(&mut self) -> Unit {
@@ -99,7 +103,8 @@ impl Load {
 
     fn op(&mut self) -> Op {
         match self.random.below(100) {
-            0..40 => self.enqueue(),
+            0..25 => self.enqueue(),
+            25..40 => self.append(),
             40..70 => match self.take() {
                 Some(copy) => Op::Retire { copy },
                 None => self.enqueue(),
@@ -144,10 +149,27 @@ impl Load {
                 self.live.retain(|copy| copy.queue != queue);
                 Op::RetireQueue { queue }
             }
-            84..85 => Op::Prepare(self.gid(), self.prepared()),
-            85..87 => Op::Resolve(self.gid()),
+            84 => self.log(),
+            85 => Op::Prepare(self.gid(), self.prepared()),
+            86 => Op::Resolve(self.gid()),
             87..90 => Op::Delete(self.key()),
             _ => self.row(),
+        }
+    }
+
+    fn append(&mut self) -> Op {
+        let count = 1 + self.random.below(2);
+        let partitions: Vec<_> = (0..count).map(|n| LOGS[(n + self.random.below(2)) as usize]).collect();
+        self.appended += 1;
+        // Times grow, and now and then stay.
+        Op::Append { message: self.message(), at: Time::from_millis(self.appended / 3), partitions }
+    }
+
+    fn log(&mut self) -> Op {
+        let partition = LOGS[self.random.below(3) as usize];
+        match self.random.below(20) {
+            0 => Op::DropLog { partition },
+            _ => Op::TrimLog { partition, before: self.random.below(self.appended + 1) },
         }
     }
 
@@ -232,7 +254,48 @@ pub fn told(store: &mut dyn Store) -> Result<Vec<String>, StoreError> {
     for queue in &recovery.queues {
         copies.extend(paged(store, *queue)?);
     }
-    Ok(in_words(&recovery, &copies))
+    let mut told = in_words(&recovery, &copies);
+    for partition in LOGS {
+        let state = store.log_state(partition);
+        told.push(format!("{partition:?} from {} to {}, {:?}", state.first, state.next, state.last_at));
+        let entries = log(store, partition, 7)?;
+        let entry = |entry: &LogEntry| format!("{} {:?} {}", entry.position, entry.at, message_told(&entry.message));
+        told.extend(entries.iter().map(entry));
+        if let Some(middle) = entries.get(entries.len() / 2) {
+            let read = page(store, partition, ReadFrom::Time(middle.at), 1)?;
+            let first = entries.iter().find(|entry| entry.at >= middle.at).map(|entry| entry.position);
+            assert_eq!(read.first().map(|entry| entry.position), first, "by time");
+        }
+    }
+    Ok(told)
+}
+
+/// All messages of a partition, some at a time.
+pub fn log(store: &mut dyn Store, partition: QueueId, messages_max: usize) -> Result<Vec<LogEntry>, StoreError> {
+    let (mut from, mut entries) = (0, Vec::new());
+    loop {
+        let read = page(store, partition, ReadFrom::Position(from), messages_max)?;
+        let Some(last) = read.last() else { return Ok(entries) };
+        from = last.position + 1;
+        entries.extend(read);
+    }
+}
+
+/// Asks for messages of a partition, and waits for the answer.
+pub fn page(
+    store: &mut dyn Store,
+    partition: QueueId,
+    from: ReadFrom,
+    messages_max: usize,
+) -> Result<Vec<LogEntry>, StoreError> {
+    let (until, mut pages) = (Instant::now() + Duration::from_secs(60), Vec::new());
+    store.read_log(LogRead { id: 7, partition, from, messages_max, bytes_max: 64 << 10 });
+    while pages.is_empty() {
+        store.poll_pages(&mut pages);
+        assert!(Instant::now() < until, "no answer within a minute");
+        std::thread::sleep(Duration::from_micros(if pages.is_empty() { 20 } else { 0 }));
+    }
+    pages.remove(0).entries
 }
 
 /// The copies of a queue, listed and read a few at a time.

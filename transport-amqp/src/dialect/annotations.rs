@@ -4,6 +4,7 @@ use alloc::string::String;
 use core::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use bytestring::ByteString;
 use roadbed_core::{Bare, Delivery, Time, Value};
 
 use crate::DecodeError;
@@ -33,12 +34,24 @@ const SENDER: &str = "x-opt-roadbed-sender";
 /// By which protocol.
 const SENDER_PROTOCOL: &str = "x-opt-roadbed-sender-protocol";
 
+/// Where a message stands in the partition of its log, by the names that readers of events look for: the sequence number, the same as an
+/// offset, and when it was enqueued. Only a hub writes them, when the message is read from a log.
+const SEQUENCE: &str = "x-opt-sequence-number";
+const OFFSET: &str = "x-opt-offset";
+const ENQUEUED: &str = "x-opt-enqueued-time";
+/// What the partition was chosen by.
+const PARTITION_KEY: &str = "x-opt-partition-key";
+/// The number of the partition.
+const PARTITION: &str = "x-opt-roadbed-partition";
+
 /// What the annotations of a message say.
 #[derive(Debug, Default)]
 pub(super) struct Annotations {
     pub(super) deliver_after: Option<Time>,
     pub(super) retain: bool,
     pub(super) live: bool,
+    /// What a partition is to be chosen by; the annotation itself is handed on.
+    pub(super) partition_key: Option<ByteString>,
     /// The pairs of all others as they are encoded, without those that only a hub may write.
     pub(super) others: Bytes,
 }
@@ -68,6 +81,10 @@ impl Annotations {
     /// Takes an annotation that means something; whether it does.
     fn set(&mut self, name: &str, value: Option<Value>, now: Time) -> bool {
         match (name, value) {
+            (PARTITION_KEY, Some(Value::Text(key))) => {
+                self.partition_key = Some(key);
+                return false;
+            }
             (RETAIN, Some(Value::Bool(retain))) => self.retain = retain,
             (LIVE, Some(Value::Bool(live))) => self.live = live,
             (DELIVERY_TIME, Some(value)) => match millis(&value) {
@@ -99,7 +116,8 @@ pub(super) fn write(delivery: &Delivery, bare: Option<&Bare>, out: &mut BytesMut
     let (details, others) = (message.details(), others(message, bare));
     let asks = message.retain() || message.live() || details.deliver_after.is_some();
     let bindings = delivery.info.as_ref().map_or(&[][..], |info| &info.bindings);
-    let told = delivery.retained || sender.is_some() || !bindings.is_empty();
+    let log = delivery.info.as_ref().and_then(|info| Some((info.log?, info.enqueued_at)));
+    let told = delivery.retained || sender.is_some() || !bindings.is_empty() || log.is_some();
     if others.is_empty() && details.annotations.is_empty() && !asks && !told {
         return;
     }
@@ -126,6 +144,20 @@ pub(super) fn write(delivery: &Delivery, bare: Option<&Bare>, out: &mut BytesMut
         for (name, value) in details.annotations.iter() {
             key(out, &wire_name(name));
             put_value(out, value);
+        }
+        if let Some((place, at)) = log {
+            key(out, SEQUENCE);
+            put_value(out, &Value::Int(i64::try_from(place.position).unwrap_or(i64::MAX)));
+            key(out, OFFSET);
+            put_str(out, &alloc::format!("{}", place.position));
+            key(out, ENQUEUED);
+            put_value(out, &Value::Timestamp(i64::try_from(at.as_millis()).unwrap_or(i64::MAX)));
+            key(out, PARTITION);
+            put_u32(out, place.partition);
+            if let Some(group) = details.group.as_deref().filter(|_| !names(others, PARTITION_KEY)) {
+                key(out, PARTITION_KEY);
+                put_str(out, group);
+            }
         }
         if delivery.retained {
             key(out, RETAINED);
@@ -173,7 +205,24 @@ fn is_harmless(pairs: &[u8]) -> bool {
 
 /// A key is a symbol or an unsigned long (Part 3, section 3.2.10), and none that only a hub writes.
 fn is_foreign(key: Raw<'_>) -> bool {
-    key.symbol().map_or_else(|_| key.u64().is_ok(), |name| !name.starts_with(PREFIX))
+    let of_hub = |name: &str| name.starts_with(PREFIX) || matches!(name, SEQUENCE | OFFSET | ENQUEUED);
+    key.symbol().map_or_else(|_| key.u64().is_ok(), |name| !of_hub(name))
+}
+
+/// Whether there is an annotation of this name among those of others, which have been walked before.
+fn names(pairs: &[u8], wanted: &str) -> bool {
+    let mut at = 0;
+    while at < pairs.len() {
+        if Reader::new(&pairs[at..]).raw().is_ok_and(|key| key.symbol() == Ok(wanted)) {
+            return true;
+        }
+        let value = walk(pairs, at, &Default::default());
+        match value.and_then(|value| walk(pairs, value, &Default::default())) {
+            Ok(end) => at = end,
+            Err(_) => return false,
+        }
+    }
+    false
 }
 
 /// How many values there are in a row; they have been walked before, so they are whole.

@@ -69,6 +69,7 @@ impl Parts<'_> {
             .live(annotations.live)
             .origin(context.origin.clone());
         details.deliver_after = annotations.deliver_after;
+        details.group = details.group.or(annotations.partition_key);
         let plain = self.is_plain() && annotations.others.is_empty();
         if !plain {
             only.extend((!annotations.others.is_empty()).then_some("annotations of others"));

@@ -10,18 +10,19 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use bytestring::ByteString;
 use fe2o3_amqp_types::definitions::{ReceiverSettleMode, Role, SenderSettleMode};
-use fe2o3_amqp_types::messaging::{DistributionMode, Source, Target, TargetArchetype};
+use fe2o3_amqp_types::messaging::{DistributionMode, Source, Target, TargetArchetype, TerminusExpiryPolicy};
 use fe2o3_amqp_types::performatives::Attach;
 use fe2o3_amqp_types::transaction::{Coordinator, TxnCapability};
 use roadbed_core::{
-    Attached, Binding, Consumer, ConsumerTerms, Detach, Error, ErrorKind, Filter, Fut, Hold, Mode, Node, Open, Origin,
-    ProducerTerms, Qos, Result, RetainHandling, Scope, Session, Settle,
+    Attached, Binding, Consumer, ConsumerTerms, Detach, Error, ErrorKind, Filter, Fut, Hold, LogTerms, Mode, Node,
+    Open, Origin, ProducerTerms, Qos, Result, RetainHandling, Scope, Session, Settle,
 };
 
 use super::Shared;
 use super::again::{self, Tags};
 use super::dynamic;
 use super::links::{Kind, Rare, Suspended};
+use super::log;
 use super::node::{Kept, Place, address, invalid, is_exclusive, on_lapse, place};
 use crate::{Accept, UnsettledMap, unsettled_map};
 
@@ -140,7 +141,7 @@ async fn resumable_sender(
 
 fn receiving(client: &Client, session: &dyn Session, asked: Attach, before: Before) -> Result<Fut<Granted>> {
     let source = asked.source.as_deref().ok_or_else(|| invalid("the source is missing"))?;
-    let place = place(source)?;
+    let log = log::log(source)?;
     let browse = matches!(source.distribution_mode, Some(DistributionMode::Copy));
     let second = asked.rcv_settle_mode == ReceiverSettleMode::Second;
     let terms = ConsumerTerms {
@@ -152,6 +153,10 @@ fn receiving(client: &Client, session: &dyn Session, asked: Attach, before: Befo
         exclusive: is_exclusive(source),
         ..ConsumerTerms::default()
     };
+    if let Some(log) = log {
+        return log_reader(session, asked, log, terms);
+    }
+    let place = place(source)?;
     match Kept::of(&source.expiry_policy, source.timeout).filter(|_| !browse) {
         Some(kept) => Ok(Box::pin(resumable_receiver(client.clone(), asked, place, terms, kept, before.closing))),
         None => ordinary_receiver(session, asked, place, terms, before.suspended),
@@ -203,6 +208,25 @@ fn ordinary_receiver(
         let (again, ours) = again::sent(&mut *consumer, unsettled, Tags::Connection, &unsettled_map(&asked)).await?;
         let accept = accepted(asked, source, ours);
         Ok(Granted { kind: Kind::Consumer { consumer, on_lapse, queue }, accept, rare: Rare::with_again(rare, again) })
+    }))
+}
+
+/// A reader of a log. What it goes on with after its connection is the checkpoint of its group, not the link.
+fn log_reader(session: &dyn Session, asked: Attach, log: LogTerms, terms: ConsumerTerms) -> Result<Fut<Granted>> {
+    let on_lapse = terms.on_lapse.clone();
+    let node = Node::Log(log::boxed(log, asked.properties.as_ref())?);
+    let attaching = session.consumer(ConsumerTerms { node, info: true, ..terms });
+    Ok(Box::pin(async move {
+        let (consumer, _) = attaching.await?;
+        let source = asked.source.clone().map(|source| *source).unwrap_or_default();
+        let filter = source.filter.clone();
+        let mut accept = Accept { first_only: true, ..accepted(asked, source, UnsettledMap::default()) };
+        if let Some(source) = &mut accept.source {
+            source.distribution_mode = Some(DistributionMode::Copy);
+            (source.expiry_policy, source.timeout) = (TerminusExpiryPolicy::LinkDetach, 0);
+            source.filter = filter;
+        }
+        Ok(Granted { kind: Kind::Consumer { consumer, on_lapse, queue: None }, accept, rare: None })
     }))
 }
 

@@ -2,8 +2,8 @@
 
 use http::{HeaderMap, HeaderValue};
 use roadbed_core::{
-    Address, Delivery, DeliveryId, DeliveryInfo, Error, ErrorKind, Losses, Message, Payload, Qos, ReadContext, Result,
-    Time, WireMessage,
+    Address, Delivery, DeliveryId, DeliveryInfo, Error, ErrorKind, LogPlace, Losses, Message, Payload, Qos,
+    ReadContext, Result, Time, WireMessage,
 };
 
 use super::HttpQos;
@@ -107,6 +107,10 @@ fn write_info(info: &DeliveryInfo, headers: &mut HeaderMap) {
     headers.append(names::DELIVERY_ID, hex(&info.id.to_bytes()));
     headers.append(names::DELIVERY_COUNT, info.count.into());
     headers.append(names::ENQUEUED_MS, info.enqueued_at.as_millis().into());
+    if let Some(place) = info.log {
+        headers.append(names::PARTITION, place.partition.into());
+        headers.append(names::POSITION, place.position.into());
+    }
     if let Some(until) = info.lease_until {
         headers.append(names::LOCK_UNTIL_MS, until.as_millis().into());
     }
@@ -118,6 +122,8 @@ fn read_info(headers: &HeaderMap, now: Time) -> Option<DeliveryInfo> {
     let mut info = DeliveryInfo::new(DeliveryId::from_bytes(&id)?, enqueued_at);
     info.count = number(headers, names::DELIVERY_COUNT).unwrap_or_default();
     info.lease_until = number(headers, names::LOCK_UNTIL_MS).map(Time::from_millis);
+    let place = number(headers, names::PARTITION).zip(number(headers, names::POSITION));
+    info.log = place.map(|(partition, position)| LogPlace { partition, position });
     Some(info)
 }
 

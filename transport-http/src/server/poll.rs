@@ -113,7 +113,7 @@ fn terms(queue: Address, query: PollQuery, connection: &Connection) -> ConsumerT
     }
 }
 
-fn fail(connection: &Connection, attachment: &Arc<Attachment>, error: &roadbed_core::Error) -> Failure {
+pub(super) fn fail(connection: &Connection, attachment: &Arc<Attachment>, error: &roadbed_core::Error) -> Failure {
     use roadbed_core::ErrorKind as K;
     if matches!(error.kind(), K::Closed | K::Disconnected | K::Failed | K::Protocol) {
         connection.attachments.forget(attachment);
@@ -122,15 +122,20 @@ fn fail(connection: &Connection, attachment: &Arc<Attachment>, error: &roadbed_c
 }
 
 /// A long poll: how long it may be held, and its place among all that are.
-struct Held {
-    wait: Duration,
+pub(super) struct Held {
+    pub(super) wait: Duration,
     _place: OwnedSemaphorePermit,
 }
 
 impl Held {
     fn read(connection: &Connection, head: &request::Parts) -> Option<Self> {
+        Self::new(connection, wait_secs(&head.headers)?)
+    }
+
+    /// For so many seconds, if there is a place.
+    pub(super) fn new(connection: &Connection, seconds: u64) -> Option<Self> {
         let shared = &connection.shared;
-        let asked = Duration::from_secs(wait_secs(&head.headers)?);
+        let asked = Duration::from_secs(seconds);
         let wait = asked.min(ms(shared.config.long_poll_ms_max));
         match shared.polls.clone().try_acquire_owned() {
             Ok(place) => Some(Self { wait, _place: place }),
@@ -141,7 +146,7 @@ impl Held {
         }
     }
 
-    fn applied(&self) -> HeaderValue {
+    pub(super) fn applied(&self) -> HeaderValue {
         HeaderValue::try_from(format!("wait={}", self.wait.as_secs())).expect("digits are ASCII")
     }
 }

@@ -16,7 +16,7 @@ use roadbed_core::{Address, Condition};
 use super::body::ResponseBody;
 use super::connection::Connection;
 use super::reply::{Failure, Reply, empty};
-use super::{Server, info, locks, nodes, poll, post, transactions};
+use super::{Server, info, locks, logs, nodes, poll, post, transactions};
 
 /// The requests of one connection, or of many that share their sessions, as a service for hyper and tower: to be mounted
 /// wherever requests come from.
@@ -39,6 +39,9 @@ pub(super) enum Route {
     Verb,
     Subscription,
     Queue,
+    Log,
+    Partition,
+    Checkpoint,
     Transactions,
     Transaction,
     Discharge,
@@ -53,6 +56,9 @@ pub(super) fn router() -> Router<Route> {
         ("/v1/locks/{token}/{verb}", Route::Verb),
         ("/v1/subscriptions/{*name}", Route::Subscription),
         ("/v1/queues/{*name}", Route::Queue),
+        ("/v1/logs/{name}", Route::Log),
+        ("/v1/logs/{name}/{partition}", Route::Partition),
+        ("/v1/logs/{name}/groups/{group}/{partition}", Route::Checkpoint),
         ("/v1/transactions", Route::Transactions),
         ("/v1/transactions/{id}", Route::Transaction),
         ("/v1/transactions/{id}/{verb}", Route::Discharge),
@@ -124,6 +130,18 @@ impl Routes {
             (Route::Queue, "PUT") => nodes::declare(connection, param("name"), head, body).await,
             (Route::Subscription | Route::Queue, "DELETE") => nodes::delete(connection, param("name"), head).await,
             (Route::Subscription | Route::Queue, _) => nodes::describe(connection, param("name"), head).await,
+            (Route::Log, "PUT") => logs::declare(connection, param("name"), head, body).await,
+            (Route::Log, "DELETE") => logs::delete(connection, param("name"), head).await,
+            (Route::Log, _) => logs::describe(connection, param("name"), head).await,
+            (Route::Partition, "DELETE") => logs::trim(connection, param("name"), param("partition"), head).await,
+            (Route::Partition, _) => logs::read(connection, param("name"), param("partition"), head).await,
+            (Route::Checkpoint, "PUT") => {
+                let place = (param("name"), param("partition"), param("group"));
+                logs::set_checkpoint(connection, place, head, body).await
+            }
+            (Route::Checkpoint, _) => {
+                logs::checkpoint(connection, (param("name"), param("partition"), param("group")), head).await
+            }
             (Route::Transactions, _) => transactions::declare(connection, head).await,
             (Route::Transaction, _) => transactions::describe(connection, param("id"), head).await,
             (Route::Discharge, _) => transactions::discharge(connection, param("id"), param("verb"), head).await,
@@ -139,8 +157,8 @@ impl Routes {
                 StatusCode::NOT_FOUND,
                 "no-such-resource",
                 "there is no such resource",
-                "The paths are /v1, /v1/messages/ADDRESS, /v1/locks/TOKEN, /v1/subscriptions/NAME, /v1/queues/NAME and \
-                 /v1/transactions.",
+                "The paths are /v1, /v1/messages/ADDRESS, /v1/locks/TOKEN, /v1/subscriptions/NAME, /v1/queues/NAME, \
+                 /v1/logs/NAME and /v1/transactions.",
             )),
         }
     }
@@ -155,7 +173,9 @@ impl Route {
             Self::Lock => "DELETE, OPTIONS",
             Self::Verb | Self::Transactions | Self::Discharge => "POST, OPTIONS",
             Self::Subscription => "PUT, POST, GET, HEAD, DELETE, OPTIONS",
-            Self::Queue => "PUT, GET, HEAD, DELETE, OPTIONS",
+            Self::Queue | Self::Log => "PUT, GET, HEAD, DELETE, OPTIONS",
+            Self::Partition => "GET, HEAD, DELETE, OPTIONS",
+            Self::Checkpoint => "PUT, GET, HEAD, OPTIONS",
         }
     }
 }

@@ -23,6 +23,11 @@ pub(crate) fn write(delivery: &Delivery, lock: Option<&str>, losses: &mut Losses
     if let Some(lock) = lock {
         event.text("roadbedlock", lock);
     }
+    if let Some((place, at)) = delivery.info.as_ref().and_then(|info| Some((info.log?, info.enqueued_at))) {
+        event.text("roadbedpartition", &place.partition.to_string());
+        event.text("roadbedposition", &place.position.to_string());
+        event.text("roadbedenqueued", &time(at));
+    }
     note_losses(&delivery.message, event.losses);
     data(&delivery.message, &mut event.out);
     event.out.push('}');
