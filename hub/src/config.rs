@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::amqp::Amqp;
 use crate::auth::Secrets;
+use crate::logs::Log;
 use crate::mqtt::Mqtt;
 use crate::queues::Queue;
 use crate::store::Store;
@@ -33,6 +34,9 @@ pub struct Config {
     /// Queues that are there from the start: `[[queue]]`.
     #[serde(rename = "queue", skip_serializing_if = "Vec::is_empty")]
     pub queues: Vec<Queue>,
+    /// Logs that exist from the start.
+    #[serde(rename = "log", skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<Log>,
     /// The MQTT server.
     pub mqtt: Mqtt,
     /// The HTTP server.
@@ -116,6 +120,14 @@ mod tests {
     fn by_default_it_listens_for_every_protocol_on_this_machine_alone() {
         let all: Vec<_> = Listen::default().all().map(ToString::to_string).collect();
         assert_eq!(all, ["127.0.0.1:1883", "127.0.0.1:8080", "127.0.0.1:5672"]);
+    }
+
+    #[test]
+    fn logs_are_an_array() {
+        let text = "[[log]]\nname = \"events\"\npartitions = 2\n[[log]]\nname = \"audit\"\nfilters = [\"#\"]\n";
+        let logs = Config::parse(text, "hub.toml").unwrap().logs;
+        let named: Vec<_> = logs.iter().map(|log| (&*log.name, log.partitions, log.filters.len())).collect();
+        assert_eq!(named, [("events", 2, 0), ("audit", 4, 1)]);
     }
 
     fn keys(table: &toml::Table) -> Vec<String> {

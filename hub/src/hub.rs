@@ -13,7 +13,7 @@ use crate::access::Access;
 use crate::demo::fault::{self, Fault};
 use crate::error::{Failure, Result};
 use crate::web::Pages;
-use crate::{Config, Shutdown, listen, queues, sys, web};
+use crate::{Config, Shutdown, listen, logs, queues, sys, web};
 
 /// A hub that runs, until [`stop`](Self::stop) or its [`Shutdown`] ends it.
 pub(crate) struct Running {
@@ -62,6 +62,7 @@ impl Running {
             None => builder.build()?,
         };
         queues::declare(&config.queues, &broker).await?;
+        logs::declare(&broker, &config.logs).await?;
         let mut hub = Self {
             mqtt: addresses(&mqtt)?,
             http: addresses(&http)?,

@@ -18,6 +18,7 @@ const NOW: &[&str] = &[
     "sessions_connected",
     "sessions_connected_max",
     "queues",
+    "logs",
     "bindings",
     "bindings_shared",
     "retained",

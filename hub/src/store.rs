@@ -156,6 +156,14 @@ fn summary(report: &Report) -> String {
         "{} segments, {} records; {} messages and {} rows are kept",
         report.segments, report.records, report.copies, report.rows
     );
+    for log in &report.logs {
+        let name = log.address.as_ref().map_or_else(|| "a log without a name".into(), ToString::to_string);
+        let (messages, next, bytes) = (log.messages, log.next, log.bytes);
+        out += &format!(
+            "\n{name}: {messages} messages in {bytes} bytes, from position {} on, the next is {next}",
+            log.first
+        );
+    }
     for damage in &report.damage {
         out += &format!("\nlost: {damage}");
     }
