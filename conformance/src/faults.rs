@@ -31,7 +31,7 @@ struct Wakers {
     write: Option<Waker>,
 }
 
-/// How reads and writes are cut into pieces.
+/// How reads and writes are cut into pieces, between which there is nothing to read for a moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Split {
     /// As they come.
@@ -112,7 +112,7 @@ impl Faults {
         state.alive.push(Arc::downgrade(&wakers));
         state.made += 1;
         let random = state.made.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        Carrier { io, faults: self.clone(), side, born: state.cuts, wakers, random, sleep: None }
+        Carrier { io, faults: self.clone(), side, born: state.cuts, wakers, random, sleep: None, between: false }
     }
 
     /// A pipe in memory: the client's end and the server's.
@@ -180,6 +180,8 @@ pub struct Carrier<S> {
     wakers: Arc<Mutex<Wakers>>,
     random: u64,
     sleep: Option<Pin<Box<Sleep>>>,
+    /// The last read brought a piece: the next one finds nothing.
+    between: bool,
 }
 
 impl<S> Carrier<S> {
@@ -243,6 +245,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Carrier<S> {
         let budget = budget.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
         let max = this.piece()?.min(budget).min(buf.remaining());
         ready!(this.poll_delay(cx));
+        if std::mem::take(&mut this.between) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         if max == buf.remaining() {
             ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
@@ -251,6 +257,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Carrier<S> {
             ready!(Pin::new(&mut this.io).poll_read(cx, &mut part))?;
             let piece = part.filled().to_vec();
             buf.put_slice(&piece);
+            this.between = true;
         }
         let read = buf.filled().len() - before;
         this.sleep = None;

@@ -15,7 +15,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
-use crate::Output;
+use crate::{Output, Protocol, Time};
 
 /// How much one read takes at most, in bytes.
 const READ_MAX: usize = 256 << 10;
@@ -112,6 +112,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             // A copy, so that a connection that falls silent does not pin its thread's buffer.
             Head::Short(Bytes::copy_from_slice(rest))
         };
+    }
+
+    /// The next event in what was read and is `held`; `None` when more must be read, with what the machine has left [unread](Self::unread). With nothing held, what
+    /// was unread before stays.
+    ///
+    /// # Errors
+    /// If the peer broke the protocol.
+    pub fn next_event<P: Protocol>(
+        &mut self,
+        machine: &mut P,
+        held: &mut Bytes,
+        now: Time,
+        out: &mut Output,
+    ) -> Result<Option<P::Event>, P::Error> {
+        if held.is_empty() {
+            return Ok(None);
+        }
+        let (chunk, mut at) = (core::mem::take(held), 0);
+        let event = machine.next(now, &chunk, &mut at, out)?;
+        match event {
+            Some(_) => *held = chunk.slice(at..),
+            None => self.unread(&chunk[at..], machine.wanted_bytes(&chunk[at..])),
+        }
+        Ok(event)
     }
 
     /// The output to write into while polled: what the socket refused before, or an empty one of the thread's.

@@ -10,7 +10,7 @@ use core::task::{Context, Poll};
 use bytes::Bytes;
 use fe2o3_amqp_types::performatives::Open;
 use roadbed_core::client::{Carrier, Connector, tcp};
-use roadbed_core::{Error, ErrorKind, Output, Protocol, Result, Socket};
+use roadbed_core::{Error, ErrorKind, Output, Result, Socket};
 
 use super::{ClientConfig, words};
 use crate::{Event, Machine};
@@ -133,19 +133,7 @@ impl Handshake {
     }
 
     fn next(&mut self, dial: &Dial, out: &mut Output) -> Result<Option<Event>> {
-        let (chunk, mut at) = (core::mem::take(&mut self.held), 0);
-        if chunk.is_empty() {
-            // The socket keeps the beginning of a frame until there is more of it.
-            return Ok(None);
-        }
-        let event = self.machine.next(dial.config.clock.now(), &chunk, &mut at, out)?;
-        match event {
-            Some(_) => self.held = chunk.slice(at..),
-            None => {
-                let rest = &chunk[at..];
-                self.socket.unread(rest, self.machine.wanted_bytes(rest));
-            }
-        }
-        Ok(event)
+        let Self { socket, machine, held, .. } = self;
+        Ok(socket.next_event(machine, held, dial.config.clock.now(), out)?)
     }
 }

@@ -8,9 +8,7 @@ use core::task::{Context, Poll};
 use bytes::Bytes;
 use bytestring::ByteString;
 use roadbed_core::client::{Carrier, tcp};
-use roadbed_core::{
-    Delivery, Error, ErrorKind, Losses, Open, Origin, Protocol, Qos, Result, Socket, WireMessage, WireQos,
-};
+use roadbed_core::{Delivery, Error, ErrorKind, Losses, Open, Origin, Qos, Result, Socket, WireMessage, WireQos};
 
 use super::{ClientConfig, Connector};
 use crate::codec::{ConnAck, Connect, Disconnect, Publish, QoS, ReasonCode, Will};
@@ -225,20 +223,8 @@ impl Handshake {
     }
 
     fn next(&mut self, dial: &Dial, out: &mut roadbed_core::Output) -> Result<Option<Event>> {
-        let (chunk, mut at) = (core::mem::take(&mut self.held), 0);
-        if chunk.is_empty() {
-            // The socket keeps the beginning of a frame until there is more of it.
-            return Ok(None);
-        }
-        let event = self.machine.next(dial.config.clock.now(), &chunk, &mut at, out)?;
-        match event {
-            Some(_) => self.held = chunk.slice(at..),
-            None => {
-                let rest = &chunk[at..];
-                self.socket.unread(rest, self.machine.wanted_bytes(rest));
-            }
-        }
-        Ok(event)
+        let Self { socket, machine, held, .. } = self;
+        Ok(socket.next_event(machine, held, dial.config.clock.now(), out)?)
     }
 }
 

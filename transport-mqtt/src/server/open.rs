@@ -142,7 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
         loop {
             let now = self.shared.config.clock.now();
             let mut out = self.socket.output();
-            let event = self.read(now, &mut out);
+            let event = self.socket.next_event(&mut self.machine, &mut self.held, now, &mut out).map_err(Error::from);
             let flushed = self.socket.poll_flush(cx, out);
             match event {
                 Ok(Some(event)) => return Poll::Ready(Ok(event)),
@@ -162,19 +162,6 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(lost(error))),
             }
         }
-    }
-
-    fn read(&mut self, now: Time, out: &mut Output) -> Result<Option<Event>> {
-        let (chunk, mut at) = (core::mem::take(&mut self.held), 0);
-        let event = self.machine.next(now, &chunk, &mut at, out)?;
-        match event {
-            Some(_) => self.held = chunk.slice(at..),
-            None => {
-                let rest = &chunk[at..];
-                self.socket.unread(rest, self.machine.wanted_bytes(rest));
-            }
-        }
-        Ok(event)
     }
 
     async fn flush(&mut self, out: Output) -> Result<()> {
