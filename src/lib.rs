@@ -19,6 +19,8 @@ pub use roadbed_mqtt as mqtt;
 pub use roadbed_sasl as sasl;
 #[cfg(feature = "journal")]
 pub use roadbed_store_journal as journal;
+#[cfg(feature = "ws")]
+pub use roadbed_ws as ws;
 
 #[cfg(feature = "broker")]
 pub use broker::Broker;

@@ -62,9 +62,15 @@ impl Url {
     /// The server with login and options, as the transports read it.
     #[cfg(any(feature = "amqp", feature = "http", feature = "mqtt"))]
     pub(crate) fn target(&self) -> String {
+        self.target_as(&self.scheme)
+    }
+
+    /// The same, as if it were another protocol's.
+    #[cfg(any(feature = "amqp", feature = "http", feature = "mqtt"))]
+    pub(crate) fn target_as(&self, scheme: &str) -> String {
         let login = self.login.as_ref().map_or_else(String::new, |login| format!("{login}@"));
         let options = if self.options.is_empty() { String::new() } else { format!("?{}", self.options) };
-        format!("{}://{login}{}{options}", self.scheme, self.host)
+        format!("{scheme}://{login}{}{options}", self.host)
     }
 
     fn wrong(&self, what: fmt::Arguments<'_>) -> Error {

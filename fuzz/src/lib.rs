@@ -17,6 +17,7 @@ mod hub;
 mod mqtt_decode;
 mod mqtt_machine;
 mod output;
+mod websocket;
 
 pub use address::address;
 pub use amqp_decode::amqp_decode;
@@ -31,6 +32,7 @@ pub use hub::hub;
 pub use mqtt_decode::{mqtt_decode_v3, mqtt_decode_v5};
 pub use mqtt_machine::{mqtt_client, mqtt_server};
 pub use output::output;
+pub use websocket::websocket;
 
 /// A target: its name and its body.
 pub type Target = (&'static str, fn(&[u8]));
@@ -53,4 +55,5 @@ pub const TARGETS: &[Target] = &[
     ("mqtt_decode_v5", mqtt_decode_v5),
     ("mqtt_server", mqtt_server),
     ("output", output),
+    ("websocket", websocket),
 ];

@@ -15,6 +15,7 @@ use crate::logs::Log;
 use crate::mqtt::Mqtt;
 use crate::queues::Queue;
 use crate::store::Store;
+use crate::ws::Ws;
 
 /// The configuration file. Every key has a default; a key that is not known is an error.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -43,6 +44,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// The AMQP server.
     pub amqp: Amqp,
+    /// WebSocket on the HTTP listeners.
+    pub ws: Ws,
 }
 
 /// Where the hub listens.

@@ -84,7 +84,8 @@ impl Running {
         let losses = Box::new(move || vec![("mqtt", by_mqtt.losses()), ("amqp", by_amqp.losses())]);
         let over_http = config.http.clone().token_key(config.store.token_key(config.http.token_key.clone())?);
         let pages = Pages::new(hub.broker.clone(), hub.journal.clone(), losses, Instant::now());
-        let over_http = web::server(serving("http"), over_http, pages)?;
+        let gate = config.ws.gate(&over_mqtt, &over_amqp);
+        let over_http = web::server(serving("http"), over_http, gate, pages)?;
         mqtt.into_iter().for_each(|listener| hub.serve_mqtt(listener, over_mqtt.clone(), config));
         http.into_iter().for_each(|listener| hub.serve_http(listener, over_http.clone()));
         amqp.into_iter().for_each(|listener| hub.serve_amqp(listener, over_amqp.clone(), config));

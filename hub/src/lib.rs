@@ -29,6 +29,7 @@ mod store;
 mod suggest;
 mod sys;
 mod web;
+mod ws;
 
 pub use amqp::Amqp;
 pub use auth::{Secrets, Users};

@@ -12,6 +12,7 @@ use roadbed::{Broker, Losses};
 use crate::error::{Failure, Result};
 use crate::hub::Serving;
 use crate::metrics;
+use crate::ws::Gate;
 
 /// What the other protocols have lost in translation, by their names.
 pub(crate) type LossesOf = Box<dyn Fn() -> Vec<(&'static str, Losses)> + Send + Sync>;
@@ -20,13 +21,14 @@ pub(crate) type LossesOf = Box<dyn Fn() -> Vec<(&'static str, Losses)> + Send + 
 ///
 /// # Errors
 /// If the system has no randomness to sign lock tokens with.
-pub(crate) fn server(serving: Serving, config: HttpConfig, pages: Pages) -> Result<Server> {
+pub(crate) fn server(serving: Serving, config: HttpConfig, gate: Gate, pages: Pages) -> Result<Server> {
     let pages = Arc::new(pages);
     let answering = pages.clone();
     let server = Server::builder(serving.endpoint)
         .config(config)
         .authenticator(serving.authenticator)
         .fallback(move |head| answering.answer(head))
+        .upgrades(move |head| gate.open(head))
         .build();
     let server = server.map_err(|error| Failure::unavailable(format!("cannot serve HTTP: {error}")))?;
     Ok(pages.server.get_or_init(|| server).clone())

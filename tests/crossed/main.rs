@@ -1,12 +1,13 @@
-//! Every law over two protocols in a row: a server of the one, whose endpoint is a client of the other, as in a gateway.
+//! Every law over two protocols in a row: a server of the one, whose endpoint is a client of the other, as in a gateway. And over WebSocket under each of them.
 
 use std::cell::RefCell;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use roadbed::{Broker, Capabilities, Clock, Endpoint, Fut, ManualClock, Open, Outcomes, Session, Time, amqp, mqtt};
-use roadbed_conformance::{Arguments, Carried, Faults, Fixture, World, ignored, run};
+use roadbed::client::Carrier;
+use roadbed::{Broker, Capabilities, Clock, Endpoint, Fut, ManualClock, Open, Outcomes, Session, Time, amqp, mqtt, ws};
+use roadbed_conformance::{Arguments, Carried, Dialer, Faults, Fixture, World, ignored, run};
 
 std::thread_local! {
     /// The clock of the world that is made on this thread.
@@ -27,7 +28,35 @@ fn broker() -> World {
     })
 }
 
-fn over_amqp(inner: Arc<dyn Endpoint>, faults: &Faults) -> Arc<dyn Endpoint> {
+/// What a protocol runs over.
+#[derive(Clone, Copy)]
+enum Road {
+    Plain,
+    WebSocket(&'static str),
+}
+
+impl Road {
+    /// The road's far end, on a stream that a client has opened.
+    async fn accept<S: Carrier + 'static>(self, stream: S) -> std::io::Result<Box<dyn Carrier>> {
+        match self {
+            Self::Plain => Ok(Box::new(stream)),
+            Self::WebSocket(protocol) => Ok(Box::new(ws::accept(stream, &[protocol]).await?.into_stream())),
+        }
+    }
+
+    async fn dial(self, dialer: Dialer) -> std::io::Result<Box<dyn Carrier>> {
+        let stream = dialer.dial().await?;
+        match self {
+            Self::Plain => Ok(Box::new(stream)),
+            Self::WebSocket(protocol) => {
+                let ask = ws::Ask { host: "law".into(), path: "/".into(), protocols: vec![protocol.into()] };
+                Ok(Box::new(ws::connect(stream, &ask).await?.0))
+            }
+        }
+    }
+}
+
+fn over_amqp(inner: Arc<dyn Endpoint>, faults: &Faults, road: Road) -> Arc<dyn Endpoint> {
     let machine = || {
         let machine = amqp::MachineConfig::default().sidecar_bytes_max(16 << 10);
         machine.idle_timeout(Duration::from_secs(48 * 3600))
@@ -37,29 +66,37 @@ fn over_amqp(inner: Arc<dyn Endpoint>, faults: &Faults) -> Arc<dyn Endpoint> {
     let (dialer, mut listener) = faults.listen();
     tokio::spawn(async move {
         while let Some(stream) = listener.accept().await {
-            tokio::spawn(server.serve(stream));
+            let server = server.clone();
+            tokio::spawn(async move {
+                // A client that is cut before it has begun is no fault.
+                if let Ok(stream) = road.accept(stream).await {
+                    let _ = server.serve(stream).await;
+                }
+            });
         }
     });
     let config = amqp::ClientConfig::default().machine(machine().container_id("law".into())).clock(clock());
     Arc::new(amqp::connect_over(config.reconnect_delay_min(Duration::from_millis(5)).seed(7), move || {
-        let dialer = dialer.clone();
-        async move { dialer.dial().await }
+        road.dial(dialer.clone())
     }))
 }
 
-fn over_mqtt(inner: Arc<dyn Endpoint>, faults: &Faults) -> Arc<dyn Endpoint> {
+fn over_mqtt(inner: Arc<dyn Endpoint>, faults: &Faults, road: Road) -> Arc<dyn Endpoint> {
     let server = mqtt::Server::new(inner, mqtt::ServerConfig::permissive().clock(clock()).seed(1));
     let (dialer, mut listener) = faults.listen();
     tokio::spawn(async move {
         while let Some(stream) = listener.accept().await {
-            tokio::spawn(server.serve(stream));
+            let server = server.clone();
+            tokio::spawn(async move {
+                // A client that is cut before it has begun is no fault.
+                if let Ok(stream) = road.accept(stream).await {
+                    let _ = server.serve(stream).await;
+                }
+            });
         }
     });
     let config = mqtt::ClientConfig::default().clock(clock()).reconnect_delay_min(Duration::from_millis(5)).seed(7);
-    Arc::new(mqtt::connect_over(config, move || {
-        let dialer = dialer.clone();
-        async move { dialer.dial().await }
-    }))
+    Arc::new(mqtt::connect_over(config, move || road.dial(dialer.clone())))
 }
 
 /// An endpoint that says what the whole way can do: a client knows its own protocol alone.
@@ -111,13 +148,21 @@ fn both(endpoint: Arc<dyn Endpoint>, behind: &dyn Endpoint) -> Arc<dyn Endpoint>
 }
 
 async fn mqtt_behind_amqp(inner: Arc<dyn Endpoint>, faults: Faults) -> Arc<dyn Endpoint> {
-    let behind = over_mqtt(inner, &faults);
-    both(over_amqp(Arc::clone(&behind), &faults), &*behind)
+    let behind = over_mqtt(inner, &faults, Road::Plain);
+    both(over_amqp(Arc::clone(&behind), &faults, Road::Plain), &*behind)
 }
 
 async fn amqp_behind_mqtt(inner: Arc<dyn Endpoint>, faults: Faults) -> Arc<dyn Endpoint> {
-    let behind = over_amqp(inner, &faults);
-    both(over_mqtt(Arc::clone(&behind), &faults), &*behind)
+    let behind = over_amqp(inner, &faults, Road::Plain);
+    both(over_mqtt(Arc::clone(&behind), &faults, Road::Plain), &*behind)
+}
+
+async fn mqtt_over_websocket(inner: Arc<dyn Endpoint>, faults: Faults) -> Arc<dyn Endpoint> {
+    over_mqtt(inner, &faults, Road::WebSocket("mqtt"))
+}
+
+async fn amqp_over_websocket(inner: Arc<dyn Endpoint>, faults: Faults) -> Arc<dyn Endpoint> {
+    over_amqp(inner, &faults, Road::WebSocket("amqp"))
 }
 
 fn main() -> ExitCode {
@@ -130,6 +175,11 @@ fn main() -> ExitCode {
     });
     assert_eq!(ignored(&gateway), include_str!("ignored-gateway.txt"), "what a gateway rules out has been reviewed");
     assert_eq!(ignored(&uplink), include_str!("ignored-uplink.txt"), "and the way back");
-    let all: Vec<Box<dyn Fixture>> = vec![Box::new(gateway), Box::new(uplink)];
+    let all: Vec<Box<dyn Fixture>> = vec![
+        Box::new(gateway),
+        Box::new(uplink),
+        Box::new(Carried::new("mqtt over websocket", broker, mqtt_over_websocket)),
+        Box::new(Carried::new("amqp over websocket", broker, amqp_over_websocket)),
+    ];
     run(all, &Arguments::from_args())
 }

@@ -28,5 +28,7 @@ pub use config::{HttpConfig, TokenKey};
 pub use dialect::{Answer, CloudEvent, HttpDurability, HttpMessage, HttpQos, LockVerb, Poll, Push};
 pub use error::HttpError;
 #[cfg(feature = "server")]
-pub use server::{HttpCounters, Listener, ResponseBody, Routes, Server, ServerBuilder, serve, serve_listener};
+pub use server::{
+    HttpCounters, Listener, ResponseBody, Routes, Server, ServerBuilder, Upgrade, Upgraded, serve, serve_listener,
+};
 pub use settlement::SETTLEMENT;

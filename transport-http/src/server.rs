@@ -17,6 +17,7 @@ mod query;
 mod reply;
 mod routes;
 mod transactions;
+mod upgrade;
 mod watch;
 
 use std::fmt;
@@ -28,6 +29,7 @@ use matchit::Router;
 use roadbed_core::{Authenticator, Clock, Endpoint, Permissive, SystemClock};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::{HttpConfig, TokenKey, ms};
 use crate::error::HttpError;
@@ -38,6 +40,7 @@ pub use connection::serve;
 pub use counters::HttpCounters;
 pub use listener::{Listener, serve_listener};
 pub use routes::Routes;
+pub use upgrade::{Upgrade, Upgraded};
 
 /// What answers requests outside of `/v1`.
 type Fallback = dyn Fn(&request::Parts) -> Option<Response<Bytes>> + Send + Sync;
@@ -62,6 +65,7 @@ pub struct ServerBuilder {
     authenticator: Arc<dyn Authenticator>,
     clock: Arc<dyn Clock>,
     fallback: Option<Arc<Fallback>>,
+    upgrades: Option<Arc<upgrade::Upgrades>>,
 }
 
 /// What all connections share.
@@ -71,6 +75,11 @@ pub(crate) struct Shared {
     authenticator: Arc<dyn Authenticator>,
     clock: Arc<dyn Clock>,
     fallback: Option<Arc<Fallback>>,
+    upgrades: Option<Arc<upgrade::Upgrades>>,
+    /// Connections that have left HTTP.
+    upgraded: TaskTracker,
+    /// They are cut.
+    cut: CancellationToken,
     router: Router<routes::Route>,
     tokens: LockTokens,
     transactions: Arc<transactions::Table>,
@@ -97,6 +106,7 @@ impl Server {
             authenticator: Arc::new(Permissive),
             clock: Arc::new(SystemClock::default()),
             fallback: None,
+            upgrades: None,
         }
     }
 
@@ -145,6 +155,17 @@ impl ServerBuilder {
         self
     }
 
+    /// What decides about requests with an `Upgrade` header: `None`, and they are answered as any other; a refusal; or who serves the connection from there on. It
+    /// must not block. Only HTTP/1.1 has this.
+    #[must_use]
+    pub fn upgrades(
+        mut self,
+        upgrades: impl Fn(&request::Parts) -> Option<Result<Upgrade, Response<Bytes>>> + Send + Sync + 'static,
+    ) -> Self {
+        self.upgrades = Some(Arc::new(upgrades));
+        self
+    }
+
     /// The server.
     ///
     /// # Errors
@@ -160,6 +181,9 @@ impl ServerBuilder {
             authenticator: self.authenticator,
             clock: self.clock,
             fallback: self.fallback,
+            upgrades: self.upgrades,
+            upgraded: TaskTracker::new(),
+            cut: CancellationToken::new(),
             router: routes::router(),
             tokens: LockTokens::new(&key),
             transactions: Arc::default(),

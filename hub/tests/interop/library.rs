@@ -1,6 +1,6 @@
-//! Client libraries at the hub: `paho-mqtt` and `aiomqtt` of Python, `rhea` of JavaScript. Proton has a file of its own.
+//! Client libraries at the hub, over TCP and over WebSocket: `paho-mqtt` and `aiomqtt` of Python, `rhea` of JavaScript. Proton has a file of its own.
 
-use crate::support::script;
+use crate::support::{script, script_over_websocket};
 
 #[test]
 #[ignore = "needs peers: cargo xtask test --only interop"]
@@ -18,4 +18,16 @@ fn aiomqtt() {
 #[ignore = "needs peers: cargo xtask test --only interop"]
 fn rhea() {
     script("rhea_client.js", |hub| hub.amqp);
+}
+
+#[test]
+#[ignore = "needs peers: cargo xtask test --only interop"]
+fn paho_over_websocket() {
+    script_over_websocket("paho_client.py");
+}
+
+#[test]
+#[ignore = "needs peers: cargo xtask test --only interop"]
+fn rhea_over_websocket() {
+    script_over_websocket("rhea_client.js");
 }

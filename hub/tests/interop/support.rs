@@ -179,11 +179,21 @@ pub(crate) fn script(name: &str, port: impl FnOnce(&Hub) -> u16) {
     script_at(&Hub::start(), name, port);
 }
 
+/// As [`script`], over WebSocket.
+pub(crate) fn script_over_websocket(name: &str) {
+    let hub = Hub::start();
+    run(name, &[&hub.http.to_string(), "websockets"]);
+}
+
 /// As [`script`], at this hub.
 pub(crate) fn script_at(hub: &Hub, name: &str, port: impl FnOnce(&Hub) -> u16) {
+    run(name, &[&port(hub).to_string()]);
+}
+
+fn run(name: &str, arguments: &[&str]) {
     let path = format!("{}/tests/interop/peers/{name}", env!("CARGO_MANIFEST_DIR"));
     let program = if name.ends_with(".py") { "python3" } else { "node" };
-    let output = finish(peer(program).arg(path).arg(port(hub).to_string()));
+    let output = finish(peer(program).arg(path).args(arguments));
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{name}: {out}\n{err}");
     assert!(out.contains("all checks passed"), "{name}: {out}\n{err}");

@@ -61,7 +61,7 @@ impl Server {
         let builder = builder(&self.0.config);
         let io = TokioIo::new(Watched { io, watch: watch.clone() });
         let _counted = Counted::new(&self.0.meters);
-        let ended = self.drive(pin!(builder.serve_connection(io, routes)), &watch).await;
+        let ended = self.drive(pin!(builder.serve_connection_with_upgrades(io, routes)), &watch).await;
         match &ended {
             Err(HttpError::HeaderTimeout) => self.0.meters.heads_late.one(),
             Err(HttpError::WriteStalled) => self.0.meters.writes_stalled.one(),
@@ -72,7 +72,7 @@ impl Server {
 
     async fn drive<IO>(
         &self,
-        mut connection: std::pin::Pin<&mut auto::Connection<'_, IO, Routes, TokioExecutor>>,
+        mut connection: std::pin::Pin<&mut auto::UpgradeableConnection<'_, IO, Routes, TokioExecutor>>,
         watch: &Watch,
     ) -> Result<(), HttpError>
     where

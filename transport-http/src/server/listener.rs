@@ -57,9 +57,14 @@ impl Server {
         };
         let mut connections = accept(listener, self.0.config.connections_max, shutdown, serve).await;
         self.drain();
-        let drained = async { while connections.join_next().await.is_some() {} };
+        let drained = async {
+            while connections.join_next().await.is_some() {}
+            self.0.upgraded.close();
+            self.0.upgraded.wait().await;
+        };
         if timeout(ms(self.0.config.shutdown_ms), drained).await.is_err() {
             tracing::warn!("connections were cut off at the end of the shutdown");
+            self.0.cut.cancel();
         }
     }
 }

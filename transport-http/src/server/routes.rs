@@ -96,8 +96,12 @@ impl Routes {
         let multiplexed = request.version() >= Version::HTTP_2;
         let active = self.0.watch.as_ref().map(|watch| watch.request(multiplexed));
         self.0.shared.meters.requests.one();
-        let (head, body) = request.into_parts();
-        let reply = self.dispatch(&head, body).await.unwrap_or_else(Failure::reply);
+        let (mut head, body) = request.into_parts();
+        let reply = match self.0.shared.upgrade(&mut head) {
+            Some(reply) => reply,
+            None => self.dispatch(&head, body).await,
+        };
+        let reply = reply.unwrap_or_else(Failure::reply);
         reply.map(|body| body.active(active))
     }
 

@@ -51,7 +51,7 @@ const PEERS: &[Tool] = &[
     Tool::Python { requirements: "xtask/peers/requirements.txt" },
     Tool::debian("node", "nodejs"),
     Tool::debian("npm", "npm"),
-    Tool::Node { packages: &["rhea@3.0.5", "debug@4.4.3", "ms@2.1.3"] },
+    Tool::Node { packages: &["rhea@3.0.5", "debug@4.4.3", "ms@2.1.3", "ws@8.18.3"] },
 ];
 const CARGO_FUZZ: &[Tool] = &[Tool::Cargo { name: "cargo-fuzz", version: "0.13.2", locked: true }];
 const COMPARE: &[Tool] = &[

@@ -10,6 +10,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 PORT = int(sys.argv[1])
+# `tcp` or `websockets`
+ROAD = sys.argv[2] if len(sys.argv) > 2 else "tcp"
 PATIENCE = 10
 
 
@@ -18,7 +20,7 @@ class Peer:
 
     def __init__(self, name, version=mqtt.MQTTv5, clean=True, will=None, expiry=0):
         keep = {"clean_session": clean} if version != mqtt.MQTTv5 else {}
-        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, name, protocol=version, **keep)
+        self.client = mqtt.Client(CallbackAPIVersion.VERSION2, name, protocol=version, transport=ROAD, **keep)
         self.connected, self.messages, self.subscribed, self.closed = (queue.Queue() for _ in range(4))
         self.client.on_connect = lambda c, u, flags, reason, p: self.connected.put((flags, reason, p))
         self.client.on_message = lambda c, u, message: self.messages.put(message)

@@ -5,6 +5,7 @@ const path = require("node:path");
 const rhea = require(path.join(process.env.ROADBED_PEERS, "node_modules", "rhea"));
 
 const port = Number(process.argv[2]);
+const overWebSocket = process.argv[3] === "websockets";
 const patience = 20_000;
 
 /** The next event of that name; an error of the link, session or connection ends the wait. */
@@ -15,8 +16,15 @@ function event(emitter, name) {
   });
 }
 
+function road(container) {
+  const WebSocket = require(path.join(process.env.ROADBED_PEERS, "node_modules", "ws"));
+  return { connection_details: container.websocket_connect(WebSocket)(`ws://127.0.0.1:${port}/amqp`, ["AMQPWSB10"], {}) };
+}
+
 async function connected(options = {}) {
-  const connection = rhea.create_container().connect({ host: "127.0.0.1", port, username: "me", reconnect: false, ...options });
+  const container = rhea.create_container();
+  const common = { username: "me", reconnect: false, ...options };
+  const connection = overWebSocket ? container.connect({ ...road(container), ...common }) : container.connect({ host: "127.0.0.1", port, ...common });
   await event(connection, "connection_open");
   return connection;
 }
