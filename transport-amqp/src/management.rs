@@ -1,6 +1,7 @@
 //! The words of `$management`: the core's requests about nodes as operations with a map, both ways.
 
 mod binding;
+mod log;
 mod map;
 mod node;
 
@@ -11,6 +12,7 @@ use roadbed_core::{Binding, Error, ErrorKind, QueueSettings, Result, Unbind};
 use serde_amqp::Value;
 
 pub(crate) use binding::{binding_map, bound, unbind_map, unbound};
+pub(crate) use log::{LogChanges, is_log, log_map, unknown_type};
 pub(crate) use map::Map;
 pub(crate) use node::{Changes, description, description_map, settings_map};
 
@@ -34,9 +36,30 @@ pub(crate) enum Operation {
     Purge,
     Bind(Binding),
     Unbind(Unbind),
+    /// Makes a log, or gives one these settings.
+    CreateLog(LogChanges),
+    /// Changes some settings of a log.
+    UpdateLog(LogChanges),
 }
 
 impl Operation {
+    /// The operation of this name on a log; those that have no settings are the same as on a queue.
+    ///
+    /// # Errors
+    /// See [`read`](Self::read).
+    pub(crate) fn read_log(name: &str, body: Value) -> Result<Self> {
+        let changes = |body| {
+            let mut map = Map::read(body)?;
+            let changes = LogChanges::read(&mut map)?;
+            map.end().map(|()| changes)
+        };
+        match name {
+            "CREATE" => changes(body).map(Self::CreateLog),
+            "UPDATE" => changes(body).map(Self::UpdateLog),
+            _ => Self::read(name, body),
+        }
+    }
+
     /// The operation of this name, with the map that is its body.
     ///
     /// # Errors

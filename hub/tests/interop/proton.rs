@@ -32,6 +32,12 @@ fn requests_and_their_answers() {
 
 #[test]
 #[ignore = "needs peers: cargo xtask test --only interop"]
+fn logs() {
+    script("proton_logs.py", |hub| hub.amqp);
+}
+
+#[test]
+#[ignore = "needs peers: cargo xtask test --only interop"]
 fn users_come_in_by_scram() {
     let mut hash = roadbed();
     let hash = hash.args(["hash", "--scram", "--iterations", "4096", "alice"]).stdin(Stdio::piped());

@@ -10,11 +10,13 @@ use fe2o3_amqp_types::definitions::Fields;
 use fe2o3_amqp_types::messaging::Source;
 use roadbed_core::{Address, Error, ErrorKind, LogStart, LogTerms, Result, Time};
 use serde_amqp::Value;
+use serde_amqp::descriptor::Descriptor;
 
 use super::node::invalid;
 
 /// The one filter that is known: a comparison of an annotation (Part 3, section 3.5.8, and the selector filter of the registry).
 const SELECTOR: &str = "apache.org:selector-filter:string";
+const SELECTOR_CODE: u64 = 0x0000_468c_0000_0004;
 /// The link property that takes the partition from readers with a lower one, by our name and by that of other hubs.
 const EPOCH: [&str; 2] = ["epoch", "com.microsoft:epoch"];
 
@@ -72,10 +74,11 @@ fn selector(source: &Source) -> Result<Option<String>> {
     let Some(filters) = &source.filter else { return Ok(None) };
     let mut found = None;
     for (name, value) in filters.iter() {
-        let value = match value {
+        // A filter is what its descriptor says; the key is only what the link calls it. Without a descriptor, the key is all there is.
+        let (known, value) = match value {
             Value::Null => continue,
-            Value::Described(described) => &described.value,
-            plain => plain,
+            Value::Described(described) => (is_selector(&described.descriptor), &described.value),
+            plain => (name.0 == SELECTOR, plain),
         };
         let words = match value {
             Value::String(words) => Some(words.clone()),
@@ -83,12 +86,19 @@ fn selector(source: &Source) -> Result<Option<String>> {
             Value::Binary(bytes) => String::from_utf8(bytes.to_vec()).ok(),
             _ => None,
         };
-        match words.filter(|_| name.0 == SELECTOR) {
+        match words.filter(|_| known) {
             Some(words) if found.is_none() => found = Some(words),
             _ => return Err(unknown(&format!("the filter {}", name.0))),
         }
     }
     Ok(found)
+}
+
+fn is_selector(descriptor: &Descriptor) -> bool {
+    match descriptor {
+        Descriptor::Name(name) => name.0 == SELECTOR,
+        Descriptor::Code(code) => *code == SELECTOR_CODE,
+    }
 }
 
 /// Where a reader begins: after (`>`), or with (`>=`), an offset, a sequence number or a time in milliseconds.

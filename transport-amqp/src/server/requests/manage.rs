@@ -4,20 +4,24 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use roadbed_core::{
-    Address, Binding, Consumer, Error, ErrorKind, Fut, Manage, Managed, QueueSettings, Result, Session, Unbind,
+    Address, Binding, Consumer, Error, ErrorKind, Fut, LogSettings, Manage, Managed, Result, Session, Unbind,
 };
 
 use super::read::Request;
 use super::{Answer, Next, Work, invalid, then};
-use crate::management::{Changes, Map, Operation, bound, description_map, unbound};
+use crate::management::{
+    Changes, LogChanges, Map, Operation, bound, description_map, is_log, log_map, unbound, unknown_type,
+};
 
 /// What is asked, and of which node.
 pub(super) fn operation(request: Request) -> Result<(Address, Operation)> {
-    let operation = Operation::read(&request.operation, request.body)?;
-    if !matches!(&*request.kind, "" | "queue") {
-        let words = "the only type of nodes here is queue";
-        return Err(Error::new(ErrorKind::NotSupported, "manage").detail(words));
+    if !matches!(&*request.kind, "" | "queue" | "log") {
+        return Err(Error::new(ErrorKind::NotSupported, "manage").detail(unknown_type(&request.kind)));
     }
+    let operation = match is_log(&request.name, &request.kind) {
+        true => Operation::read_log(&request.operation, request.body)?,
+        false => Operation::read(&request.operation, request.body)?,
+    };
     if request.name.is_empty() {
         return Err(invalid("a request says which node it is about: name"));
     }
@@ -41,7 +45,12 @@ pub(super) fn on_link(name: Address, operation: Operation, consumer: &mut dyn Co
 
 pub(super) fn on_node(name: Address, operation: Operation, session: &dyn Session) -> Work {
     match operation {
-        Operation::Create(settings) => create(name, settings, session),
+        Operation::Create(settings) => create(name.clone(), Manage::Declare(name, settings), session),
+        Operation::CreateLog(changes) => {
+            let settings = changes.over(&LogSettings::default());
+            create(name.clone(), Manage::DeclareLog(name, settings), session)
+        }
+        Operation::UpdateLog(changes) => update_log(name, changes, session),
         Operation::Read => describe(name, session, Answer::ok(200, "OK")),
         Operation::Update(changes) => update(name, changes, session),
         Operation::Delete => count(session.manage(Manage::Delete(name)), 204, "Deleted"),
@@ -52,7 +61,7 @@ pub(super) fn on_node(name: Address, operation: Operation, session: &dyn Session
 }
 
 /// Whether it was there before is a question of its own.
-fn create(name: Address, settings: QueueSettings, session: &dyn Session) -> Work {
+fn create(name: Address, declare_as: Manage, session: &dyn Session) -> Work {
     let before = session.manage(Manage::Describe(name.clone()));
     Box::pin(async move {
         let answer = match before.await {
@@ -60,22 +69,32 @@ fn create(name: Address, settings: QueueSettings, session: &dyn Session) -> Work
             Err(error) if error.kind() == ErrorKind::NotFound => Answer::ok(201, "Created"),
             Err(error) => return Next::Done(Answer::refused(&error)),
         };
-        Next::Then(Box::new(move |session| declare(name, settings, answer, session)))
+        Next::Then(Box::new(move |session| declare(name, declare_as, answer, session)))
+    })
+}
+
+fn update_log(name: Address, changes: LogChanges, session: &dyn Session) -> Work {
+    then(session.manage(Manage::Describe(name.clone())), move |managed| match managed {
+        Managed::Log(log) => {
+            let declare_as = Manage::DeclareLog(name.clone(), changes.over(&log.settings));
+            Next::Then(Box::new(move |session| declare(name, declare_as, Answer::ok(200, "OK"), session)))
+        }
+        _ => Next::Done(Answer::ok(500, "the endpoint does not describe the log")),
     })
 }
 
 fn update(name: Address, changes: Changes, session: &dyn Session) -> Work {
     then(session.manage(Manage::Describe(name.clone())), move |managed| match managed {
         Managed::Description(node) => {
-            let settings = changes.over(&node.settings);
-            Next::Then(Box::new(move |session| declare(name, settings, Answer::ok(200, "OK"), session)))
+            let declare_as = Manage::Declare(name.clone(), changes.over(&node.settings));
+            Next::Then(Box::new(move |session| declare(name, declare_as, Answer::ok(200, "OK"), session)))
         }
         _ => Next::Done(Answer::ok(500, "the endpoint does not describe the node")),
     })
 }
 
-fn declare(name: Address, settings: QueueSettings, answer: Answer, session: &dyn Session) -> Work {
-    let declared = session.manage(Manage::Declare(name.clone(), settings));
+fn declare(name: Address, declare_as: Manage, answer: Answer, session: &dyn Session) -> Work {
+    let declared = session.manage(declare_as);
     then(declared, move |_| Next::Then(Box::new(move |session| describe(name, session, answer))))
 }
 
@@ -83,6 +102,7 @@ fn describe(name: Address, session: &dyn Session, answer: Answer) -> Work {
     then(session.manage(Manage::Describe(name)), |managed| {
         Next::Done(match managed {
             Managed::Description(node) => answer.with(description_map(&node)),
+            Managed::Log(log) => answer.with(log_map(&log)),
             _ => Answer::ok(500, "the endpoint does not describe the node"),
         })
     })
