@@ -1,6 +1,6 @@
 //! `mosquitto_pub` and `mosquitto_sub` at the hub.
 
-use crate::support::{Hub, shown};
+use crate::support::{Hub, curl, shown};
 
 const VERSIONS: [&str; 2] = ["mqttv311", "mqttv5"];
 
@@ -147,4 +147,30 @@ fn a_hub_that_is_told_to_end_says_so_and_ends() {
     let line = subscriber.line("DISCONNECT");
     assert!(line.contains("139"), "MQTT 5 says 0x8B, the server is shutting down: {line}");
     assert_eq!(hub.process.exit_code(), Some(0));
+}
+
+#[test]
+#[ignore = "needs peers: cargo xtask test --only interop"]
+fn a_log_is_followed_by_mqtt_and_read_by_http_as_the_readme_says() {
+    let hub = Hub::start();
+    let url = |path: &str| format!("http://127.0.0.1:{}/v1/logs/telemetry{path}", hub.http);
+    let made = r#"{"log":{"partitions":1},"filters":["plant/#"]}"#;
+    assert_eq!(curl(&["-X", "PUT", &url(""), "-d", made]).status, 201);
+    let kept = ["-V", "mqttv311", "-i", "reader", "-c", "-q", "1", "-t", "logs/telemetry/0"];
+    let mut reader = hub.mosquitto_sub(&kept);
+    hub.mosquitto_pub(&["-q", "1", "-t", "plant/7/temp", "-m", "21.5"]);
+    assert_eq!(reader.line("MSG "), shown("plant/7/temp", 1, false, b"21.5"));
+    drop(reader);
+    // A kept subscription has what was appended while it was away, and once.
+    hub.mosquitto_pub(&["-q", "1", "-t", "plant/7/temp", "-m", "22"]);
+    let mut reader = hub.mosquitto_sub(&kept);
+    assert_eq!(reader.line("MSG "), shown("plant/7/temp", 1, false, b"22"));
+    assert!(reader.stray("MSG ").is_empty(), "nothing comes twice");
+    let page: serde_json::Value = serde_json::from_slice(&curl(&[&url("/0?from=earliest")]).body).expect("JSON");
+    let texts: Vec<serde_json::Value> =
+        page["messages"].as_array().expect("a list").iter().map(|found| found["data"].clone()).collect();
+    assert_eq!((texts, &page["next"]), (vec!["21.5", "22"], &serde_json::json!(2)));
+    assert_eq!(curl(&["-X", "PUT", &url("/groups/billing/0"), "-d", r#"{"next":1}"#]).status, 200);
+    let page: serde_json::Value = serde_json::from_slice(&curl(&[&url("/0?group=billing")]).body).expect("JSON");
+    assert_eq!(page["messages"].as_array().map(Vec::len), Some(1));
 }
