@@ -4,6 +4,7 @@
 
 mod bind;
 mod receive;
+mod ring;
 mod settle;
 
 use std::collections::VecDeque;
@@ -26,6 +27,8 @@ use crate::lock;
 use crate::queue::Link;
 use crate::router::{Group, Readiness, Subscriber};
 
+pub(crate) use receive::entry_of;
+use ring::{Oldest, Ring};
 pub(crate) use settle::{Effects, Follow, enlisted, run_step};
 
 /// What a session is, apart from its connection.
@@ -44,7 +47,7 @@ pub(crate) struct SessionCore {
 /// The session's own queue and slab, behind its lock.
 #[derive(Debug, Default)]
 pub(crate) struct Inner {
-    pub(crate) ring: VecDeque<Entry>,
+    pub(crate) ring: Ring,
     pub(crate) slab: Slab,
     pub(crate) waker: Option<Waker>,
     pub(crate) event_waker: Option<Waker>,
@@ -118,11 +121,6 @@ pub(crate) struct Life {
     pub(crate) will_at: Option<Time>,
     pub(crate) expires_at: Time,
 }
-
-/// How many bytes a session may differ from what it has told the broker's budget.
-const REPORT_EVERY: usize = 64 << 10;
-/// A ring that once had more entries than this gives its memory back when it is empty.
-const RING_KEEP: usize = 256;
 
 impl SessionCore {
     pub(crate) fn new(id: u64, name: Option<ByteString>, origin: Arc<Origin>, window: u16) -> Self {
@@ -336,6 +334,12 @@ impl Inner {
         if self.refuses(shared, entry.qos()) {
             return Err(Condition::Full);
         }
+        let cost = entry.message.cost();
+        if entry.stored() && entry.share == 0 && self.leaves(shared, cost) {
+            self.bytes += cost;
+            self.ring.push_away(self.full_seq(entry.seq), u32::try_from(cost).unwrap_or(u32::MAX));
+            return Ok(());
+        }
         if entry.message.pins() && self.parks(shared) {
             entry.message = entry.message.detach();
             shared.meters.payloads_detached.one();
@@ -386,14 +390,19 @@ impl Inner {
             return false;
         }
         while self.ring.len() >= settings.session_messages_max || self.bytes >= settings.session_bytes_max {
-            let oldest = if settings.session_drop_oldest { self.ring.pop_front() } else { None };
-            let Some(oldest) = oldest else {
-                meters.dropped_full.one();
-                return true;
-            };
-            self.bytes -= oldest.message.cost();
-            self.forget_stored(shared, &oldest);
+            let oldest = if settings.session_drop_oldest { self.ring.pop_oldest() } else { None };
             meters.dropped_full.one();
+            match oldest {
+                None => return true,
+                Some(Oldest::Here(oldest)) => {
+                    self.bytes -= oldest.message.cost();
+                    self.forget_stored(shared, &oldest);
+                }
+                Some(Oldest::Away(seq, cost)) => {
+                    self.bytes = self.bytes.saturating_sub(cost);
+                    self.durable.into_iter().for_each(|queue| shared.retire_later(CopyId { queue, seq }));
+                }
+            }
         }
         false
     }
@@ -401,6 +410,20 @@ impl Inner {
     /// Whether what comes now will wait, so that it must not pin the buffer that it was read into.
     fn parks(&self, shared: &Shared) -> bool {
         !self.attached || self.credit == 0 || self.ring.len() >= shared.settings.parked_messages_min
+    }
+
+    /// How many bytes it has in memory.
+    fn here(&self) -> usize {
+        self.bytes.saturating_sub(self.ring.away_bytes())
+    }
+
+    /// Whether a stored copy that comes now is left to the store.
+    fn leaves(&self, shared: &Shared, cost: usize) -> bool {
+        let here = self.here() + cost;
+        let wanted = self.attached && self.credit > 0 && self.ring.is_empty() && self.waker.is_some();
+        // A consumer that keeps up takes it before long.
+        let taken_soon = wanted || (!self.parks(shared) && here <= shared.head_bytes());
+        self.durable.is_some() && !taken_soon && (self.ring.ends_away() || shared.is_crowded(here))
     }
 
     /// Tells the store that a copy is no more; nobody waits for that.
@@ -412,22 +435,14 @@ impl Inner {
 
     /// Keeps the broker's budget up to date, roughly.
     pub(crate) fn report(&mut self, shared: &Shared) {
-        let off = self.bytes.abs_diff(self.reported);
-        if off < REPORT_EVERY && (self.bytes > 0 || off == 0 || self.reported == 0) {
+        self.ring.report(shared);
+        let here = self.here();
+        let off = here.abs_diff(self.reported);
+        if off < shared.report_every() && (here > 0 || off == 0 || self.reported == 0) {
             return;
         }
-        if self.bytes > self.reported {
-            shared.meters.bytes.add(off as u64);
-        } else {
-            shared.meters.bytes.sub(off as u64);
-        }
-        self.reported = self.bytes;
-    }
-
-    fn shrink(&mut self) {
-        if self.ring.is_empty() && self.ring.capacity() > RING_KEEP {
-            self.ring = VecDeque::new();
-        }
+        shared.meters.bytes.moved(self.reported, here);
+        self.reported = here;
     }
 }
 

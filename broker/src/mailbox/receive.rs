@@ -8,12 +8,13 @@ use roadbed_core::{
     Time, TxnId, Unsettled, Work,
 };
 
+use super::ring::Front;
 use super::{Inner, SessionCore, has_expired};
 use crate::broker::Shared;
-use crate::entry::Entry;
+use crate::entry::{Entry, Extra};
 use crate::inflight::{Body, Rare, Slot};
 use crate::queue::{After, Link, Pull};
-use crate::store::Op;
+use crate::store::{NewCopy, Op, StoreError, StoredCopy};
 use crate::txn::TxnWork;
 
 impl SessionCore {
@@ -52,6 +53,8 @@ impl SessionCore {
         inner.end_grant(shared);
         self.take_granted(shared, &mut inner, &mut taking);
         while taking.left > 0 && !inner.ring.is_empty() && self.take_mail(shared, &mut inner, &mut taking) {}
+        let here = inner.here();
+        let reading = inner.ring.read_ahead(shared, here, taking.away);
         if inner.cold.as_ref().is_some_and(|cold| !cold.ready.is_empty()) {
             self.take_links(shared, &mut inner, &mut taking);
         }
@@ -67,10 +70,10 @@ impl SessionCore {
             self.take_granted(shared, &mut inner, &mut taking);
             taken = max - taking.left;
         }
-        let holding = inner.cold.as_ref().is_some_and(|cold| cold.holding > 0);
+        let holding = inner.ring.is_reading() || inner.cold.as_ref().is_some_and(|cold| cold.holding > 0);
         let out = if taken > 0 || max == 0 {
             inner.report(shared);
-            inner.shrink();
+            inner.ring.shrink();
             Poll::Ready(Ok(taken))
         } else if inner.drain && !holding {
             (inner.drain, inner.credit) = (false, 0);
@@ -84,18 +87,30 @@ impl SessionCore {
         shared.meters.hot().messages_out.add(taken as u64);
         shared.meters.hot().bytes_out.add(bytes as u64);
         shared.meters.hot().accepted.add(accepted);
-        let granted = shared.after(after);
+        let granted = shared.after(after) || reading.is_some();
+        if let Some(seqs) = reading {
+            self.read_back(shared, seqs);
+        }
         if granted && out.is_pending() { self.poll_receive(shared, epoch, cx, into, max) } else { out }
     }
 
     /// Takes the front of the queue. Whether to go on.
     fn take_mail(&self, shared: &Shared, inner: &mut Inner, taking: &mut Taking<'_>) -> bool {
-        let Some(front) = inner.ring.front() else { return false };
-        let qos = front.qos();
+        let front = match inner.ring.front() {
+            Some(Front::Here(front)) => Some(front),
+            Some(Front::Away) => None,
+            None => return false,
+        };
+        // What is in the store is not sent at most once.
+        let qos = front.map_or(Qos::AtLeastOnce, Entry::qos);
         if inner.credit == 0 || (qos != Qos::AtMostOnce && inner.slab.len() >= usize::from(inner.window)) {
             inner.blocked = true;
             return false;
         }
+        let Some(front) = front else {
+            taking.away = true;
+            return false;
+        };
         // The peer will remember this delivery over our restart, so it is not sent before we do.
         let remembered = qos == Qos::ExactlyOnce && front.stored();
         if !remembered && taking.waits(inner) {
@@ -126,6 +141,31 @@ impl SessionCore {
         let info = self.info(shared, inner, &entry, attempt);
         taking.push(Delivery { message: entry.message, handle: None, qos, retained, attempt, info });
         true
+    }
+
+    /// Reads messages back.
+    fn read_back(self: &Arc<Self>, shared: &Shared, seqs: Vec<u64>) {
+        let session = self.clone();
+        let queue = self.queue_id(shared);
+        let copies = seqs.iter().map(|seq| CopyId { queue, seq: *seq }).collect();
+        let then = move |shared: &Shared, found| session.came_back(shared, &seqs, found);
+        shared.commits.read(shared, copies, Box::new(then));
+    }
+
+    /// Messages have come back, or cannot be read: then they stay where they are, and nothing goes past them.
+    fn came_back(&self, shared: &Shared, seqs: &[u64], found: std::result::Result<Vec<StoredCopy>, StoreError>) {
+        let mut inner = crate::lock(&self.inner);
+        let Ok(found) = found else { return inner.ring.give_up_reading() };
+        let info = inner.info;
+        let entries = found.into_iter().map(|found| (found.copy.copy.seq, entry_of(found, info))).collect();
+        let (away, here) = inner.ring.fill(seqs, entries);
+        inner.bytes = (inner.bytes + here).saturating_sub(away);
+        inner.report(shared);
+        let waker = inner.waker.take();
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     /// Gives a copy its slot, to be handed over when the store knows.
@@ -347,6 +387,8 @@ struct Taking<'a> {
     accepted: u64,
     now: Option<Time>,
     after: After,
+    /// Only the store has the message of what comes next.
+    away: bool,
     /// Links that could take, if there were credit.
     idle: Vec<Arc<Link>>,
 }
@@ -362,6 +404,7 @@ impl<'a> Taking<'a> {
             accepted: 0,
             now: None,
             after: After::default(),
+            away: false,
             idle: Vec::new(),
         }
     }
@@ -407,6 +450,19 @@ impl Inner {
             none => *none = Some(cx.waker().clone()),
         }
     }
+}
+
+/// A copy as the store has kept it; `info`: somebody asks when it was enqueued.
+pub(crate) fn entry_of(kept: StoredCopy, info: bool) -> Entry {
+    let NewCopy { copy, qos, retained, bindings } = kept.copy;
+    let mut entry = Entry::new(kept.message, qos, retained);
+    entry.set_stored();
+    entry.seq = copy.seq as u32;
+    if info || kept.attempt > 0 || kept.count > 0 || !bindings.is_empty() {
+        let (attempts, count, enqueued_at) = (kept.attempt, kept.count, kept.at);
+        entry.extra = Some(Box::new(Extra { bindings, attempts, count, enqueued_at, ..Extra::default() }));
+    }
+    entry
 }
 
 fn copy_of(entry: &Entry) -> Entry {

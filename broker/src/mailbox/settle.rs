@@ -170,8 +170,7 @@ impl SessionCore {
     /// Gives a waiting copy to a transaction that was prepared before a restart.
     pub(crate) fn hold_for(&self, seq: u64, txn: TxnId, outcome: Outcome) -> Option<Handle> {
         let mut inner = crate::lock(&self.inner);
-        let at = inner.ring.iter().position(|entry| entry.seq == seq as u32)?;
-        let entry = inner.ring.remove(at)?;
+        let entry = inner.ring.take(seq as u32)?;
         let attempt = entry.attempts() + 1;
         let ended = Some(Outcome::Released);
         let state = DeliveryState::Enlisted { txn, work: Work::Retire(outcome), ended };
@@ -383,10 +382,7 @@ impl Inner {
 
     /// Back to its place in the queue.
     pub(crate) fn put_back(&mut self, entry: Entry) {
-        let newest = self.next_seq as u32;
-        let age = |entry: &Entry| newest.wrapping_sub(entry.seq);
-        let at = self.ring.partition_point(|waiting| age(waiting) > age(&entry));
-        self.ring.insert(at, entry);
+        self.ring.insert(self.next_seq, entry);
     }
 
     fn find_copy(&self, seq: u64) -> Option<Handle> {

@@ -73,9 +73,10 @@ impl Queue {
     }
 
     /// Puts back a copy that the store has kept over a restart, without its message.
-    pub(crate) fn restore_away(&self, shared: &Shared, listed: ListedCopy, now: Time) {
+    pub(crate) fn restore_away(&self, shared: &Shared, listed: &ListedCopy, now: Time) {
         let mut inner = lock(&self.inner);
-        let ListedCopy { copy: NewCopy { copy, qos, .. }, mut facts, at, count, attempt, excluded, .. } = listed;
+        let ListedCopy { copy: NewCopy { copy, qos, .. }, mut facts, at, count, attempt, excluded, .. } =
+            listed.clone();
         inner.next_seq = inner.next_seq.max(copy.seq);
         inner.bytes += facts.cost as usize;
         inner.paged.add(facts.cost as usize);

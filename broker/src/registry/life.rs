@@ -250,7 +250,9 @@ impl Inner {
                 _ => {}
             }
         }
-        entries.extend(std::mem::take(&mut self.ring));
+        let (waiting, away) = self.ring.take_all();
+        entries.extend(waiting);
+        shared.meters.dropped_ended.add(away as u64);
         self.bytes = 0;
         let shares = self.cold.as_ref().map_or(&[][..], |cold| &cold.shares[..]);
         let moves = |entry: Entry| {

@@ -9,11 +9,10 @@ use hashbrown::{HashMap, HashSet};
 use roadbed_core::{ConsumerTerms, CopyId, Error, ErrorKind, Fence, Hold, Outcome, Qos, QueueId, Result, Settle, Time};
 
 use crate::broker::Shared;
-use crate::entry::{Entry, Extra};
 use crate::inflight::{Body, Slot};
 use crate::keys::Row as KeyRow;
 use crate::lock;
-use crate::mailbox::{Life, SessionCore};
+use crate::mailbox::{Life, SessionCore, entry_of};
 use crate::queue::{Link, Owner, Queue, restored};
 use crate::store::{
     Holder, ListedCopy, NewCopy, Op, Prepared, QueueRow, Recovery, Row, RowKey, SessionRow, StoreError, StoredCopy,
@@ -146,7 +145,7 @@ impl Shared {
         held: &mut Vec<(CopyId, u32, StoredHold)>,
     ) -> Result<(), StoreError> {
         let known = self.registry.queue(queue);
-        let keyed = known.as_ref().is_none_or(|queue| queue.is_keyed());
+        let keyed = known.is_some_and(|queue| queue.is_keyed());
         let needs_message = |listed: &ListedCopy| keyed || listed.held.is_some() || pinned.contains(&listed.copy.copy);
         let mut after = 0;
         loop {
@@ -163,7 +162,7 @@ impl Shared {
                         let leaves = listed.held.is_none() && !pinned.contains(&listed.copy.copy);
                         self.restore_copy(sessions, found, leaves);
                     }
-                    None => self.restore_away(listed),
+                    None => self.restore_away(sessions, &listed),
                 }
             }
         }
@@ -182,9 +181,17 @@ impl Shared {
         }
     }
 
-    fn restore_away(&self, listed: ListedCopy) {
-        if let Some(queue) = self.registry.queue(listed.copy.copy.queue) {
+    /// Puts a copy back of which the message is left to the store.
+    fn restore_away(&self, sessions: &HashMap<QueueId, Arc<SessionCore>>, listed: &ListedCopy) {
+        let CopyId { queue, seq } = listed.copy.copy;
+        if let Some(queue) = self.registry.queue(queue) {
             queue.restore_away(self, listed, self.now());
+        } else if let Some(session) = sessions.get(&queue) {
+            let mut inner = lock(&session.inner);
+            inner.next_seq = inner.next_seq.max(seq);
+            inner.bytes += listed.facts.cost as usize;
+            inner.ring.push_away(seq, listed.facts.cost);
+            inner.report(self);
         }
     }
 
@@ -280,25 +287,19 @@ fn held_over_restart(kept: &ListedCopy) -> Option<(CopyId, u32, StoredHold)> {
 }
 
 fn restore_mail(shared: &Shared, session: &SessionCore, kept: StoredCopy) {
-    let NewCopy { copy, qos, retained, bindings } = kept.copy;
+    let (NewCopy { copy, qos, .. }, attempt, held) = (kept.copy.clone(), kept.attempt, kept.held.clone());
     let mut inner = lock(&session.inner);
     inner.next_seq = inner.next_seq.max(copy.seq);
-    let mut entry = Entry::new(kept.message, qos, retained);
-    entry.set_stored();
-    entry.seq = copy.seq as u32;
-    if kept.attempt > 0 || kept.count > 0 || !bindings.is_empty() {
-        let (attempts, count, enqueued_at) = (kept.attempt, kept.count, kept.at);
-        entry.extra = Some(Box::new(Extra { bindings, attempts, count, enqueued_at, ..Extra::default() }));
-    }
-    match kept.held {
+    let entry = entry_of(kept, false);
+    match held {
         Some(StoredHold { slot, outcome: Some(_), .. }) if slot > 0 => {
             let (order, body) = (copy.seq, Body::Decided { seq: entry.seq, stored: true });
-            inner.slab.restore(slot, Slot { order, attempt: kept.attempt.max(1), body });
+            inner.slab.restore(slot, Slot { order, attempt: attempt.max(1), body });
         }
         Some(StoredHold { slot, outcome: None, .. }) if slot > 0 && qos == Qos::ExactlyOnce => {
             inner.bytes += entry.message.cost();
             let body = Body::Mail(entry);
-            inner.slab.restore(slot, Slot { order: copy.seq, attempt: kept.attempt.max(1), body });
+            inner.slab.restore(slot, Slot { order: copy.seq, attempt: attempt.max(1), body });
         }
         _ => {
             inner.bytes += entry.message.cost();
