@@ -29,6 +29,7 @@ struct Kept {
     answers: Vec<(UnitId, Result<(), StoreError>)>,
     reads: Vec<ReadAnswer>,
     level: Option<Level>,
+    refuse_reads: bool,
     refuse: Option<StoreError>,
 }
 
@@ -47,6 +48,11 @@ impl MemoryStore {
     /// From now on every unit is answered with `error`; `None`: as usual again. For tests of failure.
     pub fn refuse(&self, error: Option<StoreError>) {
         lock(&self.0).refuse = error;
+    }
+
+    /// From now on nothing can be read back; `false`: as usual again. For tests of failure.
+    pub fn refuse_reads(&self, refuse: bool) {
+        lock(&self.0).refuse_reads = refuse;
     }
 
     /// How many copies are kept.
@@ -82,7 +88,8 @@ impl Store for MemoryStore {
     }
 
     fn read(&mut self, id: ReadId, copies: Vec<CopyId>) {
-        let found = self.fetch(&copies);
+        let refused = || StoreError::Failed("it is not to be read".into());
+        let found = if lock(&self.0).refuse_reads { Err(refused()) } else { self.fetch(&copies) };
         lock(&self.0).reads.push((id, found));
     }
 

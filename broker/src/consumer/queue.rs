@@ -61,10 +61,19 @@ impl QueueConsumer {
     }
 
     fn receive(&mut self, into: &mut Vec<Delivery>, max: usize) -> usize {
+        // Once more, if what was found missing may have come in between.
+        match self.receive_once(into, max) {
+            (0, true) => self.receive_once(into, max).0,
+            (taken, _) => taken,
+        }
+    }
+
+    /// How many were taken, and whether more may have come since.
+    fn receive_once(&mut self, into: &mut Vec<Delivery>, max: usize) -> (usize, bool) {
         let shared = self.broker.shared();
         if self.grant.txn.is_some_and(|txn| shared.txns.check_owner(txn, &self.session).is_err()) {
             // What is granted within a transaction ends with it.
-            return 0;
+            return (0, false);
         }
         let (mut pulled, mut after) = (Vec::new(), After::default());
         let mut inner = lock(&self.session.inner);
@@ -88,8 +97,7 @@ impl QueueConsumer {
         if want == 0 && max > 0 {
             self.link.queue().pass_on(&self.link);
         }
-        let granted = shared.after(after);
-        if granted && taken == 0 { self.receive(into, max) } else { taken }
+        (taken, shared.after(after))
     }
 
     /// Ends what `batch` begins with as long as it is plainly accepted.

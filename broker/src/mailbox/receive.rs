@@ -43,11 +43,27 @@ impl SessionCore {
         into: &mut Vec<Delivery>,
         max: usize,
     ) -> Poll<Result<usize>> {
+        // Once more, if what was found missing may have come in between.
+        match self.poll_once(shared, epoch, cx, into, max) {
+            (Poll::Pending, true) => self.poll_once(shared, epoch, cx, into, max).0,
+            (out, _) => out,
+        }
+    }
+
+    /// What there is, and whether more may have come since.
+    fn poll_once(
+        self: &Arc<Self>,
+        shared: &Shared,
+        epoch: u32,
+        cx: &mut Context<'_>,
+        into: &mut Vec<Delivery>,
+        max: usize,
+    ) -> (Poll<Result<usize>>, bool) {
         let mut taking = Taking::new(into, max);
         let mut inner = crate::lock(&self.inner);
         if self.epoch() != epoch || inner.ended {
             let error = Error::new(ErrorKind::Closed, "receive").detail("the session is not here any more");
-            return Poll::Ready(Err(error));
+            return (Poll::Ready(Err(error)), false);
         }
         inner.blocked = false;
         inner.end_grant(shared);
@@ -91,7 +107,7 @@ impl SessionCore {
         if let Some(seqs) = reading {
             self.read_back(shared, seqs);
         }
-        if granted && out.is_pending() { self.poll_receive(shared, epoch, cx, into, max) } else { out }
+        (out, granted)
     }
 
     /// Takes the front of the queue. Whether to go on.

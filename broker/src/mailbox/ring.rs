@@ -88,10 +88,9 @@ impl Ring {
         let seq = run.first;
         let cost = run.shift(None) as usize;
         self.paged().sub(1, cost);
-        if run.count > 0 {
-            self.items.push_front(Item::Run(run))
-        } else {
-            self.runs -= 1
+        match run.count {
+            0 => self.runs -= 1,
+            _ => self.items.push_front(Item::Run(run)),
         }
         Some(Oldest::Away(seq, cost))
     }
@@ -218,10 +217,9 @@ impl Ring {
                     next = Some(found.next_if(|(at, _)| *at == run.first).map(|(_, entry)| entry));
                 }
             }
-            if run.count > 0 {
-                self.items.push_back(Item::Run(run))
-            } else {
-                self.runs -= 1
+            match run.count {
+                0 => self.runs -= 1,
+                _ => self.items.push_back(Item::Run(run)),
             }
             self.items.append(&mut behind);
         }

@@ -55,8 +55,14 @@ impl Queue {
     fn looked(&self, shared: &Shared, link: &Arc<Link>, seqs: &[u64], found: Vec<StoredCopy>) {
         let inner = lock(&self.inner);
         let there = |found: &StoredCopy| inner.has_waiting(found.copy.copy.seq);
-        let pulls: Vec<Pull> =
-            found.into_iter().filter(there).map(|found| self.look(shared, link, &restored(found))).collect();
+        let as_here = |found| {
+            let mut copy = restored(found);
+            if let Some(message) = copy.message.take() {
+                copy.fill(message, inner.settings.ttl_max);
+            }
+            self.look(shared, link, &copy)
+        };
+        let pulls: Vec<Pull> = found.into_iter().filter(there).map(as_here).collect();
         drop(inner);
         if let Some(last) = seqs.last() {
             link.cursor.fetch_max(*last, Ordering::Relaxed);
