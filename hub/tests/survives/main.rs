@@ -8,6 +8,8 @@ mod device;
 #[cfg(target_os = "linux")]
 mod full;
 mod links;
+#[cfg(target_os = "linux")]
+mod paged;
 mod queues;
 mod sessions;
 mod store;

@@ -57,6 +57,11 @@ impl Hub {
         self.place().join("data")
     }
 
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// It is killed; what it leaves.
     pub(crate) fn into_folder(mut self) -> TempDir {
         self.kill();
