@@ -167,9 +167,9 @@ fn a_log_is_followed_by_mqtt_and_read_by_http_as_the_readme_says() {
     assert_eq!(reader.line("MSG "), shown("plant/7/temp", 1, false, b"22"));
     assert!(reader.stray("MSG ").is_empty(), "nothing comes twice");
     let page: serde_json::Value = serde_json::from_slice(&curl(&[&url("/0?from=earliest")]).body).expect("JSON");
-    let texts: Vec<serde_json::Value> =
-        page["messages"].as_array().expect("a list").iter().map(|found| found["data"].clone()).collect();
-    assert_eq!((texts, &page["next"]), (vec!["21.5", "22"], &serde_json::json!(2)));
+    assert_eq!(page["messages"][0]["data"], "21.5");
+    assert_eq!(page["messages"][1]["data"], "22");
+    assert_eq!(page["next"], 2);
     assert_eq!(curl(&["-X", "PUT", &url("/groups/billing/0"), "-d", r#"{"next":1}"#]).status, 200);
     let page: serde_json::Value = serde_json::from_slice(&curl(&[&url("/0?group=billing")]).body).expect("JSON");
     assert_eq!(page["messages"].as_array().map(Vec::len), Some(1));
