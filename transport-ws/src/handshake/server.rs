@@ -120,7 +120,7 @@ impl Refused {
 pub struct Accepted {
     /// The connection.
     pub io: Io,
-    /// The subprotocol.
+    /// The subprotocol; empty if none is spoken.
     pub protocol: String,
     /// How it was asked for.
     pub request: request::Parts,
@@ -133,7 +133,7 @@ impl Accepted {
     }
 }
 
-/// Waits for the request of one client on `io`, and speaks the first of its subprotocols that is among `protocols`.
+/// Waits for the request of one client on `io`, and speaks the first of its subprotocols that is among `protocols`; with none there, the client may come whatever it speaks.
 ///
 /// *Cancel safety*: dropped, the connection is.
 ///
@@ -149,8 +149,8 @@ where
         let (head, _) = request.into_parts();
         let response = match choose(&head, protocols) {
             Ok((offer, protocol)) => {
-                *lock(&chosen) = Some((upgrade, protocol.to_owned(), head));
-                offer.accepted(Some(protocol))
+                *lock(&chosen) = Some((upgrade, protocol.unwrap_or_default().to_owned(), head));
+                offer.accepted(protocol)
             }
             Err(why) => {
                 *lock(&refused) = Some(why);
@@ -175,11 +175,14 @@ where
 }
 
 /// The first subprotocol of the client's that is spoken here.
-fn choose<'a>(head: &request::Parts, protocols: &[&'a str]) -> Result<(Offer, &'a str), Refused> {
+fn choose<'a>(head: &request::Parts, protocols: &[&'a str]) -> Result<(Offer, Option<&'a str>), Refused> {
     let offer = Offer::of(head).unwrap_or(Err(Refused::Method))?;
+    if protocols.is_empty() {
+        return Ok((offer, None));
+    }
     let chosen = offer.protocols().find_map(|offered| protocols.iter().find(|spoken| **spoken == offered));
     let chosen = *chosen.ok_or(Refused::Protocol)?;
-    Ok((offer, chosen))
+    Ok((offer, Some(chosen)))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
