@@ -131,7 +131,14 @@ proptest! {
             Outcome::Modified { delivery_failed: failed, undeliverable_here: here },
         ];
         for said in all {
-            prop_assert_eq!(outcome(&outcome_state(&said)), Some(said));
+            let back = match &said {
+                // AMQP has one word for both.
+                Outcome::Rejected(Reason { condition: Condition::StoreFull, text }) => {
+                    Outcome::Rejected(Reason { condition: Condition::Full, text: text.clone() })
+                }
+                said => said.clone(),
+            };
+            prop_assert_eq!(outcome(&outcome_state(&said)), Some(back));
         }
     }
 
