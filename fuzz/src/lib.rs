@@ -14,6 +14,7 @@ mod delivery;
 mod filter;
 mod http_message;
 mod hub;
+mod journal;
 mod mqtt_decode;
 mod mqtt_machine;
 mod output;
@@ -29,6 +30,7 @@ pub use delivery::delivery;
 pub use filter::filter;
 pub use http_message::http_message;
 pub use hub::hub;
+pub use journal::{journal, journal_codec};
 pub use mqtt_decode::{mqtt_decode_v3, mqtt_decode_v5};
 pub use mqtt_machine::{mqtt_client, mqtt_server};
 pub use output::output;
@@ -50,6 +52,8 @@ pub const TARGETS: &[Target] = &[
     ("filter", filter),
     ("http_message", http_message),
     ("hub", hub),
+    ("journal", journal),
+    ("journal_codec", journal_codec),
     ("mqtt_client", mqtt_client),
     ("mqtt_decode_v3", mqtt_decode_v3),
     ("mqtt_decode_v5", mqtt_decode_v5),

@@ -79,6 +79,14 @@ pub fn check(path: impl AsRef<Path>) -> Result<Report, JournalError> {
     Ok(Salvage::read(&disk)?.bodies()?.report)
 }
 
+/// As [`check`], on a file system that nobody else uses meanwhile.
+///
+/// # Errors
+/// See [`check`].
+pub fn check_on(fs: &dyn Fs) -> Result<Report, JournalError> {
+    Ok(Salvage::read(fs)?.bodies()?.report)
+}
+
 /// Writes what can be read of the damaged journal at `path` anew, and moves its files into a folder beside it, which is returned. A journal without
 /// damage is left alone.
 ///

@@ -7,6 +7,9 @@ mod codec;
 mod config;
 mod error;
 pub mod fs;
+#[cfg(feature = "__fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod index;
 mod logs;
 mod open;
@@ -19,7 +22,7 @@ mod store;
 mod worker;
 mod write;
 
-pub use check::{Damage, LogReport, Report, check, repair};
+pub use check::{Damage, LogReport, Report, check, check_on, repair};
 pub use config::{JournalConfig, SyncPolicy};
 pub use error::JournalError;
 pub use stats::Figure;
