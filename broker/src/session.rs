@@ -140,6 +140,19 @@ pub(crate) fn stored(broker: &Broker, core: &SessionCore) -> Stored {
     Box::pin(waiter)
 }
 
+/// What was changed is in the store before it is said to be done: behind everything that was submitted.
+fn managed(shared: &Shared, request: Manage) -> Fut<Managed> {
+    let changes = !matches!(request, Manage::Describe(_));
+    let managed = shared.manage(request);
+    if !changes || managed.is_err() {
+        return Box::pin(std::future::ready(managed));
+    }
+    let (answer, waiter): (_, Waiter<Result<()>>) = waiter();
+    let then = move |_: &Shared, result: Result<(), crate::StoreError>| answer.give(committed(result));
+    shared.commits.submit(shared, Default::default, Box::new(then));
+    Box::pin(async move { waiter.await.and(managed) })
+}
+
 /// The store's answer in the words of the core.
 pub(crate) fn committed(result: Result<(), crate::StoreError>) -> Result<()> {
     result.map_err(|error| {
@@ -242,7 +255,7 @@ impl Session for BrokerSession {
         }
         match shared.manage_log(&request) {
             Some(answered) => Box::pin(async move { answered?.await }),
-            None => Box::pin(std::future::ready(shared.manage(request))),
+            None => managed(shared, request),
         }
     }
 
