@@ -10,7 +10,7 @@ use roadbed_core::{
     Open, Participant, Qos, QueueId, Result, Session, SystemClock, Time, is_reserved,
 };
 
-use crate::commits::Commits;
+use crate::commits::{Commits, Load};
 use crate::counters::{Counters, Meters};
 use crate::dispatch::Verdict;
 use crate::exactly_once::Names;
@@ -209,6 +209,7 @@ impl Builder {
         let message_bytes_max = settings.message_bytes_max.min(store.caps().message_bytes_max);
         let settings = Settings { message_bytes_max, ..settings };
         let keeps = settings.store_at_least_once && store.caps().level > Level::Volatile;
+        let load_max = Load { operations: settings.store_operations_max, bytes: settings.store_bytes_max };
         let on_request = filters(&settings.store_on_request)?;
         let boot_epoch = crate::registry::epoch_of(&recovery) + 1;
         let shared = Arc::new_cyclic(|me| Shared {
@@ -221,7 +222,7 @@ impl Builder {
             timers: Timers::default(),
             txns: Txns::default(),
             names: Names::default(),
-            commits: Commits::new(store, me.clone()),
+            commits: Commits::new(store, load_max, me.clone()),
             boot_epoch,
             keeps,
             on_request,

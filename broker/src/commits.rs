@@ -25,11 +25,19 @@ pub(crate) type ThenRead = Box<dyn FnOnce(&Shared, Result<Vec<StoredCopy>, Store
 /// What follows a page of a log.
 pub(crate) type Come = Box<dyn FnOnce(Result<Vec<LogEntry>, StoreError>) + Send>;
 
+/// Which of several units have failed, in order, and why.
+pub(crate) type Failed = [(usize, StoreError)];
+
+/// What follows the answers to several units.
+type ThenAll = Box<dyn FnOnce(&Shared, &Failed) + Send>;
+
 pub(crate) struct Commits {
     inner: Mutex<Inner>,
     /// Copies that have come to their end, for which nobody waits: a queue, and the first and last of positions that follow each other.
     retired: Mutex<Vec<(QueueId, u64, u64)>>,
     has_retired: AtomicBool,
+    /// Operations and bytes that may wait for the store before senders wait, too.
+    max: Load,
     waker: Waker,
 }
 
@@ -43,14 +51,51 @@ struct Inner {
     /// Pages of logs that were asked for.
     log_reads: HashMap<u64, Come>,
     next_log_read: u64,
+    units: Vec<Unit>,
+    /// What waits for the store.
+    load: Load,
+    /// Senders that wait until less does.
+    senders: Vec<Waker>,
     /// Somebody is doing the jobs.
     busy: bool,
 }
 
+/// Some units with the same follow-up.
 struct Job {
-    unit: Option<UnitId>,
-    answer: Option<Result<(), StoreError>>,
-    then: Then,
+    units: usize,
+    /// How many of them are answered.
+    answered: usize,
+    load: Load,
+    failed: Vec<(usize, StoreError)>,
+    follow: Follow,
+}
+
+enum Follow {
+    Nothing,
+    One(Then),
+    All(ThenAll),
+}
+
+/// How much of the store's time something takes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Load {
+    pub(crate) operations: usize,
+    pub(crate) bytes: usize,
+}
+
+/// Units that are submitted together.
+#[derive(Debug)]
+pub(crate) struct Units<'a> {
+    next: &'a mut UnitId,
+    units: &'a mut Vec<Unit>,
+}
+
+impl Units<'_> {
+    /// A unit that somebody waits for.
+    pub(crate) fn push(&mut self, ops: Vec<Op>) {
+        self.units.push(Unit { ops, ..Unit::new(*self.next) });
+        *self.next += 1;
+    }
 }
 
 /// Wakes by doing the jobs, in the thread that wakes.
@@ -71,7 +116,7 @@ impl fmt::Debug for Commits {
 }
 
 impl Commits {
-    pub(crate) fn new(store: Box<dyn Store>, shared: Weak<Shared>) -> Self {
+    pub(crate) fn new(store: Box<dyn Store>, max: Load, shared: Weak<Shared>) -> Self {
         let inner = Inner {
             store,
             next: 1,
@@ -81,22 +126,21 @@ impl Commits {
             next_read: 1,
             log_reads: HashMap::new(),
             next_log_read: 1,
+            units: Vec::new(),
+            load: Load::default(),
+            senders: Vec::new(),
             busy: false,
         };
         let waker = Waker::from(Arc::new(Pump(shared)));
-        Self { inner: Mutex::new(inner), retired: Mutex::default(), has_retired: AtomicBool::new(false), waker }
+        Self { inner: Mutex::new(inner), retired: Mutex::default(), has_retired: AtomicBool::new(false), max, waker }
     }
 
     /// Submits one unit, made while no other can be submitted, so that its positions are in the order of submission.
     pub(crate) fn submit(&self, shared: &Shared, make: impl FnOnce() -> (Vec<Expect>, Vec<Op>), then: Then) {
         let mut inner = lock(&self.inner);
         let (expects, mut ops) = make();
-        self.has_retired.store(false, Ordering::Release);
-        ops.extend(std::mem::take(&mut *lock(&self.retired)).into_iter().map(retire));
-        let id = inner.next;
-        inner.next += 1;
-        inner.store.submit(&mut vec![Unit { id, expects, ops }]);
-        inner.jobs.push_back(Job { unit: Some(id), answer: None, then });
+        self.take_retired(&mut ops);
+        inner.submit_one(|id| Unit { id, expects, ops, awaited: true }, Follow::One(then));
         drop(inner);
         shared.meters.store_units.one();
         self.pump(shared);
@@ -114,6 +158,37 @@ impl Commits {
         self.pump(shared);
     }
 
+    /// Submits what nobody waits for.
+    pub(crate) fn submit_unawaited(&self, shared: &Shared, mut ops: Vec<Op>) {
+        let mut inner = lock(&self.inner);
+        self.take_retired(&mut ops);
+        inner.submit_one(|id| Unit { id, expects: Vec::new(), ops, awaited: false }, Follow::Nothing);
+        drop(inner);
+        shared.meters.store_units.one();
+        self.pump(shared);
+    }
+
+    /// Submits the units that `make` makes of `what`, while no other can be submitted; none is right, too. `then` follows when all are answered.
+    pub(crate) fn submit_all<T: Send + 'static>(
+        &self,
+        shared: &Shared,
+        mut what: T,
+        make: impl FnOnce(&mut T, &mut Units<'_>),
+        then: impl FnOnce(&Shared, T, &Failed) + Send + 'static,
+    ) {
+        let mut inner = lock(&self.inner);
+        let Inner { next, units, .. } = &mut *inner;
+        make(&mut what, &mut Units { next, units });
+        if let Some(first) = units.first_mut() {
+            self.take_retired(&mut first.ops);
+        }
+        let count = inner.units.len();
+        inner.submit_units(Follow::All(Box::new(move |shared, failed| then(shared, what, failed))));
+        drop(inner);
+        shared.meters.store_units.add(count as u64);
+        self.pump(shared);
+    }
+
     /// Copies of a queue, while the broker starts.
     pub(crate) fn list(&self, queue: QueueId, after: u64, max: usize) -> Result<Vec<ListedCopy>, StoreError> {
         lock(&self.inner).store.list(queue, after, max)
@@ -122,12 +197,6 @@ impl Commits {
     /// Copies with their messages, while the broker starts: it waits for the disk.
     pub(crate) fn fetch(&self, copies: &[CopyId]) -> Result<Vec<StoredCopy>, StoreError> {
         lock(&self.inner).store.fetch(copies)
-    }
-
-    /// Does `then` after everything that was submitted before.
-    pub(crate) fn after(&self, shared: &Shared, then: Then) {
-        lock(&self.inner).jobs.push_back(Job { unit: None, answer: Some(Ok(())), then });
-        self.pump(shared);
     }
 
     /// The copy has come to its end; the store is told with the next unit or [`flush`](Self::flush).
@@ -148,7 +217,25 @@ impl Commits {
     /// Tells the store what nobody waits for.
     pub(crate) fn flush(&self, shared: &Shared) {
         if self.has_retired.load(Ordering::Acquire) {
-            self.submit(shared, Default::default, Box::new(|_, _| {}));
+            self.submit_unawaited(shared, Vec::new());
+        }
+    }
+
+    /// `Pending` while more waits for the store than may; `Ready` is for a batch, however large.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut inner = lock(&self.inner);
+        if inner.load.operations < self.max.operations && inner.load.bytes < self.max.bytes {
+            return Poll::Ready(());
+        }
+        if !inner.senders.iter().any(|waker| waker.will_wake(cx.waker())) {
+            inner.senders.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    fn take_retired(&self, ops: &mut Vec<Op>) {
+        if self.has_retired.swap(false, Ordering::AcqRel) {
+            ops.extend(std::mem::take(&mut *lock(&self.retired)).into_iter().map(retire));
         }
     }
 
@@ -193,14 +280,15 @@ impl Commits {
                 inner.busy = false;
                 return;
             }
+            let room = inner.load.operations < self.max.operations && inner.load.bytes < self.max.bytes;
+            let senders = if room { std::mem::take(&mut inner.senders) } else { Vec::new() };
             drop(inner);
             for (come, page) in pages {
                 come(page.entries);
             }
-            for job in ready {
-                (job.then)(shared, job.answer.unwrap_or(Ok(())));
-            }
+            ready.into_iter().for_each(|job| job.follow(shared));
             read.into_iter().for_each(|(then, found)| then(shared, found));
+            senders.into_iter().for_each(Waker::wake);
             inner = lock(&self.inner);
         }
     }
@@ -233,24 +321,89 @@ impl Inner {
         pages.into_iter().filter_map(|page| Some((self.log_reads.remove(&page.id)?, page))).collect()
     }
 
+    fn submit_one(&mut self, unit: impl FnOnce(UnitId) -> Unit, follow: Follow) {
+        self.units.push(unit(self.next));
+        self.next += 1;
+        self.submit_units(follow);
+    }
+
+    /// Submits what is in `units` as one job.
+    fn submit_units(&mut self, follow: Follow) {
+        self.units.iter_mut().for_each(|unit| join_runs(&mut unit.ops));
+        let load = Load::of(&self.units);
+        let job = Job { units: self.units.len(), answered: 0, load, failed: Vec::new(), follow };
+        (self.load.operations, self.load.bytes) =
+            (self.load.operations + load.operations, self.load.bytes + load.bytes);
+        if !self.units.is_empty() {
+            self.store.submit(&mut self.units);
+        }
+        self.jobs.push_back(job);
+    }
+
     /// Takes the jobs whose turn has come.
     fn ready(&mut self, waker: &Waker, shared: &Shared) -> Vec<Job> {
         let mut cx = Context::from_waker(waker);
         while let Poll::Ready(1..) = self.store.poll_commits(&mut cx, &mut self.answers) {}
-        let mut answers = std::mem::take(&mut self.answers);
-        let mut jobs = self.jobs.iter_mut().filter(|job| job.answer.is_none());
-        for (id, answer) in answers.drain(..) {
-            shared.meters.store_failures.add(u64::from(answer.is_err()));
-            let job = jobs.next();
-            debug_assert!(job.as_ref().is_some_and(|job| job.unit == Some(id)), "answers come in order");
-            if let Some(job) = job {
-                job.answer = Some(answer);
+        let mut count = 0;
+        let mut answers = self.answers.drain(..);
+        for job in &mut self.jobs {
+            for (_, answer) in answers.by_ref().take(job.units - job.answered) {
+                if let Err(error) = answer {
+                    shared.meters.store_failures.one();
+                    job.failed.push((job.answered, error));
+                }
+                job.answered += 1;
+            }
+            if job.answered < job.units {
+                break;
+            }
+            count += 1;
+        }
+        drop(answers);
+        let ready: Vec<Job> = self.jobs.drain(..count).collect();
+        for Job { load, .. } in &ready {
+            self.load.operations -= load.operations;
+            self.load.bytes -= load.bytes;
+        }
+        ready
+    }
+}
+
+impl Job {
+    fn follow(mut self, shared: &Shared) {
+        match self.follow {
+            Follow::Nothing => {}
+            Follow::One(then) => then(shared, self.failed.pop().map_or(Ok(()), |(_, error)| Err(error))),
+            Follow::All(then) => then(shared, &self.failed),
+        }
+    }
+}
+
+impl Load {
+    fn of(units: &[Unit]) -> Self {
+        let mut load = Self::default();
+        for op in units.iter().flat_map(|unit| &unit.ops) {
+            load.operations += 1;
+            if let Op::Enqueue { message, .. } = op {
+                load.bytes += message.payload().len();
             }
         }
-        self.answers = answers;
-        let count = self.jobs.iter().take_while(|job| job.answer.is_some()).count();
-        self.jobs.drain(..count).collect()
+        load
     }
+}
+
+/// Copies of one queue that come to their end one after the other, as they mostly do, are one operation.
+fn join_runs(ops: &mut Vec<Op>) {
+    ops.dedup_by(|next, before| {
+        let Op::Retire { copy: CopyId { queue, seq } } = *next else { return false };
+        let first = match *before {
+            Op::Retire { copy } if copy.queue == queue && copy.seq + 1 == seq => copy.seq,
+            Op::RetireRun { queue: same, first, last } if same == queue && last + 1 == seq => first,
+            _ => return false,
+        };
+        *before = Op::RetireRun { queue, first, last: seq };
+        true
+    });
 }
 
 fn retire((queue, first, last): (QueueId, u64, u64)) -> Op {

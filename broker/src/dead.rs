@@ -38,7 +38,7 @@ impl Shared {
                 effects.waits = true;
             }
             let Some(grave) = self.grave(queue.address()) else { continue };
-            if grave.reserve(self, &letter).is_err() {
+            if grave.reserve(self, std::slice::from_ref(&letter)).is_err() {
                 self.meters.dropped_attempts.one();
                 continue;
             }

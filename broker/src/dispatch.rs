@@ -1,10 +1,11 @@
-//! Where one message goes, decided as a whole before any of it happens: a fan-out is one commit.
+//! Where messages go, decided as a whole before any of it happens: a fan-out is one commit, and a run of messages one batch of them.
 
 use std::sync::Arc;
 
-use roadbed_core::{Condition, Message, Outcome, Qos, Time};
+use roadbed_core::{Condition, CopyId, Message, Outcome, Qos, Time};
 
 use crate::broker::Shared;
+use crate::commits::Failed;
 use crate::entry::Entry;
 use crate::log::{Log, Partition};
 use crate::mailbox::SessionCore;
@@ -36,31 +37,34 @@ impl Verdict {
     }
 }
 
-/// One message on its way to all of its destinations. Room in queues is reserved; given back if the plan is dropped.
+/// Messages of one address on their way to all of its destinations: a run for which nothing special is asked, or one of any kind. Room in queues is
+/// reserved; given back if the plan is dropped.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    message: Message,
+    messages: Vec<Message>,
     copies: Vec<Planned>,
     retain: Option<Qos>,
-    /// It takes the place of a last value that the store knows.
+    /// They take the place of a last value that the store knows.
     supersedes: bool,
-    /// It is to be stored where it can be.
+    /// They are to be stored where they can be.
     asked: bool,
-    /// Something of it is for the store.
+    /// Something of them is for the store.
     pub(crate) stored: bool,
     unrouted: bool,
-    /// When it was appended to logs.
+    /// When they were appended to logs.
     at: Time,
-    /// Bounds do not stand against it.
+    /// Bounds do not stand against them.
     owed: bool,
 }
 
+/// One destination of all messages of a plan.
 #[derive(Debug)]
 struct Planned {
     to: To,
     qos: Qos,
     durable: bool,
-    seq: Option<u64>,
+    /// The queue and the position of the first message; those of the others follow.
+    first: Option<CopyId>,
 }
 
 #[derive(Debug)]
@@ -71,9 +75,9 @@ enum To {
 }
 
 impl Plan {
-    /// Finds a place for every copy, or says why there is none.
+    /// Finds a place for every copy of one message, or says why there is none.
     pub(crate) fn new(shared: &Shared, route: &Route, message: &Message, qos: Qos, from: u64) -> Result<Self, Verdict> {
-        Self::make(shared, route, message, qos, from, false)
+        Self::make(shared, route, vec![message.clone()], qos, from, false)
     }
 
     /// The plan of a message that is owed: queues take it even if they are full.
@@ -84,28 +88,40 @@ impl Plan {
         qos: Qos,
         from: u64,
     ) -> Result<Self, Verdict> {
-        Self::make(shared, route, message, qos, from, true)
+        Self::make(shared, route, vec![message.clone()], qos, from, true)
+    }
+
+    /// The plan of a run of messages, all of one address, assurance and durability, for which nothing else is asked; or of one of any kind. It ends before the
+    /// first that cannot go with those before it.
+    pub(crate) fn run(
+        shared: &Shared,
+        route: &Route,
+        messages: Vec<Message>,
+        qos: Qos,
+        from: u64,
+    ) -> Result<Self, Verdict> {
+        Self::make(shared, route, messages, qos, from, false)
     }
 
     fn make(
         shared: &Shared,
         route: &Route,
-        message: &Message,
+        messages: Vec<Message>,
         qos: Qos,
         from: u64,
         owed: bool,
     ) -> Result<Self, Verdict> {
-        let (retain, copies) = (message.retain().then_some(qos), Vec::new());
-        let asked = shared.is_stored(message, qos);
-        let supersedes = retain.is_some() && shared.retained.is_stored(message.address());
-        let (owned, stored, unrouted) = (message.clone(), false, false);
+        let first = messages[0].clone();
+        let (retain, copies) = (first.retain().then_some(qos), Vec::new());
+        let asked = shared.is_stored(&first, qos);
+        let supersedes = retain.is_some() && shared.retained.is_stored(first.address());
         let mut plan =
-            Self { message: owned, copies, retain, supersedes, asked, stored, unrouted, at: Time::ZERO, owed };
-        if message.live() {
+            Self { messages, copies, retain, supersedes, asked, stored: false, unrouted: false, at: Time::ZERO, owed };
+        if first.live() {
             plan.add_live(route, from)?;
             return Ok(plan);
         }
-        if waits(shared, route, message) {
+        if waits(shared, route, &first) {
             let queue = shared.later().map_err(Verdict::Refused)?;
             (plan.retain, plan.unrouted) = (None, false);
             plan.add(shared, &Target::Queue(queue, Qos::ExactlyOnce), qos, from)?;
@@ -120,6 +136,21 @@ impl Plan {
         Ok(plan)
     }
 
+    /// How many messages it has: one at least.
+    pub(crate) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Leaves the messages from `len` on out.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        for planned in &self.copies {
+            if let To::Queue { queue, reserved: true } = &planned.to {
+                queue.unreserve(&self.messages[len..]);
+            }
+        }
+        self.messages.truncate(len);
+    }
+
     fn add(&mut self, shared: &Shared, target: &Target, qos: Qos, from: u64) -> Result<(), Verdict> {
         let (mut stored, asked) = (true, self.asked);
         let (to, qos) = match target {
@@ -127,14 +158,15 @@ impl Plan {
             Target::Session(to) if to.no_local && from == to.session.id => return Ok(()),
             Target::Session(to) => {
                 let (session, ids) = (to.session.clone(), to.ids.clone());
-                let retained = to.retain_as_published && self.message.retain();
+                let retained = to.retain_as_published && self.messages[0].retain();
                 (To::Session { session, retained, ids, group: None }, qos.min(to.qos_max))
             }
             Target::Queue(queue, qos_max) => {
-                let reserved = match queue.reserve(shared, &self.message) {
+                let reserved = match queue.reserve(shared, &self.messages) {
                     Err(condition) if !self.owed => return Err(Verdict::Refused(condition)),
                     Err(_) => false,
-                    Ok(durable) => {
+                    Ok((count, durable)) => {
+                        self.truncate(count);
                         stored = durable;
                         true
                     }
@@ -143,7 +175,9 @@ impl Plan {
             }
             Target::Group(group) => {
                 let Some(member) = group.choose() else { return Ok(()) };
-                let retained = member.retain_as_published && self.message.retain();
+                // Each is for a member of its own.
+                self.truncate(1);
+                let retained = member.retain_as_published && self.messages[0].retain();
                 let ids = member.id.map(|id| Arc::from([id]));
                 let to = To::Session { session: member.session, retained, ids, group: Some(group.clone()) };
                 (to, qos.min(member.qos_max))
@@ -155,7 +189,7 @@ impl Plan {
                 To::Session { session, .. } => qos > Qos::AtMostOnce && session.is_durable(),
                 To::Queue { .. } | To::Log { .. } => true,
             };
-        self.copies.push(Planned { to, qos, durable, seq: None });
+        self.copies.push(Planned { to, qos, durable, first: None });
         Ok(())
     }
 
@@ -168,12 +202,14 @@ impl Plan {
         qos: Qos,
         from: u64,
     ) -> Result<(), Verdict> {
+        // Each is for a partition of its own.
+        self.truncate(1);
         let partition = match partition {
             Some(number) => &log.partitions[number as usize],
-            None => log.partition_for(&self.message, from),
+            None => log.partition_for(&self.messages[0], from),
         };
         let to = To::Log { log: log.clone(), partition: partition.clone() };
-        self.copies.push(Planned { to, qos, durable: true, seq: None });
+        self.copies.push(Planned { to, qos, durable: true, first: None });
         let followers = shared.followers.cached(&partition.address, shared.settings.routes_cached_max);
         followers.targets.iter().try_for_each(|target| self.add(shared, target, qos, from))
     }
@@ -197,7 +233,7 @@ impl Plan {
                 }),
             };
             match live {
-                Ok(to) => self.copies.push(Planned { to, qos: Qos::AtMostOnce, durable: false, seq: None }),
+                Ok(to) => self.copies.push(Planned { to, qos: Qos::AtMostOnce, durable: false, first: None }),
                 Err(Condition::Busy) => why = Condition::Busy,
                 Err(_) => {}
             }
@@ -205,44 +241,66 @@ impl Plan {
         if self.copies.is_empty() { Err(Verdict::Released(why)) } else { Ok(()) }
     }
 
-    /// What the store is told. Takes positions, so only while nothing else can be submitted.
+    /// What the store is told of one message, as part of a larger unit. Takes positions, so only while nothing else can be submitted.
     pub(crate) fn ops(&mut self, shared: &Shared, ops: &mut Vec<Op>) {
-        let (mut copies, mut logs) = (Vec::new(), Vec::new());
+        debug_assert_eq!(self.len(), 1, "a run is a unit for each message");
+        self.take_stored_positions(shared.now());
+        self.ops_of(0, shared.now(), ops);
+    }
+
+    /// Takes positions for what is for the store; only while nothing else can be submitted.
+    pub(crate) fn take_stored_positions(&mut self, now: Time) {
+        let count = self.messages.len() as u64;
         for planned in self.copies.iter_mut().filter(|planned| planned.durable) {
-            let (copy, retained, bindings) = match &planned.to {
-                To::Session { session, retained, ids, .. } => {
-                    let Some(copy) = session.take_copy_id() else { continue };
-                    (copy, *retained, ids.as_deref().map_or_else(Vec::new, <[u32]>::to_vec))
-                }
-                To::Queue { queue, .. } => (queue.copy_id(queue.take_seq()), false, Vec::new()),
-                To::Log { partition, .. } => {
-                    logs.push(partition.clone());
-                    continue;
-                }
+            planned.first = match &planned.to {
+                To::Session { session, .. } => session.take_copy_ids(count),
+                To::Queue { queue, .. } => Some(queue.copy_id(queue.take_seqs(count))),
+                To::Log { .. } => None,
             };
-            planned.seq = Some(copy.seq);
+        }
+        self.at = self.latest(now);
+        // None of the logs has a message of an earlier time behind it.
+        self.latest(self.at);
+    }
+
+    /// The time of what is appended at `at` by the clocks of the logs.
+    fn latest(&self, at: Time) -> Time {
+        self.partitions().map(|partition| partition.enqueued_at(at)).max().unwrap_or(at)
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
+        self.copies.iter().filter_map(|planned| match &planned.to {
+            To::Log { partition, .. } => Some(partition),
+            _ => None,
+        })
+    }
+
+    /// What the store is told of the message at `n`, enqueued at `at`.
+    pub(crate) fn ops_of(&self, n: usize, at: Time, ops: &mut Vec<Op>) {
+        let message = &self.messages[n];
+        let mut copies = Vec::new();
+        for planned in self.copies.iter().filter(|planned| planned.durable) {
+            let Some(copy) = planned.copy(n) else { continue };
+            let (retained, bindings) = match &planned.to {
+                To::Session { retained, ids, .. } => (*retained, ids.as_deref().map_or_else(Vec::new, <[u32]>::to_vec)),
+                To::Queue { .. } | To::Log { .. } => (false, Vec::new()),
+            };
             copies.push(NewCopy { copy, qos: planned.qos, retained, bindings });
         }
         if !copies.is_empty() {
-            ops.push(Op::Enqueue { message: self.message.clone(), at: shared.now(), copies });
+            ops.push(Op::Enqueue { message: message.clone(), at, copies });
         }
-        let logs: Vec<_> = logs.into_iter().filter(|partition| !partition.is_deleted()).collect();
-        if !logs.is_empty() {
-            let now = shared.now();
-            self.at = logs.iter().map(|partition| partition.enqueued_at(now)).max().unwrap_or(now);
-            // None of them has a message of an earlier time behind it.
-            for partition in &logs {
-                partition.enqueued_at(self.at);
-            }
-            let partitions = logs.iter().map(|partition| partition.id).collect();
-            ops.push(Op::Append { message: self.message.clone(), at: self.at, partitions });
+        let logs = self.partitions().filter(|partition| !partition.is_deleted());
+        let partitions: Vec<_> = logs.map(|partition| partition.id).collect();
+        if !partitions.is_empty() {
+            ops.push(Op::Append { message: message.clone(), at: self.at, partitions });
         }
         if let (Some(qos), true) = (self.retain, self.asked || self.supersedes) {
-            let key = RowKey::Retained(self.message.address().clone());
+            let key = RowKey::Retained(message.address().clone());
             // What is not stored itself must not leave an older value behind, which would be back after a restart.
-            ops.push(match self.message.payload().is_empty() || !self.asked {
+            ops.push(match message.payload().is_empty() || !self.asked {
                 true => Op::Delete(key),
-                false => Op::Put(key, Row::Retained(self.message.clone(), qos)),
+                false => Op::Put(key, Row::Retained(message.clone(), qos)),
             });
         }
     }
@@ -251,7 +309,7 @@ impl Plan {
     pub(crate) fn take_positions(&mut self) {
         for planned in &mut self.copies {
             if let To::Queue { queue, .. } = &planned.to {
-                planned.seq = Some(queue.take_seq());
+                planned.first = Some(queue.copy_id(queue.take_seqs(self.messages.len() as u64)));
             }
         }
     }
@@ -262,33 +320,60 @@ impl Plan {
     }
 
     /// Does it.
-    pub(crate) fn apply(mut self, shared: &Shared) {
+    pub(crate) fn apply(self, shared: &Shared) {
+        self.apply_but(shared, &[], 0);
+    }
+
+    /// Does it, but for the messages at `failed`, in order, less `base`, which the store has not taken.
+    pub(crate) fn apply_but(mut self, shared: &Shared, failed: &Failed, base: usize) {
+        let kept = |n: &usize| failed.binary_search_by_key(&(base + n), |(at, _)| *at).is_err();
+        let messages = std::mem::take(&mut self.messages);
         if let Some(qos) = self.retain {
-            shared.retained.set(shared, &self.message, qos, self.asked);
+            (0..messages.len()).filter(kept).for_each(|n| shared.retained.set(shared, &messages[n], qos, self.asked));
         }
         for planned in std::mem::take(&mut self.copies) {
-            let Planned { to, qos, durable, seq } = planned;
-            match to {
+            let incoming =
+                (0..messages.len()).filter(kept).map(|n| (&messages[n], planned.copy(n).map(|copy| copy.seq)));
+            match &planned.to {
                 To::Session { session, retained, ids, group } => {
-                    let mut entry = Entry::new(self.message.clone(), qos, retained);
-                    if let Some(seq) = seq {
-                        entry.set_stored();
-                        entry.seq = seq as u32;
-                    }
+                    let entries = incoming.map(|(message, seq)| {
+                        let mut entry = Entry::new(message.clone(), planned.qos, *retained);
+                        if let Some(seq) = seq {
+                            entry.set_stored();
+                            entry.seq = seq as u32;
+                        }
+                        entry
+                    });
                     let ids = ids.as_deref().unwrap_or_default();
                     match group {
-                        Some(group) => session.push_shared(shared, &group, entry, ids.first().copied()),
+                        Some(group) => {
+                            entries.for_each(|entry| session.push_shared(shared, group, entry, ids.first().copied()));
+                        }
                         // A full queue has counted what it dropped.
-                        None => drop(session.push_entry(shared, entry, ids)),
+                        None => session.push_entries(shared, entries, ids),
                     }
                 }
                 To::Log { log, partition } => {
-                    partition.appended(shared, &self.message, self.at);
-                    shared.check_room(&log, &partition);
+                    for (message, _) in incoming {
+                        partition.appended(shared, message, self.at);
+                        shared.check_room(log, partition);
+                    }
                 }
-                To::Queue { queue, reserved } => queue.put(shared, &self.message, qos, (seq, durable), reserved),
+                To::Queue { queue, reserved } => {
+                    queue.put_all(shared, incoming, planned.qos, planned.durable, *reserved);
+                    if *reserved {
+                        failed.iter().for_each(|(at, _)| queue.unreserve(&messages[at - base..=at - base]));
+                    }
+                }
             }
         }
+    }
+}
+
+impl Planned {
+    /// The name of its copy of the message at `n`, if that is known before it is put.
+    fn copy(&self, n: usize) -> Option<CopyId> {
+        self.first.map(|first| CopyId { seq: first.seq + n as u64, ..first })
     }
 }
 
@@ -302,7 +387,7 @@ impl Drop for Plan {
     fn drop(&mut self) {
         for planned in &self.copies {
             if let To::Queue { queue, reserved: true } = &planned.to {
-                queue.unreserve(&self.message);
+                queue.unreserve(&self.messages);
             }
         }
     }

@@ -106,6 +106,10 @@ pub struct Settings {
     /// Messages that wait in a queue before payloads are copied into memory of their own, so that they no longer pin the
     /// buffers that they were read into.
     pub parked_messages_min: usize,
+    /// Operations that wait for the store before senders of stored messages wait, too. What is settled or deleted never does.
+    pub store_operations_max: usize,
+    /// Bytes of payloads that wait for the store before senders of stored messages wait, too.
+    pub store_bytes_max: usize,
     /// Seed of the names of temporary queues and assigned sessions.
     pub seed: u64,
 }
@@ -159,6 +163,8 @@ impl Default for Settings {
             transaction_operations_max: 10_000,
             transaction_bytes_max: 64 << 20,
             parked_messages_min: 256,
+            store_operations_max: 4096,
+            store_bytes_max: 1 << 20,
             seed: 0,
         }
     }

@@ -170,11 +170,13 @@ impl SessionCore {
         lock(&self.inner).durable.is_some()
     }
 
-    /// The next position of a durable session's queue, for a copy that the store is told of first.
-    pub(crate) fn take_copy_id(&self) -> Option<CopyId> {
+    /// The first of the next `count` positions of a durable session's queue, for copies that the store is told of first.
+    pub(crate) fn take_copy_ids(&self, count: u64) -> Option<CopyId> {
         let mut inner = lock(&self.inner);
         let queue = inner.durable?;
-        Some(CopyId { queue, seq: inner.take_seq() })
+        let seq = inner.next_seq + 1;
+        inner.next_seq += count;
+        Some(CopyId { queue, seq })
     }
 
     /// Puts a run of messages of one address into the queue.
@@ -206,6 +208,20 @@ impl SessionCore {
             waker.wake();
         }
         pushed
+    }
+
+    /// Puts copies, ready-made, into the queue; what it has no room for is counted as dropped.
+    pub(crate) fn push_entries(&self, shared: &Shared, entries: impl Iterator<Item = Entry>, bindings: &[u32]) {
+        let mut inner = lock(&self.inner);
+        for entry in entries {
+            let _ = inner.push_entry(shared, entry, bindings);
+        }
+        inner.report(shared);
+        let waker = inner.waker.take();
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     /// Puts a copy that came by a shared binding into the queue.
@@ -332,6 +348,7 @@ impl Inner {
 
     fn push_entry(&mut self, shared: &Shared, mut entry: Entry, bindings: &[u32]) -> Result<(), Condition> {
         if self.refuses(shared, entry.qos()) {
+            self.forget_stored(shared, &entry);
             return Err(Condition::Full);
         }
         let cost = entry.message.cost();

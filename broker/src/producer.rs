@@ -1,5 +1,6 @@
 //! A link on which messages are sent.
 
+mod behind;
 mod slow;
 
 use std::sync::{Arc, Mutex};
@@ -10,6 +11,7 @@ use roadbed_core::{
     Result,
 };
 
+use self::behind::Behind;
 use crate::broker::{Broker, Shared};
 use crate::dispatch::Verdict;
 use crate::lock;
@@ -27,6 +29,8 @@ pub(crate) struct BrokerProducer {
     cached: Option<Arc<Route>>,
     confirms: Vec<Confirm>,
     late: Option<Arc<Late>>,
+    /// What of the call of send that is under way is done behind the store.
+    behind: Option<Behind>,
     scratch: Option<Box<Scratch>>,
 }
 
@@ -44,6 +48,7 @@ pub(crate) struct Late(Mutex<LateInner>);
 #[derive(Debug, Default)]
 struct LateInner {
     confirms: Vec<Confirm>,
+    /// Batches of confirms that are under way.
     pending: usize,
     waker: Option<Waker>,
 }
@@ -51,7 +56,7 @@ struct LateInner {
 impl BrokerProducer {
     pub(crate) fn new(broker: Broker, session: Arc<SessionCore>, epoch: u32, to: Option<Address>) -> Self {
         let to = to.map(Box::new);
-        Self { broker, session, epoch, to, cached: None, confirms: Vec::new(), late: None, scratch: None }
+        Self { broker, session, epoch, to, cached: None, confirms: Vec::new(), late: None, behind: None, scratch: None }
     }
 
     fn route(&mut self, address: &Address) -> Result<Arc<Route>, Condition> {
@@ -176,6 +181,10 @@ impl Producer for BrokerProducer {
         if self.is_closed() {
             return Poll::Ready(Err(closed()));
         }
+        // Who sends nothing for the store does not wait for it.
+        if self.has_pending() && self.broker.shared().commits.poll_room(cx).is_pending() {
+            return Poll::Pending;
+        }
         let Some(to) = self.to.as_deref().filter(|to| to.queue().is_some()).cloned() else {
             return Poll::Ready(Ok(messages.max(1)));
         };
@@ -207,11 +216,11 @@ impl Producer for BrokerProducer {
                 self.send_run(shared, &batch[at..end]);
                 at = end;
             } else {
-                self.send_special(&batch[at], over);
-                at += 1;
+                at += self.send_special(&batch[at..], over);
             }
         }
         batch.clear();
+        self.submit_behind(shared);
         shared.commits.flush(shared);
     }
 
@@ -254,11 +263,15 @@ impl Scratch {
     }
 }
 
-/// Whether a message takes the plain path: nothing is stored, retained, scheduled or transactional.
+/// Whether a message takes the plain path: it is ordinary, and not stored.
 fn is_plain(outgoing: &Outgoing, bytes_max: usize) -> bool {
+    outgoing.message.durability() != Durability::Stored && is_ordinary(outgoing, bytes_max)
+}
+
+/// Whether nothing is retained, scheduled or transactional.
+fn is_ordinary(outgoing: &Outgoing, bytes_max: usize) -> bool {
     let message = &outgoing.message;
     outgoing.txn.is_none()
-        && message.durability() != Durability::Stored
         && !message.retain()
         && !message.live()
         && message.payload().len() <= bytes_max

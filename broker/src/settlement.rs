@@ -8,7 +8,7 @@ use crate::broker::Shared;
 use crate::log::Reading;
 use crate::mailbox::{Effects, Follow, SessionCore};
 use crate::queue::{Asker, Dead, QueueStep, StepTarget};
-use crate::store::StoreError;
+use crate::store::{Op, StoreError};
 
 /// Who settles through this session.
 pub(crate) fn asker(session: &SessionCore) -> Asker {
@@ -39,9 +39,8 @@ impl Shared {
         if effects.ops.is_empty() {
             answer(self, dones);
         } else if dones.is_empty() || !effects.waits {
-            let (ops, then) = (effects.ops, effects.then);
             answer(self, dones);
-            self.commits.submit(self, || (Vec::new(), ops), Box::new(move |shared, _| run_all(shared, then)));
+            self.submit_effects(effects.ops, effects.then);
         } else {
             let (ops, then) = (effects.ops, effects.then);
             let done = move |shared: &Shared, result: Result<(), StoreError>| {
@@ -65,9 +64,15 @@ impl Shared {
     pub(crate) fn finish(&self, mut effects: Effects, dead: Vec<Dead>) {
         self.bury_into(dead, &mut effects);
         self.meters.hot().accepted.add(effects.accepted);
-        if !effects.ops.is_empty() || !effects.then.is_empty() {
-            let (ops, then) = (effects.ops, effects.then);
+        self.submit_effects(effects.ops, effects.then);
+    }
+
+    /// Tells the store what nobody waits for but what follows it.
+    fn submit_effects(&self, ops: Vec<Op>, then: Vec<Follow>) {
+        if !then.is_empty() {
             self.commits.submit(self, || (Vec::new(), ops), Box::new(move |shared, _| run_all(shared, then)));
+        } else if !ops.is_empty() {
+            self.commits.submit_unawaited(self, ops);
         }
     }
 

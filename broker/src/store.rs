@@ -35,6 +35,16 @@ pub struct Unit {
     pub expects: Vec<Expect>,
     /// What it does, in order.
     pub ops: Vec<Op>,
+    /// Somebody waits until it cannot be lost any more. What is not awaited may be answered as soon as it is written: it is synced with what is awaited, or
+    /// a little later.
+    pub awaited: bool,
+}
+
+impl Unit {
+    /// A unit that expects and does nothing, and is awaited.
+    pub const fn new(id: UnitId) -> Self {
+        Self { id, expects: Vec::new(), ops: Vec::new(), awaited: true }
+    }
 }
 
 /// A precondition of a unit.

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use futures::executor::block_on;
 use roadbed_broker::{
     Broker, Caps, ListedCopy, LogPage, LogRead, LogState, LogStore, MemoryStore, ReadAnswer, ReadId, Recovery,
-    Revision, Row, RowKey, Store, StoreError, StoredCopy, Unit, UnitId,
+    Revision, Row, RowKey, Settings, Store, StoreError, StoredCopy, Unit, UnitId,
 };
 use roadbed_core::*;
 use support::*;
@@ -122,9 +122,13 @@ struct Late {
 
 /// A kept session that follows `a`, and a sender, with everything committed so far.
 fn late() -> Late {
+    late_with(Settings::default())
+}
+
+fn late_with(settings: Settings) -> Late {
     let store = SlowStore::default();
     store.let_go(100);
-    let broker = Broker::builder().store(store.clone()).build().unwrap();
+    let broker = Broker::builder().settings(settings).store(store.clone()).build().unwrap();
     let open = |name| Client::new(block_on(broker.open(kept(name, 60))).unwrap());
     let mut device = open("device");
     device.follow("a", TWO);
@@ -157,6 +161,36 @@ fn who_polls_is_woken_when_the_store_knows_of_the_hold() {
     assert!(woken.load(std::sync::atomic::Ordering::Relaxed));
     assert!(consumer.poll_receive(&mut cx, &mut got, 10).is_ready());
     assert_eq!(payloads(&got), ["x"]);
+}
+
+#[test]
+fn only_who_sends_for_the_store_waits_for_its_backlog() {
+    let mut settings = Settings::default();
+    settings.store_operations_max = 2;
+    let Late { store, mut device, mut sender, _broker } = late_with(settings);
+    let mut other = Client::new(block_on(_broker.open(Open::default())).unwrap());
+    sender.producer.send(&mut vec![outgoing(stored("a", "1"), ONE), outgoing(stored("a", "2"), ONE)]);
+    let (raised, waker) = flag();
+    let reserve = |client: &mut Client| client.producer.poll_reserve(&mut Context::from_waker(&waker), 1, 1);
+    assert!(reserve(&mut sender).is_pending());
+    assert!(reserve(&mut other).is_ready(), "it has sent nothing for the store");
+    assert!(!raised.load(std::sync::atomic::Ordering::Relaxed));
+    store.let_go(2);
+    assert!(raised.load(std::sync::atomic::Ordering::Relaxed));
+    assert!(reserve(&mut sender).is_ready());
+    // What is settled is not held back.
+    sender.producer.send(&mut vec![outgoing(stored("a", "3"), ONE), outgoing(stored("a", "4"), ONE)]);
+    assert!(reserve(&mut sender).is_pending());
+    let got = device.take();
+    let consumer = device.consumer.as_mut().unwrap();
+    let accept = |delivery: &Delivery| Disposition {
+        delivery: delivery.handle.unwrap().into(),
+        cookie: None,
+        step: Step::Outcome { outcome: Outcome::Accepted, settled: true },
+    };
+    consumer.settle(&mut got.iter().map(accept).collect());
+    store.let_go(3);
+    assert_eq!((sender.confirms().len(), store.0.lock().unwrap().inner.copies()), (4, 2));
 }
 
 #[test]

@@ -48,6 +48,10 @@ pub(crate) struct Shared {
 #[derive(Debug, Default)]
 pub(crate) struct Desk {
     pub(crate) submitted: Vec<Unit>,
+    /// How many of them somebody waits for.
+    pub(crate) awaited: usize,
+    /// The thread is to be woken when as many are awaited.
+    pub(crate) wanted: usize,
     pub(crate) answers: Vec<(UnitId, Result<(), StoreError>)>,
     pub(crate) reads: VecDeque<(ReadId, Vec<CopyId>)>,
     pub(crate) read: Vec<ReadAnswer>,
@@ -281,10 +285,12 @@ impl Store for JournalStore {
 
     fn submit(&mut self, units: &mut Vec<Unit>) {
         let mut desk = self.shared.desk();
-        let idle = desk.submitted.is_empty();
+        let (idle, before) = (desk.submitted.is_empty(), desk.awaited);
+        desk.awaited += units.iter().filter(|unit| unit.awaited).count();
         desk.submitted.append(units);
+        let fresh = desk.awaited > 0 && (before == 0 || (before < desk.wanted && desk.awaited >= desk.wanted));
         drop(desk);
-        if idle {
+        if idle || fresh {
             self.shared.work.notify_one();
         }
     }

@@ -23,6 +23,12 @@ const GROUP_BYTES_MAX: usize = 4 << 20;
 const ROLLS_MAX: usize = 3;
 /// How much is cleaned between two groups.
 const CLEAN_BYTES_MAX: usize = 1 << 20;
+/// How many units are waited for, at most.
+const WANTED_MAX: usize = 4096;
+/// How long what nobody waits for may stay unwritten: it is written with what comes behind it.
+const UNWRITTEN_MAX: Duration = Duration::from_millis(2);
+/// How long what nobody waits for may stay unsynced.
+const UNAWAITED_MAX: Duration = Duration::from_millis(100);
 /// How often the room on the disk is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -41,6 +47,10 @@ pub(crate) struct Worker {
     answers: Vec<(UnitId, Answer)>,
     operations: Vec<(Entry, Option<Body>)>,
     counts: Counts,
+    /// Somebody waits until what is gathered is synced.
+    awaited: bool,
+    /// How many units were awaited in the last group, and how long its sync took.
+    usual: (usize, Duration),
     full: bool,
     looked: Option<Instant>,
     synced: Instant,
@@ -61,6 +71,8 @@ impl Worker {
             answers: Vec::new(),
             operations: Vec::new(),
             counts: Counts::default(),
+            awaited: false,
+            usual: (0, Duration::ZERO),
             full: false,
             looked: None,
             synced: Instant::now(),
@@ -83,24 +95,34 @@ impl Worker {
     }
 
     /// Takes what was submitted; false if there is nothing, and will be nothing.
-    fn wait(&self, shared: &Shared, units: &mut Vec<Unit>) -> bool {
+    fn wait(&mut self, shared: &Shared, units: &mut Vec<Unit>) -> bool {
         let mut desk = shared.desk();
+        let mut since = None;
         loop {
-            if !desk.submitted.is_empty() {
-                std::mem::swap(units, &mut desk.submitted);
-                return true;
-            }
-            if desk.closing {
-                return false;
-            }
-            let idle = self.until_sync().or_else(|| self.cleaner.is_busy().then_some(Duration::ZERO));
+            let idle = if desk.submitted.is_empty() {
+                if desk.closing {
+                    return false;
+                }
+                self.until_sync().or_else(|| self.cleaner.is_busy().then_some(Duration::ZERO))
+            } else {
+                let since = *since.get_or_insert_with(Instant::now);
+                let patience = if desk.closing { Duration::ZERO } else { self.patience(desk.awaited) };
+                let left = patience.saturating_sub(since.elapsed());
+                if left.is_zero() {
+                    std::mem::swap(units, &mut desk.submitted);
+                    self.usual.0 = std::mem::take(&mut desk.awaited).min(WANTED_MAX);
+                    return true;
+                }
+                desk.wanted = self.usual.0;
+                Some(left)
+            };
             desk = match idle {
                 None => shared.work.wait(desk).unwrap_or_else(PoisonError::into_inner),
                 Some(Duration::ZERO) => return true,
                 Some(idle) => {
                     let waited = shared.work.wait_timeout(desk, idle);
                     let (desk, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-                    if timeout.timed_out() {
+                    if timeout.timed_out() && desk.submitted.is_empty() {
                         return true;
                     }
                     desk
@@ -109,13 +131,27 @@ impl Worker {
         }
     }
 
+    /// How long to wait for more, with `awaited` units there: those who were answered with the last group will mostly be back soon, and a sync
+    /// serves them all.
+    fn patience(&self, awaited: usize) -> Duration {
+        let (usual, sync) = self.usual;
+        match awaited {
+            0 => UNWRITTEN_MAX,
+            _ if awaited < usual && self.config.sync == SyncPolicy::Always => sync / 4,
+            _ => Duration::ZERO,
+        }
+    }
+
     /// How long what was written may stay unsynced.
     fn until_sync(&self) -> Option<Duration> {
+        let unsynced = self.writer.is_dirty() && self.failed.is_none();
+        unsynced.then(|| self.unsynced_max().saturating_sub(self.synced.elapsed()))
+    }
+
+    const fn unsynced_max(&self) -> Duration {
         match self.config.sync {
-            SyncPolicy::Every(every) if self.writer.is_dirty() && self.failed.is_none() => {
-                Some(every.saturating_sub(self.synced.elapsed()))
-            }
-            _ => None,
+            SyncPolicy::Always => UNAWAITED_MAX,
+            SyncPolicy::Every(every) => every,
         }
     }
 
@@ -124,11 +160,13 @@ impl Worker {
         let looked = self.look();
         self.check(looked);
         for unit in units.drain(..) {
-            let id = unit.id;
+            let (id, awaited) = (unit.id, unit.awaited);
             let taken = match &self.failed {
                 Some(why) => Ok(Err(StoreError::Failed(why.clone()))),
                 None => self.take(shared, unit),
             };
+            // Taking it may have committed what was gathered before.
+            self.awaited |= awaited;
             self.answers.push((id, Ok(())));
             let answer = self.check(taken).unwrap_or(Ok(()));
             if let (Err(error), Some((_, last))) = (answer, self.answers.last_mut()) {
@@ -273,16 +311,14 @@ impl Worker {
         let bytes = self.writer.gathered() as u64;
         let written = if bytes > 0 { Some(self.writer.write()?) } else { None };
         self.counts.written_bytes += bytes;
-        let due = match self.config.sync {
-            SyncPolicy::Always => true,
-            SyncPolicy::Every(every) => self.synced.elapsed() >= every,
-        };
-        if due && self.writer.is_dirty() {
+        let awaited = std::mem::take(&mut self.awaited) && self.config.sync == SyncPolicy::Always;
+        if (awaited || self.synced.elapsed() >= self.unsynced_max()) && self.writer.is_dirty() {
             let begun = Instant::now();
             self.writer.sync()?;
             self.synced = Instant::now();
             self.counts.syncs += 1;
-            self.counts.sync_time += self.synced - begun;
+            self.usual.1 = self.synced - begun;
+            self.counts.sync_time += self.usual.1;
         }
         if let Some(written) = written {
             self.apply(shared, written);

@@ -20,7 +20,7 @@ use support::{LOGS, commit, log, open, page};
 fn append(id: u64, len: usize) -> Unit {
     let message = Message::new("logs/l".parse().expect("an address"), vec![id as u8; len]);
     let ops = vec![Op::Append { message, at: Time::from_millis(id), partitions: vec![LOGS[0]] }];
-    Unit { id, expects: Vec::new(), ops }
+    Unit { ops, ..Unit::new(id) }
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn what_is_trimmed_gives_its_disk_back() {
         assert!(commit(&mut store, units).iter().all(|(_, answer)| answer.is_ok()));
         next += 200;
         let before = store.log_cut(LOGS[0], kept, Time::ZERO);
-        let trim = Unit { id: next, expects: Vec::new(), ops: vec![Op::TrimLog { partition: LOGS[0], before }] };
+        let trim = Unit { ops: vec![Op::TrimLog { partition: LOGS[0], before }], ..Unit::new(next) };
         next += 1;
         assert_eq!(commit(&mut store, vec![trim])[0].1, Ok(()));
     }

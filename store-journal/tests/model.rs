@@ -62,7 +62,7 @@ fn an_unmet_precondition_fails_alone() {
     let fs = SimFs::new();
     let put = |id, expects| {
         let ops = vec![Op::Put(RowKey::Broker, Row::Broker { epoch: id as u32 })];
-        Unit { id, expects, ops }
+        Unit { expects, ops, ..Unit::new(id) }
     };
     let expect = |revision| vec![Expect::Revision(RowKey::Broker, revision)];
     let mut store = open(&fs);

@@ -96,7 +96,7 @@ fn payloads_are_written_from_where_they_lie() {
             let copy = CopyId { queue: QueueId(1), seq };
             let copies = vec![NewCopy { copy, qos: Qos::AtLeastOnce, retained: false, bindings: Vec::new() }];
             let enqueue = Op::Enqueue { message, at: Time::ZERO, copies };
-            Unit { id: seq, expects: Vec::new(), ops: vec![enqueue] }
+            Unit { ops: vec![enqueue], ..Unit::new(seq) }
         })
         .collect();
     assert!(commit(&mut store, units).iter().all(|(_, answer)| answer.is_ok()));

@@ -99,7 +99,7 @@ impl Inner {
     fn submit(&mut self, op: Op) -> UnitId {
         let id = self.next;
         self.next += 1;
-        self.store.submit(&mut vec![Unit { id, expects: Vec::new(), ops: vec![op] }]);
+        self.store.submit(&mut vec![Unit { ops: vec![op], ..Unit::new(id) }]);
         id
     }
 

@@ -1,31 +1,28 @@
-//! Messages for which something special is asked, and those behind them.
+//! Messages for which something special is asked, those that are stored, and those behind them.
 
-use std::sync::{Arc, Mutex};
+use roadbed_core::{Condition, Confirm, Durability, Key, Message, Outcome, Outgoing, Qos, TxnId};
 
-use roadbed_core::{Condition, Confirm, Key, Outcome, Outgoing, Qos, TxnId};
-
-use super::{BrokerProducer, Late};
+use super::behind::{Behind, Item, Sent};
+use super::{BrokerProducer, Late, is_ordinary, same};
 use crate::broker::Shared;
 use crate::dispatch::{Plan, Verdict};
 use crate::keys::Row;
 use crate::lock;
-use crate::mailbox::SessionCore;
-use crate::store::{Op, StoreError};
 use crate::txn::Post;
 
 impl BrokerProducer {
     /// Whether something that was sent waits for the store. What has come back meanwhile takes its place in the order.
     pub(super) fn has_pending(&mut self) -> bool {
-        let Some(late) = &self.late else { return false };
+        let Some(late) = &self.late else { return self.behind.is_some() };
         let mut late = lock(&late.0);
         self.confirms.append(&mut late.confirms);
-        late.pending > 0
+        late.pending > 0 || self.behind.is_some()
     }
 
     /// Sends one message whose key is recorded already, with nothing stored.
     pub(super) fn send_planned(&mut self, outgoing: &Outgoing) {
         let broker = self.broker.clone();
-        let verdict = self.plan(outgoing).map(|plan| {
+        let verdict = self.plan(std::slice::from_ref(outgoing)).map(|plan| {
             let verdict = plan.verdict();
             plan.apply(broker.shared());
             verdict
@@ -33,48 +30,88 @@ impl BrokerProducer {
         self.confirm(outgoing, verdict.unwrap_or_else(|refused| refused));
     }
 
-    /// Sends one message of any kind.
-    pub(super) fn send_special(&mut self, outgoing: &Outgoing, over: bool) {
-        let broker = self.broker.clone();
+    /// Sends the first message of `batch`, of any kind, and those behind it that are like it. How many that were.
+    pub(super) fn send_special(&mut self, batch: &[Outgoing], over: bool) -> usize {
+        let (broker, outgoing) = (self.broker.clone(), &batch[0]);
         let shared = broker.shared();
         if let Some(txn) = outgoing.txn {
-            return self.post(shared, outgoing, txn);
+            self.post(shared, outgoing, txn);
+            return 1;
         }
         if let Some(key) = &outgoing.key {
             match shared.key(&self.session, key) {
-                Some(row) => return self.repeat(shared, outgoing, key, row),
+                Some(row) => {
+                    self.repeat(shared, outgoing, key, row);
+                    return 1;
+                }
                 None if !shared.record(&self.session, key) => {
-                    return self.answer(outgoing, Verdict::Refused(Condition::Full));
+                    self.answer(outgoing, Verdict::Refused(Condition::Full));
+                    return 1;
                 }
                 None => {}
             }
         }
         if over {
-            return self.answer(outgoing, Verdict::Refused(Condition::Full));
+            self.answer(outgoing, Verdict::Refused(Condition::Full));
+            return 1;
         }
-        match self.plan(outgoing) {
-            Ok(plan) if plan.stored => self.send_stored(shared, outgoing, plan),
-            Ok(plan) if self.has_pending() => self.send_behind(shared, outgoing, plan),
-            Ok(plan) => {
-                let verdict = plan.verdict();
-                plan.apply(shared);
-                if let Some(key) = &outgoing.key {
-                    shared.decide(&self.session, key, &verdict.outcome().0, false);
-                }
-                self.confirm(outgoing, verdict);
+        let alike = 1 + batch[1..].iter().take_while(|next| self.is_like(outgoing, next)).count();
+        match self.plan(&batch[..alike]) {
+            Ok(plan) => self.send_plan(shared, batch, plan),
+            Err(refused) => {
+                self.answer(outgoing, refused);
+                1
             }
-            Err(refused) => self.answer(outgoing, refused),
         }
     }
 
-    fn plan(&mut self, outgoing: &Outgoing) -> Result<Plan, Verdict> {
+    /// Sends what `plan` has of `batch`, whose first key is recorded.
+    fn send_plan(&mut self, shared: &Shared, batch: &[Outgoing], mut plan: Plan) -> usize {
+        let fresh = |outgoing: &&Outgoing| match &outgoing.key {
+            None => true,
+            Some(key) => shared.key(&self.session, key).is_none() && shared.record(&self.session, key),
+        };
+        let len = 1 + batch[1..plan.len()].iter().take_while(fresh).count();
+        if len < plan.len() {
+            plan.truncate(len);
+        }
+        let sent = &batch[..len];
+        if plan.stored || self.has_pending() {
+            let sent = sent.iter().map(Sent::from).collect();
+            self.behind().push(Item::Plan { plan, sent });
+            return len;
+        }
+        let verdict = plan.verdict();
+        plan.apply(shared);
+        for outgoing in sent {
+            if let Some(key) = &outgoing.key {
+                shared.decide(&self.session, key, &verdict.outcome().0, false);
+            }
+            self.confirm(outgoing, verdict);
+        }
+        len
+    }
+
+    fn plan(&mut self, run: &[Outgoing]) -> Result<Plan, Verdict> {
         let broker = self.broker.clone();
-        let shared = broker.shared();
-        if outgoing.message.payload().len() > shared.settings.message_bytes_max {
+        let (shared, first) = (broker.shared(), &run[0]);
+        if first.message.payload().len() > shared.settings.message_bytes_max {
             return Err(Verdict::Refused(Condition::TooLarge));
         }
-        let route = self.route(outgoing.message.address()).map_err(Verdict::Refused)?;
-        Plan::new(shared, &route, &outgoing.message, outgoing.qos, self.session.id)
+        let route = self.route(first.message.address()).map_err(Verdict::Refused)?;
+        let messages: Vec<Message> = run.iter().map(|outgoing| outgoing.message.clone()).collect();
+        Plan::run(shared, &route, messages, first.qos, self.session.id)
+    }
+
+    /// Whether a message goes the way of `first`, and nothing else is asked for either.
+    fn is_like(&self, first: &Outgoing, next: &Outgoing) -> bool {
+        let max = self.broker.shared().settings.message_bytes_max;
+        let stored = |outgoing: &Outgoing| outgoing.message.durability() == Durability::Stored;
+        first.qos == next.qos
+            && stored(first) == stored(next)
+            && is_ordinary(first, max)
+            && is_ordinary(next, max)
+            && same(first.message.address(), next.message.address())
     }
 
     /// Answers in the order of sending.
@@ -82,71 +119,17 @@ impl BrokerProducer {
         if !self.has_pending() {
             return self.confirm(outgoing, verdict);
         }
-        let (late, outgoing, session) = (self.wait(), outgoing.clone(), self.session.clone());
-        let shared = self.broker.shared();
-        let then = move |shared: &Shared, _| finish(shared, &session, &outgoing, verdict, &late);
-        shared.commits.after(shared, Box::new(then));
-    }
-
-    fn send_stored(&mut self, shared: &Shared, outgoing: &Outgoing, plan: Plan) {
-        let (late, outgoing, session) = (self.wait(), outgoing.clone(), self.session.clone());
-        let slot = Arc::new(Mutex::new(Some(plan)));
-        let planned = slot.clone();
-        let key_op = outgoing.key.as_ref().and_then(|key| shared.key_op(&session, key));
-        let make = || {
-            let mut ops: Vec<Op> = key_op.into_iter().collect();
-            if let Some(plan) = &mut *lock(&planned) {
-                plan.ops(shared, &mut ops);
-            }
-            (Vec::new(), ops)
-        };
-        let then = move |shared: &Shared, result: Result<(), _>| {
-            let plan = lock(&slot).take();
-            let verdict = match (result, plan) {
-                (Ok(()), Some(plan)) => {
-                    let verdict = plan.verdict();
-                    plan.apply(shared);
-                    verdict
-                }
-                (Err(StoreError::Full), _) => Verdict::Refused(Condition::StoreFull),
-                _ => Verdict::Released(Condition::Unavailable),
-            };
-            finish(shared, &session, &outgoing, verdict, &late);
-        };
-        shared.commits.submit(shared, make, Box::new(then));
-    }
-
-    /// Sends a volatile message behind stored ones, so that it does not overtake them.
-    fn send_behind(&mut self, shared: &Shared, outgoing: &Outgoing, mut plan: Plan) {
-        plan.take_positions();
-        let (late, outgoing, session) = (self.wait(), outgoing.clone(), self.session.clone());
-        let then = move |shared: &Shared, _| {
-            let verdict = plan.verdict();
-            plan.apply(shared);
-            finish(shared, &session, &outgoing, verdict, &late);
-        };
-        shared.commits.after(shared, Box::new(then));
+        self.behind().push(Item::Answer { sent: outgoing.into(), verdict });
     }
 
     /// A key that was sent before: the first outcome stands, behind its commit.
     fn repeat(&mut self, shared: &Shared, outgoing: &Outgoing, key: &Key, row: Row) {
         shared.meters.duplicates.one();
         let (cookie, why) = (outgoing.cookie, Some(Condition::Duplicate));
-        if let Some(outcome) = row.outcome {
-            let confirm = Confirm { cookie, outcome, why, provisional: None };
-            if !self.has_pending() {
-                self.confirms.push(confirm);
-                return;
-            }
-            let late = self.wait();
-            return shared.commits.after(shared, Box::new(move |_, _| late.give(Some(confirm))));
+        if let (Some(outcome), false) = (row.outcome, self.has_pending()) {
+            return self.confirms.push(Confirm { cookie, outcome, why, provisional: None });
         }
-        let (late, session, key) = (self.wait(), self.session.clone(), key.clone());
-        let then = move |shared: &Shared, _| {
-            let first = shared.key(&session, &key).and_then(|row| row.outcome).unwrap_or(Outcome::Released);
-            late.give(Some(Confirm { cookie, outcome: first, why, provisional: None }));
-        };
-        shared.commits.after(shared, Box::new(then));
+        self.behind().push(Item::Repeat { cookie, key: key.clone() });
     }
 
     fn post(&mut self, shared: &Shared, outgoing: &Outgoing, txn: TxnId) {
@@ -167,18 +150,30 @@ impl BrokerProducer {
         });
     }
 
-    fn wait(&mut self) -> Arc<Late> {
+    /// What of this call of send is done behind the store.
+    fn behind(&mut self) -> &mut Behind {
         let late = self.late.get_or_insert_default();
-        lock(&late.0).pending += 1;
-        late.clone()
+        self.behind.get_or_insert_with(|| Behind::new(self.session.clone(), late.clone()))
+    }
+
+    /// Hands over what is to be done behind the store.
+    pub(super) fn submit_behind(&mut self, shared: &Shared) {
+        if let Some(behind) = self.behind.take() {
+            behind.submit(shared);
+        }
     }
 }
 
 impl Late {
-    fn give(&self, confirm: Option<Confirm>) {
+    /// One more batch of confirms is under way.
+    pub(super) fn expect(&self) {
+        lock(&self.0).pending += 1;
+    }
+
+    pub(super) fn give(&self, mut confirms: Vec<Confirm>) {
         let mut late = lock(&self.0);
         late.pending -= 1;
-        late.confirms.extend(confirm);
+        late.confirms.append(&mut confirms);
         let waker = late.waker.take();
         drop(late);
         if let Some(waker) = waker {
@@ -187,13 +182,9 @@ impl Late {
     }
 }
 
-fn finish(shared: &Shared, session: &Arc<SessionCore>, outgoing: &Outgoing, verdict: Verdict, late: &Late) {
-    let refused = matches!(verdict, Verdict::Refused(_) | Verdict::Released(_));
-    shared.count_refusal(verdict);
-    let (outcome, why) = verdict.outcome();
-    if let Some(key) = &outgoing.key {
-        shared.decide(session, key, &outcome, refused);
+impl From<&Outgoing> for Sent {
+    fn from(outgoing: &Outgoing) -> Self {
+        let asked = outgoing.qos > Qos::AtMostOnce;
+        Self { cookie: outgoing.cookie, key: outgoing.key.clone(), asked }
     }
-    let asked = outgoing.qos > Qos::AtMostOnce || refused;
-    late.give(asked.then_some(Confirm { cookie: outgoing.cookie, outcome, why, provisional: None }));
 }

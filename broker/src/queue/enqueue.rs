@@ -54,26 +54,40 @@ impl Queue {
         self.publish(shared, inner, before);
     }
 
-    /// Reserves room for one message; the copy comes with [`put_reserved`](Self::put_reserved).
-    /// Says whether the queue is durable.
-    pub(crate) fn reserve(&self, shared: &Shared, message: &Message) -> Result<bool, Condition> {
+    /// Reserves room for messages, for how many of them there is room: one at least; the copies come with [`put_all`](Self::put_all).
+    /// Says whether the queue is durable, too.
+    pub(crate) fn reserve(&self, shared: &Shared, messages: &[Message]) -> Result<(usize, bool), Condition> {
+        let now = shared.now();
         let mut inner = lock(&self.inner);
-        inner.admits(shared, message, shared.now())?;
-        inner.reserved.0 += 1;
-        inner.reserved.1 += message.cost();
-        Ok(inner.settings.durable)
+        for (n, message) in messages.iter().enumerate() {
+            match inner.admits(shared, message, now) {
+                Ok(()) => {}
+                Err(condition) if n == 0 => return Err(condition),
+                Err(_) => return Ok((n, inner.settings.durable)),
+            }
+            inner.reserved.0 += 1;
+            inner.reserved.1 += message.cost();
+        }
+        Ok((messages.len(), inner.settings.durable))
     }
 
     /// Gives reserved room back.
-    pub(crate) fn unreserve(&self, message: &Message) {
-        lock(&self.inner).unreserve(message);
+    pub(crate) fn unreserve(&self, messages: &[Message]) {
+        let mut inner = lock(&self.inner);
+        messages.iter().for_each(|message| inner.unreserve(message));
     }
 
     /// The next position, for a copy that the store is told of first, or that waits behind such a one.
     pub(crate) fn take_seq(&self) -> u64 {
+        self.take_seqs(1)
+    }
+
+    /// The first of the next `count` positions.
+    pub(crate) fn take_seqs(&self, count: u64) -> u64 {
         let mut inner = lock(&self.inner);
-        inner.next_seq += 1;
-        inner.next_seq
+        let first = inner.next_seq + 1;
+        inner.next_seq += count;
+        first
     }
 
     /// Puts a copy in, at a position that was taken for it or not, into room that was reserved for it or not.
@@ -85,20 +99,34 @@ impl Queue {
         (seq, stored): (Option<u64>, bool),
         reserved: bool,
     ) {
+        self.put_all(shared, std::iter::once((message, seq)), qos, stored, reserved);
+    }
+
+    /// Puts copies in, each at a position that was taken for it or not, into room that was reserved for them or not.
+    pub(crate) fn put_all<'a>(
+        self: &Arc<Self>,
+        shared: &Shared,
+        messages: impl Iterator<Item = (&'a Message, Option<u64>)>,
+        qos: Qos,
+        stored: bool,
+        reserved: bool,
+    ) {
         let now = shared.now();
         let mut inner = lock(&self.inner);
-        if reserved {
-            inner.unreserve(message);
-        }
         let before = inner.available();
-        let stays = !stored || !inner.leaves(shared, message.cost());
-        let message = if stays && inner.waiting.is_empty() && message.pins() {
-            shared.meters.payloads_detached.one();
-            message.detach()
-        } else {
-            message.clone()
-        };
-        self.put_in(shared, &mut inner, Incoming { message, qos, seq, stored }, now);
+        for (message, seq) in messages {
+            if reserved {
+                inner.unreserve(message);
+            }
+            let stays = !stored || !inner.leaves(shared, message.cost());
+            let message = if stays && inner.waiting.is_empty() && message.pins() {
+                shared.meters.payloads_detached.one();
+                message.detach()
+            } else {
+                message.clone()
+            };
+            self.put_in(shared, &mut inner, Incoming { message, qos, seq, stored }, now);
+        }
         self.publish(shared, inner, before);
     }
 

@@ -149,8 +149,8 @@ const BY_LEASE: u8 = 2;
 #[derive(Debug)]
 pub(crate) enum Body {
     Message(Message),
-    Row(Row),
-    Prepared(Prepared),
+    Row(Box<Row>),
+    Prepared(Box<Prepared>),
     /// As it was written before.
     Again(Bytes),
 }
@@ -181,10 +181,10 @@ pub(crate) fn split(op: Op, revision: impl FnOnce(&Bytes) -> u64) -> Option<(Ent
         Op::Put(key, row) if knows(&row) => {
             let key = key_bytes(&key);
             let revision = revision(&key);
-            (Entry::Put { key, revision, row: place }, Some(Body::Row(row)))
+            (Entry::Put { key, revision, row: place }, Some(Body::Row(Box::new(row))))
         }
         Op::Delete(key) => (Entry::Delete { key: key_bytes(&key) }, None),
-        Op::Prepare(gid, prepared) => (Entry::Prepare { gid, body: place }, Some(Body::Prepared(prepared))),
+        Op::Prepare(gid, prepared) => (Entry::Prepare { gid, body: place }, Some(Body::Prepared(Box::new(prepared)))),
         Op::Resolve(gid) => (Entry::Resolve { gid }, None),
         _ => return None,
     })

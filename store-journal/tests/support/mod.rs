@@ -98,7 +98,7 @@ impl Load {
         let ops = (0..count).map(|_| self.op()).collect();
         let id = self.next_unit;
         self.next_unit += 1;
-        Unit { id, expects: Vec::new(), ops }
+        Unit { ops, ..Unit::new(id) }
     }
 
     fn op(&mut self) -> Op {
