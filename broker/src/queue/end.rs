@@ -61,8 +61,9 @@ impl Queue {
         dead: &mut Vec<Dead>,
     ) {
         let Held { mut copy, attempt, owner, .. } = held;
-        // A release may be lost in a crash: the copy is then delivered again all the same. A count or an end may not.
-        effects.waits |= copy.stored && outcome != Outcome::Released;
+        // A release may be lost in a crash: the copy is then delivered again all the same. A count or an end may not, nor the release of a lease, which would
+        // come back and end as a failure.
+        effects.waits |= copy.stored && (outcome != Outcome::Released || owner.lease.is_some());
         if outcome == Outcome::Accepted {
             effects.accepted += 1;
             inner.forget(&copy);

@@ -40,6 +40,11 @@ pub(super) struct Copy {
 }
 
 impl Copy {
+    /// A copy that nobody has seen while the broker died so many times: each time it may have been stored as leased, and not handed over.
+    pub(super) fn unseen(crashes: u32) -> Self {
+        Self { count_max: crashes, ..Self::default() }
+    }
+
     /// It was delivered, and may be delivered again: from now on nothing is known of it but that it arrived.
     pub(super) fn repeats(&mut self) {
         self.repeats = true;
@@ -202,12 +207,14 @@ impl Copy {
         }
     }
 
-    /// The broker has died. What was answered stands, if it is stored; what was not may have happened or not.
+    /// The broker has died. What was answered stands, if it is stored; what was not may have happened or not. It may have been stored as leased, to somebody who
+    /// was not told: then that fails.
     pub(super) fn crashed(&mut self, stored: bool) {
         if !stored && !self.repeats {
             self.ended = Some(Outcome::Accepted);
         }
-        self.count_max += u32::from(self.holder.take().is_some() && !self.decided);
+        self.holder = None;
+        self.count_max += u32::from(!self.decided);
         (self.count_min, self.attempt, self.lease_until) = (self.count_kept, 0, None);
         self.unanswered.clear();
     }

@@ -19,6 +19,8 @@ pub(super) struct Ledger {
     slack: Duration,
     sent: BTreeMap<u64, Sent>,
     copies: BTreeMap<(String, u64), Copy>,
+    /// How often the broker has died.
+    crashes: u32,
     places: BTreeMap<String, Place>,
     /// The last number that a link has first seen of a source, for the order.
     last: BTreeMap<(String, String), u64>,
@@ -180,7 +182,7 @@ impl Ledger {
         }
         let seen = if here.hidden { Seen::Some } else { Seen::All };
         let seen = if here.filter.is_none() { seen } else { Seen::Uncounted };
-        let copy = self.copies.entry((place.into(), serial)).or_default();
+        let copy = self.copies.entry((place.into(), serial)).or_insert_with(|| Copy::unseen(self.crashes));
         if sent.may_repeat || (here.carried && delivery.qos == Qos::AtLeastOnce) {
             copy.repeats();
             return Ok(());
@@ -255,6 +257,7 @@ impl Ledger {
     /// The broker has died: what is volatile is lost with it, and nobody holds anything any more.
     pub(super) fn crashed(&mut self, now: Time) {
         self.note(now, "broker", format_args!("dies, and starts again"));
+        self.crashes += 1;
         self.sent.values_mut().for_each(|sent| sent.excused |= !sent.stored);
         for ((_, serial), copy) in &mut self.copies {
             copy.crashed(self.sent.get(serial).is_some_and(|sent| sent.stored));

@@ -17,7 +17,7 @@
 //! | I10 | at rest, what is available and what is retired is what was enqueued |
 //!
 //! I4, I5 and I8 are as strict as what clients can see: where an answer was lost with its connection, both outcomes are
-//! allowed until one of them shows. The same seed gives the same [`Trace`], byte for byte.
+//! allowed until one of them shows; a broker that dies may count a delivery that it had begun. The same seed gives the same [`Trace`], byte for byte.
 
 mod actors;
 mod copy;
