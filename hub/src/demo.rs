@@ -6,6 +6,7 @@ mod pair;
 mod payload;
 mod report;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,7 +36,8 @@ struct Peer {
 pub(crate) async fn run(options: &cli::Demo) -> Result {
     let fault: Option<Fault> = options.fault.as_deref().map(str::parse).transpose().map_err(Failure::usage)?;
     let start = Instant::now();
-    let hub = start_hub(fault.as_ref()).await?;
+    let data = tempfile::tempdir().map_err(|error| Failure::unavailable(format!("no folder for the demo: {error}")))?;
+    let hub = start_hub(data.path(), fault.as_ref()).await?;
     if let Some(fault) = &fault {
         say(fault)?;
     }
@@ -54,13 +56,13 @@ pub(crate) async fn run(options: &cli::Demo) -> Result {
     }
 }
 
-/// A hub on free ports, in memory. It publishes no figures of its own, so that all that it counts is the demo's.
-async fn start_hub(fault: Option<&Fault>) -> Result<Running> {
+/// A hub on free ports, with its journal in `data`. It publishes no figures of its own, so that all that it counts is the demo's.
+async fn start_hub(data: &Path, fault: Option<&Fault>) -> Result<Running> {
     let any = || vec!["127.0.0.1:0".parse().expect("an address")];
     let listen = Listen { mqtt: any(), http: any(), amqp: any() };
     let mut config = Config { listen, ..Config::default() };
     config.hub.sys_interval_seconds = 0;
-    config.store = Store::in_memory();
+    config.store = Store { data: data.into(), ..Store::default() };
     Running::start(&config, fault).await
 }
 
