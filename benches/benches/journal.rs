@@ -73,12 +73,13 @@ struct Journal {
     seq: u64,
     retired: u64,
     unit: u64,
+    unanswered: usize,
 }
 
 impl Journal {
     fn open(fs: Arc<dyn Fs>, garbage: u64) -> Self {
         let store = JournalStore::open_on(fs, config(garbage)).expect("a journal opens");
-        Self { store, seq: 0, retired: 0, unit: 0 }
+        Self { store, seq: 0, retired: 0, unit: 0, unanswered: 0 }
     }
 
     fn put(&mut self, units: usize, payload: &[u8]) {
@@ -106,11 +107,13 @@ impl Journal {
             }
         }
         self.unit += 1;
-        self.commit(&mut vec![Unit { ops, awaited: false, ..Unit::new(self.unit) }]);
+        self.store.submit(&mut vec![Unit { ops, awaited: false, ..Unit::new(self.unit) }]);
+        // It is written with the next group.
+        self.unanswered += 1;
     }
 
     fn commit(&mut self, units: &mut Vec<Unit>) {
-        let wanted = units.len();
+        let wanted = units.len() + std::mem::take(&mut self.unanswered);
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
         let mut answers = Vec::with_capacity(wanted);
         self.store.submit(units);
