@@ -1,7 +1,7 @@
 //! Messages that come again: the keys of sessions, and the idempotency names of principals.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -176,8 +176,8 @@ impl Shared {
         }
     }
 
-    /// The second half of exactly once.
-    pub(crate) fn forget(&self, session: &Arc<SessionCore>, forgotten: &mut Vec<Key>) {
+    /// The second half of exactly once: what the store has to be told.
+    pub(crate) fn forget(&self, session: &SessionCore, forgotten: &mut Vec<Key>) -> Vec<Op> {
         let mut ops = Vec::new();
         let mut keys = lock(&session.keys);
         for key in forgotten.drain(..) {
@@ -192,10 +192,7 @@ impl Shared {
                 ops.push(Op::Delete(RowKey::SessionKey(session.origin.principal.clone(), name.clone(), key)));
             }
         }
-        drop(keys);
-        if !ops.is_empty() {
-            self.commits.submit(self, || (Vec::new(), ops), Box::new(|_, _| {}));
-        }
+        ops
     }
 }
 

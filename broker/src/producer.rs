@@ -3,6 +3,7 @@
 mod behind;
 mod slow;
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -31,6 +32,8 @@ pub(crate) struct BrokerProducer {
     late: Option<Arc<Late>>,
     /// What of the call of send that is under way is done behind the store.
     behind: Option<Behind>,
+    /// How often keys were forgotten.
+    forgets: u64,
     scratch: Option<Box<Scratch>>,
 }
 
@@ -50,13 +53,15 @@ struct LateInner {
     confirms: Vec<Confirm>,
     /// Batches of confirms that are under way.
     pending: usize,
+    /// Which calls of forget wait for their commit.
+    forgetting: VecDeque<u64>,
     waker: Option<Waker>,
 }
 
 impl BrokerProducer {
     pub(crate) fn new(broker: Broker, session: Arc<SessionCore>, epoch: u32, to: Option<Address>) -> Self {
         let to = to.map(Box::new);
-        Self { broker, session, epoch, to, cached: None, confirms: Vec::new(), late: None, behind: None, scratch: None }
+        Self { broker, session, epoch, to, cached: None, confirms: Vec::new(), late: None, behind: None, forgets: 0, scratch: None }
     }
 
     fn route(&mut self, address: &Address) -> Result<Arc<Route>, Condition> {
@@ -229,7 +234,28 @@ impl Producer for BrokerProducer {
             keys.clear();
             return;
         }
-        self.broker.shared().forget(&self.session, keys);
+        self.forgets += 1;
+        let shared = self.broker.shared();
+        let ops = shared.forget(&self.session, keys);
+        if !ops.is_empty() {
+            let late = self.late.get_or_insert_default().clone();
+            lock(&late.0).forgetting.push_back(self.forgets);
+            let then = move |_: &Shared, stored: Result<(), _>| late.forgotten(stored.is_ok());
+            shared.commits.submit(shared, || (Vec::new(), ops), Box::new(then));
+        }
+    }
+
+    fn poll_forgotten(&mut self, cx: &mut Context<'_>, calls: u64) -> Poll<Result<()>> {
+        if self.is_closed() {
+            return Poll::Ready(Err(closed()));
+        }
+        let Some(late) = &self.late else { return Poll::Ready(Ok(())) };
+        let mut late = lock(&late.0);
+        if late.forgetting.front().is_none_or(|first| *first > calls) {
+            return Poll::Ready(Ok(()));
+        }
+        late.waker = Some(cx.waker().clone());
+        Poll::Pending
     }
 
     fn poll_confirms(&mut self, cx: &mut Context<'_>, into: &mut Vec<Confirm>) -> Poll<Result<usize>> {

@@ -148,6 +148,26 @@ fn no_confirm_and_no_delivery_before_the_commit() {
 }
 
 #[test]
+fn a_key_is_forgotten_when_that_is_committed() {
+    let Late { store, device: _device, mut sender, _broker } = late();
+    let key = Key::Number(1);
+    let (woken, waker) = flag();
+    let mut cx = Context::from_waker(&waker);
+    sender.producer.send(&mut vec![Outgoing { key: Some(key.clone()), ..outgoing(stored("a", "x"), TWO) }]);
+    store.let_go(1);
+    assert_eq!(sender.confirms().len(), 1);
+    sender.producer.forget(&mut vec![Key::Number(7)]);
+    assert!(sender.producer.poll_forgotten(&mut cx, 1).is_ready(), "the store knows nothing of it");
+    sender.producer.forget(&mut vec![key]);
+    assert!(sender.producer.poll_forgotten(&mut cx, 1).is_ready());
+    assert!(sender.producer.poll_forgotten(&mut cx, 2).is_pending());
+    assert!(!woken.load(std::sync::atomic::Ordering::Relaxed));
+    store.let_go(1);
+    assert!(woken.load(std::sync::atomic::Ordering::Relaxed));
+    assert!(sender.producer.poll_forgotten(&mut cx, 2).is_ready());
+}
+
+#[test]
 fn who_polls_is_woken_when_the_store_knows_of_the_hold() {
     let Late { store, mut device, mut sender, _broker } = late();
     sender.producer.send(&mut vec![outgoing(stored("a", "x"), TWO)]);

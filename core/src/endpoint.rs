@@ -120,6 +120,13 @@ pub trait Producer: Send {
     /// The second half of exactly once: the keys may be used again. Unknown keys are ignored.
     fn forget(&mut self, keys: &mut Vec<Key>);
 
+    /// Ready once the first `calls` calls of [`forget`](Self::forget) on this link outlive a restart: only then may the peer be told, for it may use
+    /// the keys again at once. Where nothing outlives a restart, always.
+    fn poll_forgotten(&mut self, cx: &mut Context<'_>, calls: u64) -> Poll<Result<()>> {
+        let _ = (cx, calls);
+        Poll::Ready(Ok(()))
+    }
+
     /// Appends the confirms that have come, after their commit.
     fn poll_confirms(&mut self, cx: &mut Context<'_>, into: &mut Vec<Confirm>) -> Poll<Result<usize>>;
 

@@ -180,6 +180,20 @@ impl Late {
             waker.wake();
         }
     }
+
+    /// The first call of forget that waits has come to its commit; if that failed, nothing is promised any more.
+    pub(super) fn forgotten(&self, stored: bool) {
+        let mut late = lock(&self.0);
+        if !stored {
+            return;
+        }
+        late.forgetting.pop_front();
+        let waker = late.waker.take();
+        drop(late);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
 }
 
 impl From<&Outgoing> for Sent {

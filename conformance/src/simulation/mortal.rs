@@ -205,6 +205,10 @@ impl Producer for MortalProducer {
         }
     }
 
+    fn poll_forgotten(&mut self, cx: &mut Context<'_>, calls: u64) -> Poll<Result<()>> {
+        flat(self.life.poll(self.place, cx, |cx| self.producer.poll_forgotten(cx, calls)))
+    }
+
     fn poll_confirms(&mut self, cx: &mut Context<'_>, into: &mut Vec<Confirm>) -> Poll<Result<usize>> {
         flat(self.life.poll(self.place, cx, |cx| self.producer.poll_confirms(cx, into)))
     }

@@ -394,6 +394,10 @@ impl Producer for FaultyProducer {
         self.producer.forget(keys);
     }
 
+    fn poll_forgotten(&mut self, cx: &mut Context<'_>, calls: u64) -> Poll<Result<()>> {
+        self.producer.poll_forgotten(cx, calls)
+    }
+
     fn poll_confirms(&mut self, cx: &mut Context<'_>, into: &mut Vec<Confirm>) -> Poll<Result<usize>> {
         let before = into.len();
         into.append(&mut self.own);

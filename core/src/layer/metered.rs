@@ -193,6 +193,10 @@ impl Producer for MeteredProducer {
         self.inner.forget(keys);
     }
 
+    fn poll_forgotten(&mut self, cx: &mut Context<'_>, calls: u64) -> Poll<Result<()>> {
+        self.inner.poll_forgotten(cx, calls)
+    }
+
     fn poll_confirms(&mut self, cx: &mut Context<'_>, into: &mut Vec<Confirm>) -> Poll<Result<usize>> {
         let known = into.len();
         let polled = self.inner.poll_confirms(cx, into);

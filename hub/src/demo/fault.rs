@@ -209,6 +209,10 @@ impl Producer for FaultyProducer {
         self.inner.forget(keys);
     }
 
+    fn poll_forgotten(&mut self, cx: &mut Context<'_>, calls: u64) -> Poll<Result<()>> {
+        self.inner.poll_forgotten(cx, calls)
+    }
+
     fn poll_confirms(&mut self, cx: &mut Context<'_>, into: &mut Vec<Confirm>) -> Poll<Result<usize>> {
         self.inner.poll_confirms(cx, into)
     }

@@ -26,6 +26,10 @@ const ROUNDS_MAX: usize = 32;
 const DELIVERIES_MAX: usize = 256;
 /// How many messages are handed to the endpoint at once.
 const OUTGOING_MAX: usize = 512;
+/// How many PUBREL may be unanswered.
+const RELEASED_MAX: usize = 4096;
+/// For how many there is always room.
+const RELEASED_KEPT: usize = 64;
 
 /// A connection that is open.
 pub(super) struct Running<S> {
@@ -41,6 +45,10 @@ pub(super) struct Running<S> {
     /// What an earlier connection has left unsettled, to be sent again first.
     resumed: VecDeque<Unsettled>,
     subscriptions: Subscriptions,
+    /// PUBREL that are not answered: which call of forget each waits for.
+    released: VecDeque<(u64, PacketId)>,
+    /// How often keys were forgotten.
+    forgets: u64,
     origin: Arc<Origin>,
     reauth: Option<Box<Reauth>>,
     /// When the client's right to be here ends, or its patience with a withheld answer.
@@ -113,6 +121,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             consumer,
             resumed,
             subscriptions,
+            released: VecDeque::new(),
+            forgets: 0,
             origin,
             reauth: None,
             ends_at,
@@ -170,7 +180,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
     /// Reads a chunk, and hands its messages and acknowledgements over as one batch.
     fn read(&mut self, cx: &mut Context<'_>, now: Time, batch: &mut Batch, out: &mut Output) -> Turn {
         let config = &self.shared.config;
-        if self.paused || out.len() >= config.answer_bytes_max || self.subscriptions.len() >= config.subscribes_max {
+        let unanswered = self.subscriptions.len() >= config.subscribes_max || self.released.len() >= RELEASED_MAX;
+        if self.paused || out.len() >= config.answer_bytes_max || unanswered {
             return Ok(false);
         }
         match self.producer.poll_reserve(cx, 1, 0) {
@@ -225,7 +236,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
                     self.hand_over(batch);
                 }
             }
-            Event::Ack(ack) => self.ack(&ack, batch, out)?,
+            Event::Ack(ack) => self.ack(&ack, batch)?,
             Event::Subscribe(packet) => {
                 self.hand_over(batch);
                 self.subscriptions.subscribe(&mut *self.consumer, packet);
@@ -274,11 +285,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         }
     }
 
-    fn ack(&mut self, ack: &Ack, batch: &mut Batch, out: &mut Output) -> Turn<()> {
+    fn ack(&mut self, ack: &Ack, batch: &mut Batch) -> Turn<()> {
         let id = ack.packet_id;
         if ack.kind == AckKind::PubRel {
             batch.keys.push(Key::Number(id.get().into()));
-            return Ok(self.machine.complete(id, ReasonCode::Success, out)?);
+            self.released.push_back((self.forgets + 1, id));
+            return Ok(());
         }
         let (Some(handle), Some(step)) = (Handle::new(id.get(), 0), step(ack)) else { return Ok(()) };
         let owned = matches!(step, Step::Outcome { settled: false, .. });
@@ -291,6 +303,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
     fn hand_over(&mut self, batch: &mut Batch) {
         if !batch.keys.is_empty() {
             self.producer.forget(&mut batch.keys);
+            self.forgets += 1;
         }
         if !batch.outgoing.is_empty() {
             self.producer.send(&mut batch.outgoing);
@@ -303,6 +316,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
     /// Answers what the endpoint has decided.
     fn answer(&mut self, cx: &mut Context<'_>, now: Time, batch: &mut Batch, out: &mut Output) -> Turn {
         let mut moved = self.answer_reauth(cx, out)? | self.subscriptions.poll(cx, &mut self.machine, out)?;
+        moved |= self.complete(cx, out)?;
         while let Poll::Ready(polled) = self.producer.poll_confirms(cx, &mut batch.confirms) {
             moved |= polled? > 0;
             for confirm in batch.confirms.drain(..) {
@@ -323,6 +337,24 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             }
         }
         Ok(moved)
+    }
+
+    /// Answers PUBREL once its packet identifier is forgotten for good: the client may use it again for another message, which must not be taken for
+    /// the old one after a restart.
+    fn complete(&mut self, cx: &mut Context<'_>, out: &mut Output) -> Turn {
+        let before = self.released.len();
+        while let Some((call, id)) = self.released.front().copied() {
+            match self.producer.poll_forgotten(cx, call) {
+                Poll::Pending => break,
+                Poll::Ready(forgotten) => forgotten?,
+            }
+            self.released.pop_front();
+            self.machine.complete(id, ReasonCode::Success, out)?;
+        }
+        if self.released.is_empty() && self.released.capacity() > RELEASED_KEPT {
+            self.released = VecDeque::new();
+        }
+        Ok(self.released.len() < before)
     }
 
     /// MQTT 3 has no negative answer, so the message stays unanswered: the client is given half its keep-alive for things to change, then the

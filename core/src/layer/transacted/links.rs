@@ -84,6 +84,10 @@ impl Producer for TransactedProducer {
         self.inner.forget(keys);
     }
 
+    fn poll_forgotten(&mut self, cx: &mut Context<'_>, calls: u64) -> Poll<Result<()>> {
+        self.inner.poll_forgotten(cx, calls)
+    }
+
     fn poll_confirms(&mut self, cx: &mut Context<'_>, into: &mut Vec<Confirm>) -> Poll<Result<usize>> {
         let before = into.len();
         self.release(cx, into);
