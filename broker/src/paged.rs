@@ -60,6 +60,8 @@ pub(crate) struct Paged {
     told: (usize, usize),
     /// Some of it is being read.
     pub(crate) reading: bool,
+    /// The store could not read it: nothing is asked before some time has passed.
+    pub(crate) resting: bool,
 }
 
 impl Paged {

@@ -61,7 +61,18 @@ struct LateInner {
 impl BrokerProducer {
     pub(crate) fn new(broker: Broker, session: Arc<SessionCore>, epoch: u32, to: Option<Address>) -> Self {
         let to = to.map(Box::new);
-        Self { broker, session, epoch, to, cached: None, confirms: Vec::new(), late: None, behind: None, forgets: 0, scratch: None }
+        Self {
+            broker,
+            session,
+            epoch,
+            to,
+            cached: None,
+            confirms: Vec::new(),
+            late: None,
+            behind: None,
+            forgets: 0,
+            scratch: None,
+        }
     }
 
     fn route(&mut self, address: &Address) -> Result<Arc<Route>, Condition> {

@@ -329,6 +329,10 @@ fn what_cannot_be_read_is_not_lost() {
     let mut taker = client.queue(queue(ADDRESS));
     assert!(take(&mut taker, 10).is_empty());
     assert!(bench.counters().page_failures > 0);
+    let failures = bench.counters().page_failures;
+    assert!(take(&mut taker, 10).is_empty());
+    assert_eq!(bench.counters().page_failures, failures, "it is not asked for again at once");
     bench.store.refuse_reads(false);
+    bench.advance(1);
     assert_eq!(payloads(&take(&mut taker, 10)), ["1", "2"]);
 }

@@ -196,8 +196,13 @@ impl Queue {
                 // Its turn comes when what was seen before it is handed over.
                 Some(Look::Away(..)) if !out.is_empty() => return true,
                 Some(Look::Away(..)) => {
-                    link.pending.fetch_add(1, Ordering::AcqRel);
-                    after.readings.extend(inner.read_behind(shared, self, link, want));
+                    match inner.read_behind(shared, self, link, want) {
+                        Some(reading) => {
+                            link.pending.fetch_add(1, Ordering::AcqRel);
+                            after.readings.push(reading);
+                        }
+                        None => inner.wait(link),
+                    }
                     return false;
                 }
                 None => {

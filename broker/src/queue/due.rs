@@ -42,6 +42,7 @@ impl Queue {
                 Due::Lease => self.end_lease(shared, &mut inner, seq, now, effects, dead),
                 Due::Deadline => missed.extend(self.missed(&inner, seq)),
                 Due::Forget => self.forget_settled(shared, &mut inner, now, effects),
+                Due::Read => inner.paged.resting = false,
                 Due::Idle => idle = inner.links.is_empty(),
             }
         }

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::task::Waker;
+use std::time::Duration;
 
 use roadbed_core::{CopyId, History, Mode, Overflow, Time};
 
@@ -21,6 +22,9 @@ pub(super) struct Reading {
     pub(super) looking: Option<Arc<Link>>,
 }
 
+/// How long a queue asks for nothing after the store could not read.
+const REST: Duration = Duration::from_secs(1);
+
 impl Reading {
     /// Asks the store.
     pub(super) fn start(self, shared: &Shared) {
@@ -30,7 +34,10 @@ impl Reading {
             (Ok(found), Some(link)) => queue.looked(shared, &link, &seqs, found),
             (Ok(found), None) => queue.read(shared, &seqs, found),
             // What cannot be read stays where it is, and nobody goes past it: the store has said why.
-            (Err(_), _) => queue.read_ended(shared, lock(&queue.inner)),
+            (Err(_), looking) => {
+                queue.read_failed(shared);
+                looking.into_iter().for_each(|link| link.grant(shared, Vec::new()));
+            }
         };
         shared.commits.read(shared, copies, Box::new(then));
     }
@@ -48,6 +55,17 @@ impl Queue {
         inner.paged.reading = false;
         let draining = std::mem::take(&mut inner.draining);
         self.release(shared, inner);
+        draining.into_iter().for_each(Waker::wake);
+    }
+
+    /// It is tried again after a while: whoever takes or looks would else ask at once, and for ever.
+    fn read_failed(&self, shared: &Shared) {
+        let mut inner = lock(&self.inner);
+        (inner.paged.reading, inner.paged.resting) = (false, true);
+        inner.timeline.add_read(shared.now() + REST);
+        inner.arm(shared, self.id);
+        let draining = std::mem::take(&mut inner.draining);
+        drop(inner);
         draining.into_iter().for_each(Waker::wake);
     }
 
@@ -146,7 +164,7 @@ impl QueueInner {
     pub(super) fn read_ahead(&mut self, shared: &Shared, queue: &Arc<Queue>, now: bool) -> Option<Reading> {
         let bytes = shared.settings.read_ahead_bytes;
         let due = if now { !self.paged.reading } else { self.paged.is_due(self.here(), bytes) };
-        if !due {
+        if !due || self.paged.resting {
             return None;
         }
         let mut seqs: Vec<u64> = self.aside.iter().filter(|copy| copy.is_away()).take(1).map(|copy| copy.seq).collect();
@@ -164,6 +182,9 @@ impl QueueInner {
         want: usize,
     ) -> Option<Reading> {
         debug_assert_eq!(link.terms.mode, Mode::Browse, "who takes waits for its turn");
+        if self.paged.resting {
+            return None;
+        }
         let (mut seqs, mut bytes) = (Vec::new(), 0);
         let mut cursor = link.cursor.load(Ordering::Relaxed);
         while let Some(Look::Away(seq, cost)) = self.look_after(cursor) {

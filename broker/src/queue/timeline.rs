@@ -19,6 +19,8 @@ pub(crate) enum Due {
     Forget,
     /// The queue has been without consumers for long enough.
     Idle,
+    /// What could not be read may be asked for again.
+    Read,
 }
 
 #[derive(Debug, Default)]
@@ -31,6 +33,10 @@ impl Timeline {
 
     pub(crate) fn add_forget(&mut self, at: Time) {
         self.0.insert((at, 0, Due::Forget));
+    }
+
+    pub(crate) fn add_read(&mut self, at: Time) {
+        self.0.insert((at, 0, Due::Read));
     }
 
     pub(crate) fn add_idle(&mut self, at: Time) {
