@@ -107,6 +107,8 @@ fn a_session_expires_while_the_hub_is_down() {
     let hub = Hub::start();
     Device::kept(&hub.mqtt, "short", 1).subscribe("a", QOS1 >> 1, 1);
     Device::kept(&hub.mqtt, "long", 600).subscribe("a", QOS1 >> 1, 1);
+    // Nobody waits for the word that they have gone: it is stored within a moment.
+    std::thread::sleep(Duration::from_millis(400));
     let hub = hub.down(Duration::from_millis(1500));
     assert!(!Device::kept(&hub.mqtt, "short", 1).present);
     assert!(Device::kept(&hub.mqtt, "long", 600).present);
