@@ -15,6 +15,7 @@ use crate::store::{
     Expect, ListedCopy, LogEntry, LogPage, LogRead, LogState, Op, ReadFrom, ReadId, Store, StoreError, StoredCopy,
     Unit, UnitId,
 };
+use crate::wakers;
 
 /// What follows a commit, or its failure.
 pub(crate) type Then = Box<dyn FnOnce(&Shared, Result<(), StoreError>) + Send>;
@@ -227,9 +228,7 @@ impl Commits {
         if inner.load.operations < self.max.operations && inner.load.bytes < self.max.bytes {
             return Poll::Ready(());
         }
-        if !inner.senders.iter().any(|waker| waker.will_wake(cx.waker())) {
-            inner.senders.push(cx.waker().clone());
-        }
+        wakers::join(&mut inner.senders, cx.waker());
         Poll::Pending
     }
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use roadbed_core::{Done, Error, ErrorKind, Result};
 
-use crate::lock;
+use crate::{lock, wakers};
 pub(crate) use log::LogConsumer;
 pub(crate) use mail::MailConsumer;
 pub(crate) use queue::QueueConsumer;
@@ -41,7 +41,7 @@ impl Answers {
 
     fn poll(&mut self, cx: &mut Context<'_>, into: &mut Vec<Done>) -> Poll<Result<usize>> {
         let Some(inner) = &self.inner else {
-            register(&mut self.waker, cx);
+            wakers::keep(&mut self.waker, cx.waker());
             return Poll::Pending;
         };
         let mut inner = lock(inner);
@@ -50,15 +50,8 @@ impl Answers {
         if count > 0 {
             return Poll::Ready(Ok(count));
         }
-        register(&mut inner.waker, cx);
+        wakers::keep(&mut inner.waker, cx.waker());
         Poll::Pending
-    }
-}
-
-fn register(waker: &mut Option<Waker>, cx: &Context<'_>) {
-    match waker {
-        Some(waker) => waker.clone_from(cx.waker()),
-        none => *none = Some(cx.waker().clone()),
     }
 }
 

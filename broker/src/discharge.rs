@@ -221,10 +221,7 @@ impl Shared {
             return Ok(self.apply(id, txn, plans, vec![op]));
         }
         self.undo(id, txn);
-        let (answer, waiter): (_, Waiter<Result<()>>) = waiter();
-        let then = move |_: &Shared, result: Result<(), _>| answer.give(committed(result));
-        self.commits.submit(self, || (Vec::new(), vec![op]), Box::new(then));
-        Ok(Box::pin(waiter))
+        Ok(self.store(vec![op]))
     }
 
     /// Takes a prepared transaction over from before a restart: its copies are held by it until it is resolved, and there is

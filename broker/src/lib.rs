@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod bindings;
 mod broker;
 mod commits;
 mod consumer;
@@ -39,6 +40,7 @@ mod store;
 mod timers;
 mod txn;
 mod waiter;
+mod wakers;
 
 pub use broker::{Broker, Builder};
 pub use coordinator::{Branches, Coordinator, CoordinatorBuilder, InDoubt};

@@ -8,6 +8,9 @@ use roadbed_core::CopyId;
 use crate::broker::Shared;
 use crate::store::StoredCopy;
 
+/// How many messages are read back at once.
+pub(crate) const READ_MAX: usize = 1024;
+
 /// Positions that follow each other, of stored copies of which nothing is known but what they cost together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
@@ -38,6 +41,14 @@ impl Run {
     /// What each costs, about.
     pub(crate) const fn mean(&self) -> u64 {
         self.bytes / self.count as u64
+    }
+
+    /// Appends its first positions to those that are to be read: as many as `left` bytes are enough for, and one read is for. What is left of the bytes.
+    pub(crate) fn want(&self, wanted: &mut Vec<u64>, left: u64) -> u64 {
+        let fit = left.div_ceil(self.mean().max(1)).min((READ_MAX - wanted.len()) as u64);
+        let count = fit.min(self.count.into());
+        wanted.extend(self.first..self.first + count);
+        left.saturating_sub(count * self.mean())
     }
 
     /// Takes its first position off, which costs `cost`, if that is known. What it has cost here.
@@ -75,9 +86,9 @@ impl Paged {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
-    /// Whether the head of a queue, of `here` bytes, has become so short that it is time to read, if there is something.
-    pub(crate) const fn is_due(&self, here: usize, read_ahead: usize) -> bool {
-        self.messages > 0 && !self.reading && here < read_ahead / 2
+    /// Whether it is time to read: `now`, or since the head of the queue, of `here` bytes, has become short and there is something.
+    pub(crate) const fn is_due(&self, now: bool, here: usize, read_ahead: usize) -> bool {
+        !self.reading && !self.resting && (now || (self.messages > 0 && here < read_ahead / 2))
     }
 
     /// Keeps the broker's counters up to date.

@@ -19,8 +19,10 @@ use crate::mailbox::SessionCore;
 use crate::producer::BrokerProducer;
 use crate::registry::assigned_name;
 use crate::settlement::asker;
+use crate::store::Op;
 use crate::txn::BrokerTransaction;
-use crate::waiter::{Waiter, waiter};
+use crate::waiter::waiter;
+use crate::wakers;
 
 /// A session of the broker. Dropped, its connection counts as lost.
 #[derive(Debug)]
@@ -134,10 +136,7 @@ pub(crate) type Stored = std::pin::Pin<Box<dyn Future<Output = Result<()>> + Sen
 pub(crate) fn stored(broker: &Broker, core: &SessionCore) -> Stored {
     let shared = broker.shared();
     let Some(op) = shared.session_op(core, None) else { return Box::pin(std::future::ready(Ok(()))) };
-    let (answer, waiter): (_, Waiter<Result<()>>) = waiter();
-    let then = move |_: &Shared, result: Result<(), crate::StoreError>| answer.give(committed(result));
-    shared.commits.submit(shared, || (Vec::new(), vec![op]), Box::new(then));
-    Box::pin(waiter)
+    shared.store(vec![op])
 }
 
 /// What was changed is in the store before it is said to be done: behind everything that was submitted.
@@ -147,10 +146,18 @@ fn managed(shared: &Shared, request: Manage) -> Fut<Managed> {
     if !changes || managed.is_err() {
         return Box::pin(std::future::ready(managed));
     }
-    let (answer, waiter): (_, Waiter<Result<()>>) = waiter();
-    let then = move |_: &Shared, result: Result<(), crate::StoreError>| answer.give(committed(result));
-    shared.commits.submit(shared, Default::default, Box::new(then));
-    Box::pin(async move { waiter.await.and(managed) })
+    let stored = shared.store(Vec::new());
+    Box::pin(async move { stored.await.and(managed) })
+}
+
+impl Shared {
+    /// Done when the store has the operations, and everything that was submitted before.
+    pub(crate) fn store(&self, ops: Vec<Op>) -> Stored {
+        let (answer, waiter) = waiter();
+        let then = move |_: &Self, result: Result<(), crate::StoreError>| answer.give(committed(result));
+        self.commits.submit(self, || (Vec::new(), ops), Box::new(then));
+        Box::pin(waiter)
+    }
 }
 
 /// The store's answer in the words of the core.
@@ -272,10 +279,7 @@ impl Session for BrokerSession {
         if let Some(event) = inner.cold.as_mut().and_then(|cold| cold.events.pop_front()) {
             return Poll::Ready(event);
         }
-        match &mut inner.event_waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+        wakers::keep(&mut inner.event_waker, cx.waker());
         Poll::Pending
     }
 

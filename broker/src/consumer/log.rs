@@ -13,10 +13,11 @@ use super::{Answers, closed, give};
 use crate::broker::Broker;
 use crate::inflight::Body;
 use crate::lock;
-use crate::log::{Reading, Wakeup};
+use crate::log::Reading;
 use crate::mailbox::SessionCore;
 use crate::settlement::asker;
 use crate::store::{LogEntry, ReadFrom};
+use crate::wakers::Wakeup;
 
 /// Messages of one page.
 const PAGE_MESSAGES_MAX: usize = 1024;

@@ -9,8 +9,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use bytestring::ByteString;
 use roadbed_core::{Error, ErrorKind, Gid, Result};
 
-use crate::lock;
 use crate::store::{Op, Row, RowKey, Store, StoreError, Unit, UnitId};
+use crate::{lock, wakers};
 
 pub(super) struct Log {
     inner: Mutex<Inner>,
@@ -119,10 +119,7 @@ struct Wakers(Mutex<Vec<Waker>>);
 
 impl Wakers {
     fn add(&self, waker: &Waker) {
-        let mut wakers = lock(&self.0);
-        if !wakers.iter().any(|known| known.will_wake(waker)) {
-            wakers.push(waker.clone());
-        }
+        wakers::join(&mut lock(&self.0), waker);
     }
 }
 

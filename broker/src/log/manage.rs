@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytestring::ByteString;
+use hashbrown::HashMap;
 use roadbed_core::{
     Address, Binding, Checkpoint, Error, ErrorKind, LogDescription, LogSettings, Manage, Managed, PartitionDescription,
     QueueId, Result, Unbind,
@@ -10,11 +11,11 @@ use roadbed_core::{
 
 use super::reading::checkpoint_op;
 use super::{Log, Partition};
+use crate::bindings::unfollow;
 use crate::broker::Shared;
 use crate::lock;
 use crate::registry::own;
 use crate::router::Target;
-use crate::session::Stored;
 use crate::store::{LogRow, Op, Row, RowKey};
 use crate::waiter::waiter;
 
@@ -122,11 +123,15 @@ impl Shared {
         self.watch_logs(self.now());
     }
 
-    /// A checkpoint of before a restart; of a log that is gone, nothing is left.
-    pub(crate) fn restore_checkpoint(&self, id: QueueId, group: ByteString, position: u64) {
+    /// Checkpoints of before a restart; of a log that is gone, nothing is left.
+    pub(crate) fn restore_checkpoints(&self, checkpoints: Vec<(QueueId, ByteString, u64)>) {
         let logs: Vec<_> = self.registry.lock().logs.values().cloned().collect();
-        if let Some(partition) = logs.iter().flat_map(|log| &log.partitions).find(|partition| partition.id == id) {
-            lock(&partition.inner).checkpoints.insert(group, position);
+        let by_id = logs.iter().flat_map(|log| &log.partitions).map(|partition| (partition.id, partition));
+        let partitions: HashMap<QueueId, &Arc<Partition>> = by_id.collect();
+        for (id, group, position) in checkpoints {
+            if let Some(partition) = partitions.get(&id) {
+                lock(&partition.inner).checkpoints.insert(group, position);
+            }
         }
     }
 
@@ -176,18 +181,7 @@ impl Shared {
             return Err(invalid("a log follows topics, for all its readers: neither queues nor logs, and not shared"));
         }
         let binding = Binding { filter: own(&binding.filter), ..binding.clone() };
-        let replaced = {
-            let mut inner = lock(&log.inner);
-            if inner.bindings.len() >= self.settings.queue_bindings_max {
-                self.meters.bindings_refused.one();
-                return Err(Error::new(ErrorKind::Exhausted, "bind").detail("the log has too many bindings"));
-            }
-            let before = inner.bindings.len();
-            inner.bindings.retain(|known| known.filter != binding.filter);
-            let replaced = inner.bindings.len() < before;
-            inner.bindings.push(binding.clone());
-            replaced
-        };
+        let replaced = self.follow(&mut lock(&log.inner).bindings, &binding, "log")?;
         self.route_log(log, &binding, replaced);
         Ok(self.stored(vec![log.row()], Managed::Done(0)))
     }
@@ -198,13 +192,7 @@ impl Shared {
     }
 
     fn unbind_log(&self, log: &Arc<Log>, unbind: &Unbind) -> Answered {
-        let found = {
-            let mut inner = lock(&log.inner);
-            let before = inner.bindings.len();
-            inner.bindings.retain(|known| known.filter != unbind.filter);
-            inner.bindings.len() < before
-        };
-        if !found {
+        if !unfollow(&mut lock(&log.inner).bindings, &unbind.filter) {
             return now(Managed::Done(0));
         }
         self.unroute_log(log, &unbind.filter);
@@ -242,10 +230,7 @@ impl Shared {
 
     /// The answer, when the store has the operations.
     fn stored(&self, ops: Vec<Op>, answer: Managed) -> Answered {
-        let (given, waiter) = waiter();
-        let then = move |_: &Self, result: Result<(), _>| given.give(crate::session::committed(result));
-        self.commits.submit(self, || (Vec::new(), ops), Box::new(then));
-        let stored: Stored = Box::pin(waiter);
+        let stored = self.store(ops);
         Box::pin(async move { stored.await.map(|()| answer) })
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
-use std::task::Waker;
 
 use bytestring::ByteString;
 use roadbed_core::{Error, ErrorKind, Outcome, Result};
@@ -12,6 +11,7 @@ use super::Partition;
 use crate::broker::Shared;
 use crate::lock;
 use crate::store::{LogEntry, Op, Row, RowKey, StoreError};
+use crate::wakers::Wakeup;
 
 /// One reader of one partition: shared by its consumer, the partition, and the slots of what it has handed over.
 #[derive(Debug)]
@@ -20,14 +20,11 @@ pub(crate) struct Reading {
     group: Option<ByteString>,
     epoch: Option<u64>,
     stolen: AtomicBool,
+    /// One consumer's, whatever number of partitions it reads.
     pub(crate) wakeup: Arc<Wakeup>,
     page: Mutex<Page>,
     window: Mutex<Window>,
 }
-
-/// Who is woken: one consumer, whatever number of partitions it reads.
-#[derive(Debug, Default)]
-pub(crate) struct Wakeup(Mutex<Option<Waker>>);
 
 #[derive(Debug, Default)]
 enum Page {
@@ -45,23 +42,6 @@ struct Window {
     handed: u64,
     /// What was given back first: the checkpoint stays before it.
     given_back: Option<u64>,
-}
-
-impl Wakeup {
-    pub(crate) fn register(&self, waker: &Waker) {
-        let mut slot = lock(&self.0);
-        match &mut *slot {
-            Some(known) => known.clone_from(waker),
-            none => *none = Some(waker.clone()),
-        }
-    }
-
-    pub(crate) fn wake(&self) {
-        let waker = lock(&self.0).take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
 }
 
 impl Reading {

@@ -16,6 +16,7 @@ use crate::inflight::{Body, Rare, Slot};
 use crate::queue::{After, Link, Pull};
 use crate::store::{NewCopy, Op, StoreError, StoredCopy};
 use crate::txn::TxnWork;
+use crate::wakers;
 
 impl SessionCore {
     pub(crate) fn grant(&self, epoch: u32, grant: Grant) {
@@ -458,12 +459,8 @@ impl Inner {
 
     /// Registers the waker of who found nothing.
     fn wait(&mut self, cx: &mut Context<'_>, nothing: bool) {
-        if !nothing {
-            return;
-        }
-        match &mut self.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
+        if nothing {
+            wakers::keep(&mut self.waker, cx.waker());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::broker::Shared;
 use crate::entry::Entry;
-use crate::paged::{Paged, Run};
+use crate::paged::{Paged, READ_MAX, Run};
 
 /// What waits.
 #[derive(Debug, Default)]
@@ -41,8 +41,6 @@ pub(crate) enum Oldest {
 
 /// A ring that once had more entries than this gives its memory back when it is empty.
 const KEEP: usize = 256;
-/// How many messages are read back at once.
-const READ_MAX: usize = 1024;
 
 impl Item {
     fn low(&self) -> u32 {
@@ -172,18 +170,14 @@ impl Ring {
     pub(crate) fn read_ahead(&mut self, shared: &Shared, here: usize, now: bool) -> Option<Vec<u64>> {
         let bytes = shared.settings.read_ahead_bytes;
         let paged = self.paged.as_mut()?;
-        let due = if now { !paged.reading && paged.messages > 0 } else { paged.is_due(here, bytes) };
-        if !due {
+        if !paged.is_due(now, here, bytes) {
             return None;
         }
         paged.reading = true;
         let (mut wanted, mut left) = (Vec::new(), bytes as u64);
         for item in &self.items {
             let Item::Run(run) = item else { continue };
-            let fit = left.div_ceil(run.mean().max(1)).min((READ_MAX - wanted.len()) as u64);
-            let count = fit.min(run.count.into());
-            wanted.extend(run.first..run.first + count);
-            left = left.saturating_sub(count * run.mean());
+            left = run.want(&mut wanted, left);
             if left == 0 || wanted.len() >= READ_MAX {
                 break;
             }

@@ -13,6 +13,7 @@ use crate::entry::Extra;
 use crate::lock;
 use crate::mailbox::Parked;
 use crate::store::Facts;
+use crate::wakers;
 
 /// A copy on its way in.
 struct Incoming {
@@ -149,9 +150,7 @@ impl Queue {
         let room = inner.settings.messages_max.saturating_sub(used);
         let fits = inner.settings.bytes_max.saturating_sub(used_bytes) >= bytes || inner.bytes == 0;
         if room == 0 || !fits || inner.here() >= shared.settings.queue_memory_bytes_max {
-            if !inner.producers.iter().any(|waker| waker.will_wake(cx.waker())) {
-                inner.producers.push(cx.waker().clone());
-            }
+            wakers::join(&mut inner.producers, cx.waker());
             return Poll::Pending;
         }
         Poll::Ready(messages.clamp(1, u32::try_from(room).unwrap_or(u32::MAX)))

@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use roadbed_core::{Message, Qos, Time};
 
 use crate::entry::Extra;
-use crate::paged::Run;
+use crate::paged::{READ_MAX, Run};
 
 /// A copy in a queue.
 #[derive(Debug)]
@@ -112,8 +112,6 @@ pub(super) struct Lanes {
 const KEEP: usize = 256;
 /// How many copies that have their messages are passed over in search of those that have not.
 const PASS_MAX: usize = 4096;
-/// How many messages are read back at once.
-const READ_MAX: usize = 1024;
 
 impl Item {
     fn first(&self) -> u64 {
@@ -309,12 +307,7 @@ impl Lanes {
                     wanted.push(copy.seq);
                     left = left.saturating_sub(copy.cost.into());
                 }
-                Item::Run(run) => {
-                    let fit = left.div_ceil(run.mean().max(1)).min((READ_MAX - wanted.len()) as u64);
-                    let count = fit.min(run.count.into());
-                    wanted.extend(run.first..run.first + count);
-                    left = left.saturating_sub(count * run.mean());
-                }
+                Item::Run(run) => left = run.want(&mut wanted, left),
                 _ => passed += 1,
             }
             if left == 0 || wanted.len() >= READ_MAX || passed > PASS_MAX {

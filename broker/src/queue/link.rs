@@ -16,6 +16,7 @@ use crate::broker::Shared;
 use crate::lock;
 use crate::mailbox::{Effects, SessionCore};
 use crate::store::Holder;
+use crate::wakers::Wakeup;
 
 /// A consumer's link to a queue: shared by the consumer, the queue and the slots of what it holds.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub(crate) struct Link {
     pub(crate) ended: AtomicBool,
     pub(crate) waiting: AtomicBool,
     pub(crate) cursor: AtomicU64,
-    waker: Mutex<Option<Waker>>,
+    wakeup: Wakeup,
     /// Commits that what was taken waits for.
     pub(crate) pending: AtomicUsize,
     /// What was taken, and may be handed over now.
@@ -134,7 +135,7 @@ impl Link {
             ended: AtomicBool::new(false),
             waiting: AtomicBool::new(false),
             cursor: AtomicU64::new(0),
-            waker: Mutex::new(None),
+            wakeup: Wakeup::default(),
             pending: AtomicUsize::new(0),
             granted: Mutex::default(),
         }
@@ -260,11 +261,7 @@ impl Link {
     }
 
     pub(crate) fn register(&self, waker: &Waker) {
-        let mut slot = lock(&self.waker);
-        match &mut *slot {
-            Some(known) => known.clone_from(waker),
-            none => *none = Some(waker.clone()),
-        }
+        self.wakeup.register(waker);
     }
 
     /// Wakes the consumer: there may be something to take.
@@ -275,9 +272,6 @@ impl Link {
             }
             return;
         }
-        let waker = lock(&self.waker).take();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.wakeup.wake();
     }
 }

@@ -13,6 +13,7 @@ use crate::broker::Shared;
 use crate::entry::Extra;
 use crate::lock;
 use crate::store::{Facts, ListedCopy, NewCopy, StoredCopy};
+use crate::wakers;
 
 /// Messages that are to be read back for a queue, or only to be looked at by one link.
 #[derive(Debug)]
@@ -123,8 +124,8 @@ impl Queue {
     /// Whether messages are on their way back from the store; if so, `waker` is woken when they have come, whoever is to have them.
     pub(crate) fn is_reading(&self, waker: &Waker) -> bool {
         let mut inner = lock(&self.inner);
-        if inner.paged.reading && !inner.draining.iter().any(|known| known.will_wake(waker)) {
-            inner.draining.push(waker.clone());
+        if inner.paged.reading {
+            wakers::join(&mut inner.draining, waker);
         }
         inner.paged.reading
     }
@@ -163,8 +164,7 @@ impl QueueInner {
     /// Begins to read, if what comes next is only in the store, or soon will be.
     pub(super) fn read_ahead(&mut self, shared: &Shared, queue: &Arc<Queue>, now: bool) -> Option<Reading> {
         let bytes = shared.settings.read_ahead_bytes;
-        let due = if now { !self.paged.reading } else { self.paged.is_due(self.here(), bytes) };
-        if !due || self.paged.resting {
+        if !self.paged.is_due(now, self.here(), bytes) {
             return None;
         }
         let mut seqs: Vec<u64> = self.aside.iter().filter(|copy| copy.is_away()).take(1).map(|copy| copy.seq).collect();

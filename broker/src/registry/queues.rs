@@ -7,6 +7,7 @@ use roadbed_core::{
 };
 
 use super::{Tables, Watcher};
+use crate::bindings::unfollow;
 use crate::broker::Shared;
 use crate::lock;
 use crate::mailbox::SessionCore;
@@ -138,18 +139,7 @@ impl Shared {
             return Err(Error::new(ErrorKind::Invalid, "bind").detail(words));
         }
         let binding = Binding { filter: own(&binding.filter), ..binding.clone() };
-        let replaced = {
-            let mut inner = lock(&queue.inner);
-            if inner.bindings.len() >= self.settings.queue_bindings_max {
-                self.meters.bindings_refused.one();
-                return Err(Error::new(ErrorKind::Exhausted, "bind").detail("the queue has too many bindings"));
-            }
-            let before = inner.bindings.len();
-            inner.bindings.retain(|known| known.filter != binding.filter);
-            let replaced = inner.bindings.len() < before;
-            inner.bindings.push(binding.clone());
-            replaced
-        };
+        let replaced = self.follow(&mut lock(&queue.inner).bindings, &binding, "queue")?;
         self.router.bind(&binding.filter, Target::Queue(queue.clone(), binding.qos_max), replaced);
         self.meters.bindings.add(u64::from(!replaced));
         self.keep_queue(queue);
@@ -157,12 +147,7 @@ impl Shared {
     }
 
     pub(crate) fn unbind_queue(&self, queue: &Arc<Queue>, unbind: &Unbind) -> bool {
-        let found = {
-            let mut inner = lock(&queue.inner);
-            let before = inner.bindings.len();
-            inner.bindings.retain(|known| known.filter != unbind.filter);
-            inner.bindings.len() < before
-        };
+        let found = unfollow(&mut lock(&queue.inner).bindings, &unbind.filter);
         if found {
             self.unroute_queue(queue, &unbind.filter);
             self.keep_queue(queue);
