@@ -232,8 +232,8 @@ fn join(before: &mut Run, run: &Run) {
 pub(crate) fn condense(digest: Vec<u8>) -> Vec<u8> {
     let (mut out, mut open) = (Vec::with_capacity(digest.len() / 2), HashMap::<QueueId, Run>::new());
     let mut put = |op| put_digest(&mut out, &mut Entry::Log(op));
-    let mut others = Vec::new();
-    for entry in digest_entries(bytes::Bytes::from(digest.clone())) {
+    let (mut others, digest) = (Vec::new(), bytes::Bytes::from(digest));
+    for entry in digest_entries(digest.clone()) {
         match entry {
             Ok(Entry::Log(LogOp::Append { at, places, body, record })) => {
                 for (partition, position) in places {
@@ -256,7 +256,7 @@ pub(crate) fn condense(digest: Vec<u8>) -> Vec<u8> {
                 put(op);
             }
             Ok(entry) => others.push(entry),
-            Err(_) => return digest,
+            Err(_) => return digest.into(),
         }
     }
     open.into_iter().for_each(|(partition, run)| put(LogOp::Run { partition, run }));

@@ -10,6 +10,7 @@ mod info;
 mod listener;
 mod locks;
 mod logs;
+mod managing;
 mod nodes;
 mod poll;
 mod post;

@@ -21,6 +21,25 @@ pub struct LogSettings {
 impl LogSettings {
     /// The most partitions that a log can have.
     pub const PARTITIONS_MAX: u32 = 1024;
+
+    /// These settings with others in place of some, as protocols name them: the retention in milliseconds, 0 for as long as there is room.
+    #[must_use]
+    pub fn changed(self, partitions: Option<u32>, retention_ms: Option<u64>, bytes_max: Option<u64>) -> Self {
+        let retention = match retention_ms {
+            None => self.retention,
+            Some(millis) => (millis > 0).then(|| Duration::from_millis(millis)),
+        };
+        Self {
+            partitions: partitions.unwrap_or(self.partitions),
+            retention,
+            bytes_max: bytes_max.unwrap_or(self.bytes_max),
+        }
+    }
+
+    /// The retention in milliseconds; 0 for as long as there is room.
+    pub fn retention_ms(&self) -> u64 {
+        self.retention.map_or(0, |kept| u64::try_from(kept.as_millis()).unwrap_or(u64::MAX))
+    }
 }
 
 impl Default for LogSettings {

@@ -2,7 +2,6 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use roadbed_core::{LogDescription, LogSettings, PartitionDescription, Result, Time};
 use serde_amqp::Value;
@@ -28,23 +27,14 @@ impl LogChanges {
 
     /// `old` with the changes.
     pub(crate) fn over(&self, old: &LogSettings) -> LogSettings {
-        let retention = match self.retention_ms {
-            None => old.retention,
-            Some(millis) => (millis > 0).then(|| Duration::from_millis(millis)),
-        };
-        LogSettings {
-            partitions: self.partitions.unwrap_or(old.partitions),
-            retention,
-            bytes_max: self.bytes_max.unwrap_or(old.bytes_max),
-        }
+        old.changed(self.partitions, self.retention_ms, self.bytes_max)
     }
 }
 
 /// The map of what a log is like.
 pub(crate) fn log_map(log: &LogDescription) -> Map {
     let mut map = Map::default();
-    let LogSettings { partitions, retention, bytes_max } = log.settings;
-    let retention = retention.map_or(0, |kept| u64::try_from(kept.as_millis()).unwrap_or(u64::MAX));
+    let (retention, LogSettings { partitions, bytes_max, .. }) = (log.settings.retention_ms(), log.settings);
     let filters: Vec<Value> = log.bindings.iter().map(|binding| binding_map(binding).into()).collect();
     let found: Vec<Value> = log.partitions.iter().map(|partition| partition_map(partition).into()).collect();
     map.set("address", log.address.as_str()).set("partition_count", partitions).set("retention_ms", retention);

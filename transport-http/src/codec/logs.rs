@@ -1,7 +1,6 @@
 //! Logs, as JSON.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use roadbed_core::cloudevents::rfc3339;
 use roadbed_core::{LogDescription, LogSettings, PartitionDescription, Time};
@@ -76,21 +75,12 @@ pub(crate) struct LogPage {
 impl LogSettingsDoc {
     /// `old` with what the document names.
     pub(crate) fn over(&self, old: LogSettings) -> LogSettings {
-        let retention = match self.retention_ms {
-            None => old.retention,
-            Some(millis) => (millis > 0).then(|| Duration::from_millis(millis)),
-        };
-        LogSettings {
-            partitions: self.partitions.unwrap_or(old.partitions),
-            retention,
-            bytes_max: self.bytes_max.unwrap_or(old.bytes_max),
-        }
+        old.changed(self.partitions, self.retention_ms, self.bytes_max)
     }
 
     fn new(settings: &LogSettings) -> Self {
-        let retention = settings.retention.map_or(0, |kept| u64::try_from(kept.as_millis()).unwrap_or(u64::MAX));
         let LogSettings { partitions, bytes_max, .. } = *settings;
-        Self { partitions: Some(partitions), retention_ms: Some(retention), bytes_max: Some(bytes_max) }
+        Self { partitions: Some(partitions), retention_ms: Some(settings.retention_ms()), bytes_max: Some(bytes_max) }
     }
 }
 

@@ -3,14 +3,16 @@
 use std::pin::pin;
 use std::sync::Arc;
 
+use http::request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use roadbed_core::{Endpoint, Scope};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep_until;
 
-use super::attach::Attachments;
+use super::attach::{Attachment, Attachments};
 use super::counters::Meters;
+use super::reply::Failure;
 use super::routes::Routes;
 use super::watch::{Watch, Watched};
 use super::{Server, Shared};
@@ -31,6 +33,11 @@ pub(super) struct Connection {
 impl Connection {
     pub(super) fn new(shared: Arc<Shared>, watch: Option<Watch>) -> Self {
         Self { shared, attachments: Attachments::new(Scope::unique()), watch }
+    }
+
+    /// The attachment of whoever sends a request.
+    pub(super) async fn attachment(&self, head: &request::Parts) -> Result<Arc<Attachment>, Failure> {
+        self.attachments.get(&self.shared, &head.headers, self.shared.clock.now()).await
     }
 }
 

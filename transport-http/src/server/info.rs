@@ -8,7 +8,7 @@ use crate::codec::info::InfoDoc;
 
 pub(super) async fn info(connection: &Connection, head: &request::Parts) -> Result<Reply, Failure> {
     let shared = &*connection.shared;
-    let attachment = connection.attachments.get(shared, &head.headers, shared.clock.now()).await?;
+    let attachment = connection.attachment(head).await?;
     let capabilities = shared.endpoint.capabilities();
     Ok(json(
         StatusCode::OK,

@@ -100,7 +100,7 @@ fn reason(doc: RejectDoc) -> Result<Reason, Failure> {
 
 async fn settle(connection: &Connection, token: &str, head: &request::Parts, verb: LockVerb) -> Result<Reply, Failure> {
     let shared = &*connection.shared;
-    let attachment = connection.attachments.get(shared, &head.headers, shared.clock.now()).await?;
+    let attachment = connection.attachment(head).await?;
     let id = shared.tokens.open(token, &attachment.origin.principal).map_err(|error| match error {
         TokenError::Foreign => lost(),
         TokenError::Malformed => Failure::invalid("This is no lock token: take it from ETag without its quotes."),

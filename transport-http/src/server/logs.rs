@@ -3,7 +3,6 @@
 //! Reading settles nothing: whoever reads for a group says how far it has come with `PUT /v1/logs/{name}/groups/{group}/{partition}`.
 
 use std::future::poll_fn;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -13,31 +12,24 @@ use http_body::Body;
 use roadbed_core::cloudevents::{self, read_rfc3339};
 use roadbed_core::{
     Address, Checkpoint, Consumer, ConsumerTerms, Delivery, Error, ErrorKind, Grant, LogDescription, LogSettings,
-    LogStart, LogTerms, Losses, Manage, Managed, Node, PartitionDescription, Qos, Time, Unbind,
+    LogStart, LogTerms, Losses, Manage, Managed, Node, PartitionDescription, Qos, Time,
 };
 
-use super::attach::Attachment;
 use super::body::ResponseBody;
 use super::connection::Connection;
 use super::locks::document;
+use super::managing::Managing;
 use super::poll::{Held, fail};
-use super::query::Accepts;
+use super::query::{Accepts, given_name, pairs, positive};
 use super::reply::{Failure, Reply, empty, json};
 use crate::codec::batch::Item;
 use crate::codec::fields::digits;
 use crate::codec::logs::{CheckpointDoc, LogDescriptionDoc, LogDoc, LogPage};
-use crate::codec::nodes::PurgedDoc;
 use crate::codec::{event, names, text};
 use crate::dialect::HttpMessage;
 
-/// The longest name of a group, in bytes.
-const GROUP_BYTES_MAX: usize = 255;
-
 /// Logs of an endpoint, for one principal.
-struct Logs<'a> {
-    connection: &'a Connection,
-    attachment: Arc<Attachment>,
-}
+struct Logs<'a>(Managing<'a>);
 
 /// `PUT /v1/logs/{name}`: the log exists with these settings, and follows these filters if any are named.
 pub(super) async fn declare<B>(
@@ -54,16 +46,10 @@ where
     let (log, logs) = (address(name, None)?, Logs::of(connection, head).await?);
     let before = logs.find(&log).await?;
     let old = before.as_ref().map_or_else(LogSettings::default, |log| log.settings);
-    logs.manage(Manage::DeclareLog(log.clone(), doc.log.over(old))).await?;
+    logs.0.manage(Manage::DeclareLog(log.clone(), doc.log.over(old))).await?;
     if let Some(bindings) = bindings {
-        let gone = before.iter().flat_map(|log| &log.bindings);
-        for old in gone.filter(|old| !bindings.iter().any(|new| new.filter == old.filter)) {
-            let unbind = Unbind { filter: old.filter.clone(), share: None };
-            logs.manage(Manage::Unbind(log.clone(), unbind)).await?;
-        }
-        for binding in bindings {
-            logs.manage(Manage::Bind(log.clone(), binding)).await?;
-        }
+        let before = before.as_ref().map_or(&[][..], |log| &log.bindings);
+        logs.0.follow(&log, before, bindings).await?;
     }
     let status = if before.is_none() { StatusCode::CREATED } else { StatusCode::OK };
     Ok(json(status, &LogDescriptionDoc::new(&logs.describe(&log).await?)))
@@ -78,7 +64,7 @@ pub(super) async fn describe(connection: &Connection, name: &str, head: &request
 /// `DELETE /v1/logs/{name}`.
 pub(super) async fn delete(connection: &Connection, name: &str, head: &request::Parts) -> Result<Reply, Failure> {
     let (log, logs) = (address(name, None)?, Logs::of(connection, head).await?);
-    logs.removed(Manage::Delete(log)).await
+    logs.0.removed(Manage::Delete(log)).await
 }
 
 /// `DELETE /v1/logs/{name}/{partition}?before=POSITION`; without a position, everything that is there now.
@@ -96,7 +82,7 @@ pub(super) async fn trim(
         }
     }
     let (partition, logs) = (address(name, Some(partition))?, Logs::of(connection, head).await?);
-    logs.removed(Manage::Trim(partition, before)).await
+    logs.0.removed(Manage::Trim(partition, before)).await
 }
 
 /// `GET /v1/logs/{name}/{partition}?from=&max=&wait=`.
@@ -180,10 +166,7 @@ impl Query {
             match name {
                 "from" => query.from = Some(from(value)?),
                 "group" => query.group = Some(group(value)?),
-                "max" => {
-                    let wrong = || Failure::invalid("max is the number of messages of a page, 1 or more");
-                    query.max = Some(digits(value).filter(|max| *max > 0).ok_or_else(wrong)?);
-                }
+                "max" => query.max = Some(positive(value, "max is the number of messages of a page, 1 or more")?),
                 "wait" => {
                     query.wait = Some(digits(value).ok_or_else(|| Failure::invalid("wait is a number of seconds"))?);
                 }
@@ -224,13 +207,7 @@ fn from(value: &str) -> Result<LogStart, Failure> {
 }
 
 fn group(text: &str) -> Result<ByteString, Failure> {
-    let name = text::decode(text.as_bytes()).ok().filter(|name| (1..=GROUP_BYTES_MAX).contains(&name.len()));
-    name.ok_or_else(|| Failure::invalid("a group is a name of 1 to 255 bytes, percent-encoded"))
-}
-
-fn pairs(uri: &Uri) -> impl Iterator<Item = (&str, &str)> {
-    let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+    given_name(text, "a group is a name of 1 to 255 bytes, percent-encoded")
 }
 
 fn unknown(name: &str, known: &str) -> Failure {
@@ -239,56 +216,39 @@ fn unknown(name: &str, known: &str) -> Failure {
 
 impl<'a> Logs<'a> {
     async fn of(connection: &'a Connection, head: &request::Parts) -> Result<Self, Failure> {
-        let shared = &*connection.shared;
-        let attachment = connection.attachments.get(shared, &head.headers, shared.clock.now()).await?;
-        Ok(Self { connection, attachment })
+        Managing::of(connection, head).await.map(Self)
     }
 
-    fn failed(&self, error: &Error) -> Failure {
-        Failure::of_error(error, &self.connection.shared.config)
-    }
-
-    async fn manage(&self, request: Manage) -> Result<Managed, Failure> {
-        self.attachment.session.manage(request).await.map_err(|error| self.failed(&error))
-    }
-
-    async fn removed(&self, request: Manage) -> Result<Reply, Failure> {
-        let purged = match self.manage(request).await? {
-            Managed::Done(count) => count,
-            _ => 0,
-        };
-        Ok(json(StatusCode::OK, &PurgedDoc { purged }))
+    fn missing(&self, operation: &'static str, words: String) -> Failure {
+        self.0.failed(&Error::new(ErrorKind::NotFound, operation).detail(words))
     }
 
     async fn find(&self, log: &Address) -> Result<Option<LogDescription>, Failure> {
-        match self.attachment.session.manage(Manage::Describe(log.clone())).await {
-            Ok(Managed::Log(log)) => Ok(Some(*log)),
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(self.failed(&error)),
-            _ => Ok(None),
-        }
+        Ok(match self.0.find(log).await? {
+            Some(Managed::Log(log)) => Some(*log),
+            _ => None,
+        })
     }
 
     async fn describe(&self, log: &Address) -> Result<LogDescription, Failure> {
-        let missing = || {
-            let words = format!("there is no log {log}: make it with PUT /v1/logs/NAME");
-            self.failed(&Error::new(ErrorKind::NotFound, "describe").detail(words))
-        };
+        let missing = || self.missing("describe", format!("there is no log {log}: make it with PUT /v1/logs/NAME"));
         self.find(log).await?.ok_or_else(missing)
     }
 
     async fn partition(&self, partition: &Address) -> Result<PartitionDescription, Failure> {
         let mut log = self.describe(partition).await?;
         let number = partition.log_place().and_then(|(_, number)| number).map_or(usize::MAX, |number| number as usize);
-        let missing =
-            || self.failed(&Error::new(ErrorKind::NotFound, "read").detail(format!("there is no {partition}")));
-        if number < log.partitions.len() { Ok(log.partitions.swap_remove(number)) } else { Err(missing()) }
+        if number < log.partitions.len() {
+            return Ok(log.partitions.swap_remove(number));
+        }
+        Err(self.missing("read", format!("there is no {partition}")))
     }
 
     async fn reader(&self, partition: &Address, start: LogStart) -> Result<Box<dyn Consumer>, Failure> {
         let node = Node::Log(Box::new(LogTerms::new(partition.clone(), start)));
         let terms = ConsumerTerms { node, qos_max: Qos::AtMostOnce, info: true, ..ConsumerTerms::default() };
-        let attached = self.attachment.session.consumer(terms).await;
-        attached.map(|(consumer, _)| consumer).map_err(|error| fail(self.connection, &self.attachment, &error))
+        let attached = self.0.attachment.session.consumer(terms).await;
+        attached.map(|(consumer, _)| consumer).map_err(|error| fail(self.0.connection, &self.0.attachment, &error))
     }
 
     /// Takes what there is, up to a page; held, waits for the first.
@@ -298,7 +258,7 @@ impl<'a> Logs<'a> {
         max: usize,
         held: Option<&Held>,
     ) -> Result<Vec<Delivery>, Failure> {
-        let (mut page, mut bytes, bytes_max) = (Vec::new(), 0, self.connection.shared.config.page_bytes_max);
+        let (mut page, mut bytes, bytes_max) = (Vec::new(), 0, self.0.connection.shared.config.page_bytes_max);
         while page.len() < max && bytes < bytes_max {
             let waits = held.filter(|_| page.is_empty());
             consumer.grant(Grant { credit: (max - page.len()) as u32, drain: waits.is_none(), txn: None });
@@ -307,10 +267,10 @@ impl<'a> Logs<'a> {
             let received = tokio::select! {
                 biased;
                 received = receive => received,
-                () = self.connection.shared.draining.cancelled(), if waits.is_some() => Ok(0),
+                () = self.0.connection.shared.draining.cancelled(), if waits.is_some() => Ok(0),
                 () = tokio::time::sleep(waits.map_or_else(Default::default, |held| held.wait)), if waits.is_some() => Ok(0),
             };
-            if received.map_err(|error| fail(self.connection, &self.attachment, &error))? == 0 {
+            if received.map_err(|error| fail(self.0.connection, &self.0.attachment, &error))? == 0 {
                 break;
             }
             bytes += page[before..].iter().map(|delivery| delivery.message.cost()).sum::<usize>();
@@ -332,12 +292,9 @@ impl<'a> Logs<'a> {
         force: bool,
     ) -> Result<Reply, Failure> {
         let asked = Checkpoint { partition: address(name, Some(partition))?, group: group(of)?, set, force };
-        match self.manage(Manage::Checkpoint(asked)).await? {
+        match self.0.manage(Manage::Checkpoint(asked)).await? {
             Managed::Checkpoint(Some(next)) => Ok(json(StatusCode::OK, &CheckpointDoc { next, force })),
-            _ => {
-                let words = "the group has no checkpoint in this partition";
-                Err(self.failed(&Error::new(ErrorKind::NotFound, "checkpoint").detail(words)))
-            }
+            _ => Err(self.missing("checkpoint", "the group has no checkpoint in this partition".into())),
         }
     }
 }

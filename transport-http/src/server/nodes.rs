@@ -3,21 +3,19 @@
 use bytes::Bytes;
 use http::{StatusCode, request};
 use http_body::Body;
-use roadbed_core::{Address, Binding, ErrorKind, Manage, Managed, NodeDescription, Qos, Result, Unbind};
+use roadbed_core::{Address, Error, ErrorKind, Manage, Managed, NodeDescription, Qos, Result};
 use serde::de::DeserializeOwned;
 
 use super::connection::Connection;
 use super::locks::document;
+use super::managing::Managing;
+use super::poll;
 use super::reply::{Failure, Reply, json};
 use super::routes::address;
-use super::{Shared, poll};
-use crate::codec::nodes::{ChangeDoc, ChangedDoc, DescriptionDoc, DocError, NodeDoc, PurgedDoc};
+use crate::codec::nodes::{ChangeDoc, ChangedDoc, DescriptionDoc, DocError, NodeDoc};
 
-/// Requests on the nodes of an endpoint, by one principal.
-struct Nodes<'a> {
-    shared: &'a Shared,
-    attachment: std::sync::Arc<super::attach::Attachment>,
-}
+/// Queues of an endpoint, for one principal.
+struct Nodes<'a>(Managing<'a>);
 
 /// `PUT /v1/subscriptions/{name}`: the queue exists, and follows these filters and no others.
 pub(super) async fn subscribe<B>(
@@ -54,12 +52,13 @@ async fn put(connection: &Connection, name: &str, head: &request::Parts, doc: &N
     let bindings = doc.bindings(Qos::AtLeastOnce).map_err(|error| wrong(&error))?;
     let (queue, nodes) = (queue(name)?, Nodes::of(connection, head).await?);
     let before = nodes.find(&queue).await?;
-    nodes.manage(Manage::Declare(queue.clone(), doc.settings())).await?;
+    nodes.0.manage(Manage::Declare(queue.clone(), doc.settings())).await?;
     if let Some(bindings) = bindings {
-        let bound = nodes.follow(&queue, before.as_deref(), bindings).await;
+        let old = before.as_ref().map_or(&[][..], |node| &node.bindings);
+        let bound = nodes.0.follow(&queue, old, bindings).await;
         if bound.is_err() && before.is_none() {
             // A new queue that does not follow what it was made for would only be in the way.
-            let _ = nodes.manage(Manage::Delete(queue.clone())).await;
+            let _ = nodes.0.manage(Manage::Delete(queue.clone())).await;
         }
         bound?;
     }
@@ -84,10 +83,10 @@ where
     let (queue, nodes) = (queue(name)?, Nodes::of(connection, head).await?);
     let mut changed = ChangedDoc::default();
     for binding in bindings {
-        changed.bound.push(nodes.manage(Manage::Bind(queue.clone(), binding)).await?.0);
+        changed.bound.push(nodes.change(Manage::Bind(queue.clone(), binding)).await?);
     }
     for unbind in unbinds {
-        changed.unbound.push(nodes.manage(Manage::Unbind(queue.clone(), unbind)).await?.0);
+        changed.unbound.push(nodes.change(Manage::Unbind(queue.clone(), unbind)).await?);
     }
     Ok(json(StatusCode::OK, &changed))
 }
@@ -99,15 +98,13 @@ pub(super) async fn describe(connection: &Connection, name: &str, head: &request
 
 pub(super) async fn delete(connection: &Connection, name: &str, head: &request::Parts) -> Result<Reply, Failure> {
     let (queue, nodes) = (queue(name)?, Nodes::of(connection, head).await?);
-    let (purged, _) = nodes.manage(Manage::Delete(queue)).await?;
-    Ok(json(StatusCode::OK, &PurgedDoc { purged }))
+    nodes.0.removed(Manage::Delete(queue)).await
 }
 
 /// `DELETE /v1/messages/{address}`: all messages of a queue that nobody holds.
 pub(super) async fn purge(connection: &Connection, path: &str, head: &request::Parts) -> Result<Reply, Failure> {
     let (queue, nodes) = (poll::queue(path)?, Nodes::of(connection, head).await?);
-    let (purged, _) = nodes.manage(Manage::Purge(queue)).await?;
-    Ok(json(StatusCode::OK, &PurgedDoc { purged }))
+    nodes.0.removed(Manage::Purge(queue)).await
 }
 
 /// The queue with this name; `$dead/NAME` is the queue of NAME's dead letters.
@@ -134,50 +131,28 @@ fn wrong(error: &DocError) -> Failure {
 
 impl<'a> Nodes<'a> {
     async fn of(connection: &'a Connection, head: &request::Parts) -> Result<Self, Failure> {
-        let shared = &*connection.shared;
-        let attachment = connection.attachments.get(shared, &head.headers, shared.clock.now()).await?;
-        Ok(Self { shared, attachment })
+        Managing::of(connection, head).await.map(Self)
     }
 
-    async fn manage(&self, request: Manage) -> Result<(u64, Option<Box<NodeDescription>>), Failure> {
-        match self.attachment.session.manage(request).await {
-            Ok(Managed::Done(count)) => Ok((count, None)),
-            Ok(Managed::Description(node)) => Ok((0, Some(node))),
-            Ok(_) => Ok((0, None)),
-            Err(error) => Err(Failure::of_error(&error, &self.shared.config)),
-        }
+    /// Does it; the number that it is answered with, if it is one.
+    async fn change(&self, request: Manage) -> Result<u64, Failure> {
+        Ok(match self.0.manage(request).await? {
+            Managed::Done(count) => count,
+            _ => 0,
+        })
     }
 
     async fn find(&self, queue: &Address) -> Result<Option<Box<NodeDescription>>, Failure> {
-        match self.attachment.session.manage(Manage::Describe(queue.clone())).await {
-            Ok(Managed::Description(node)) => Ok(Some(node)),
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(Failure::of_error(&error, &self.shared.config)),
-            _ => Ok(None),
-        }
+        Ok(match self.0.find(queue).await? {
+            Some(Managed::Description(node)) => Some(node),
+            _ => None,
+        })
     }
 
     async fn describe(&self, queue: &Address) -> Result<Box<NodeDescription>, Failure> {
-        let not_found = || roadbed_core::Error::new(ErrorKind::NotFound, "describe");
-        let node = self.manage(Manage::Describe(queue.clone())).await?.1;
-        node.ok_or_else(|| Failure::of_error(&not_found(), &self.shared.config))
-    }
-
-    /// Binds what is new or has changed, and unbinds what is not named any more, so that the same request twice changes nothing.
-    async fn follow(
-        &self,
-        queue: &Address,
-        before: Option<&NodeDescription>,
-        now: Vec<Binding>,
-    ) -> Result<(), Failure> {
-        let before = before.map_or(&[][..], |node| &node.bindings);
-        let same = |one: &Binding, other: &Binding| one.filter == other.filter && one.share == other.share;
-        let gone = before.iter().filter(|old| !now.iter().any(|new| same(old, new)));
-        for Binding { filter, share, .. } in gone.cloned() {
-            self.manage(Manage::Unbind(queue.clone(), Unbind { filter, share })).await?;
+        match self.0.manage(Manage::Describe(queue.clone())).await? {
+            Managed::Description(node) => Ok(node),
+            _ => Err(self.0.failed(&Error::new(ErrorKind::NotFound, "describe"))),
         }
-        for binding in now {
-            self.manage(Manage::Bind(queue.clone(), binding)).await?;
-        }
-        Ok(())
     }
 }

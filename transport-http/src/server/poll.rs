@@ -61,8 +61,8 @@ pub(super) async fn poll(connection: &Connection, path: &str, head: &request::Pa
 
 /// `HEAD`: how many messages there are. Nothing is taken; who may not poll is told so.
 pub(super) async fn backlog(connection: &Connection, path: &str, head: &request::Parts) -> Result<Reply, Failure> {
-    let (shared, queue) = (&*connection.shared, queue(path)?);
-    let attachment = connection.attachments.get(shared, &head.headers, shared.clock.now()).await?;
+    let queue = queue(path)?;
+    let attachment = connection.attachment(head).await?;
     let consumer = attachment.session.consumer(terms(queue, PollQuery::read(&head.uri)?, connection)).await;
     let (consumer, _) = consumer.map_err(|error| fail(connection, &attachment, &error))?;
     let mut reply = empty(StatusCode::OK);

@@ -9,8 +9,8 @@ use crate::codec::event::essence;
 use crate::codec::fields::digits;
 use crate::codec::{names, text};
 
-/// The longest name of a link, in bytes.
-const LINK_BYTES_MAX: usize = 255;
+/// The longest name that a client gives, in bytes.
+const NAME_BYTES_MAX: usize = 255;
 
 /// The parameters of a poll.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,12 +26,11 @@ pub(super) struct PollQuery {
 impl PollQuery {
     pub(super) fn read(uri: &Uri) -> Result<Self, Failure> {
         let mut query = Self::default();
-        for pair in uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        for (name, value) in pairs(uri) {
             match name {
                 "max" => query.max = Some(positive(value, "max is the number of messages of a page, 1 or more")?),
                 "lock" => query.lock_secs = Some(positive(value, "lock is a number of seconds, 1 or more")?),
-                "link" => query.link = Some(link(value)?),
+                "link" => query.link = Some(given_name(value, "link is a name of 1 to 255 bytes, percent-encoded")?),
                 _ => return Err(Failure::invalid(format!("{name:?} is unknown: a poll has max, lock and link"))),
             }
         }
@@ -77,12 +76,22 @@ fn is_refused(range: &str) -> bool {
     weight.and_then(|weight| weight.parse::<f32>().ok()) == Some(0.0)
 }
 
-fn link(text: &str) -> Result<ByteString, Failure> {
-    let name = text::decode(text.as_bytes()).ok().filter(|name| (1..=LINK_BYTES_MAX).contains(&name.len()));
-    name.ok_or_else(|| Failure::invalid("link is a name of 1 to 255 bytes, percent-encoded"))
+/// The parameters of a request, each with its value, as they are.
+pub(super) fn pairs(uri: &Uri) -> impl Iterator<Item = (&str, &str)> {
+    let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
-fn positive<T: std::str::FromStr + PartialEq + Default>(text: &str, rule: &'static str) -> Result<T, Failure> {
+/// A name that the client gives, percent-encoded: of a link, or of a group.
+pub(super) fn given_name(text: &str, rule: &'static str) -> Result<ByteString, Failure> {
+    let name = text::decode(text.as_bytes()).ok().filter(|name| (1..=NAME_BYTES_MAX).contains(&name.len()));
+    name.ok_or_else(|| Failure::invalid(rule))
+}
+
+pub(super) fn positive<T: std::str::FromStr + PartialEq + Default>(
+    text: &str,
+    rule: &'static str,
+) -> Result<T, Failure> {
     digits(text).filter(|number| *number != T::default()).ok_or_else(|| Failure::invalid(rule))
 }
 

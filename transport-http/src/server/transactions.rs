@@ -43,7 +43,7 @@ pub(super) async fn declare(connection: &Connection, head: &request::Parts) -> R
 /// `GET /v1/transactions/{id}`.
 pub(super) async fn describe(connection: &Connection, id: &str, head: &request::Parts) -> Result<Reply, Failure> {
     let shared = &*connection.shared;
-    let attachment = connection.attachments.get(shared, &head.headers, shared.clock.now()).await?;
+    let attachment = connection.attachment(head).await?;
     let id = known(id)?;
     let known = shared.transactions.find(id, &attachment.origin.principal).ok_or_else(unknown)?;
     Ok(json(StatusCode::OK, &document(id, &known)))
@@ -57,7 +57,7 @@ pub(super) async fn discharge(
     head: &request::Parts,
 ) -> Result<Reply, Failure> {
     let shared = &*connection.shared;
-    let attachment = connection.attachments.get(shared, &head.headers, shared.clock.now()).await?;
+    let attachment = connection.attachment(head).await?;
     let commit = match verb {
         "commit" => true,
         "rollback" => false,
