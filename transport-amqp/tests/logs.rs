@@ -1,9 +1,7 @@
 //! Logs over AMQP, with the `fe2o3-amqp` client over TCP: selectors, groups, epochs, transactions.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use fe2o3_amqp::connection::ConnectionHandle;
 use fe2o3_amqp::link::ReceiverAttachError;
 use fe2o3_amqp::session::SessionHandle;
 use fe2o3_amqp::transaction::{Controller, Transaction, TransactionDischarge, TransactionPosting};
@@ -11,47 +9,26 @@ use fe2o3_amqp::types::definitions::{ErrorCondition, Fields, LinkError};
 use fe2o3_amqp::types::messaging::annotations::OwnedKey;
 use fe2o3_amqp::types::messaging::{Body, Data, Message, Properties, Source};
 use fe2o3_amqp::types::primitives::{OrderedMap, Symbol, Value};
-use fe2o3_amqp::{Connection, Delivery, Receiver, Sender, Session};
-use roadbed_amqp::{Listener, Server, ServerConfig};
-use roadbed_broker::Broker;
+use fe2o3_amqp::{Delivery, Receiver, Sender};
 use roadbed_core::{Close, Endpoint, LogSettings, Manage, Managed, Open};
 use serde_amqp::described::Described;
 use serde_amqp::descriptor::Descriptor;
-use tokio::net::TcpListener;
+
+mod hub;
+
+use hub::Hub;
 
 const SELECTOR: &str = "apache.org:selector-filter:string";
 
-struct Hub {
-    url: String,
-    broker: Broker,
-    task: tokio::task::JoinHandle<std::io::Result<()>>,
-}
-
-impl Drop for Hub {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 impl Hub {
     /// With a log of two partitions.
-    async fn new() -> Self {
-        let broker = Broker::new();
-        let session = broker.open(Open::default()).await.expect("a session");
+    async fn logged() -> Self {
+        let hub = Hub::new().await;
+        let session = hub.broker.open(Open::default()).await.expect("a session");
         let settings = LogSettings { partitions: 2, ..LogSettings::default() };
         session.manage(Manage::DeclareLog("logs/l".parse().expect("an address"), settings)).await.expect("declared");
         session.close(Close::default()).await.expect("closed");
-        let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        let url = format!("amqp://{}", socket.local_addr().expect("bound"));
-        let server = Server::new(Arc::new(broker.clone()), ServerConfig::permissive());
-        let task = tokio::spawn(Listener::new(socket, server).run(std::future::pending()));
-        Self { url, broker, task }
-    }
-
-    async fn client(&self) -> (ConnectionHandle<()>, SessionHandle<()>) {
-        let mut connection = Connection::open("client", &*self.url).await.expect("a connection");
-        let session = Session::begin(&mut connection).await.expect("a session");
-        (connection, session)
+        hub
     }
 
     async fn next(&self, partition: usize) -> u64 {
@@ -131,7 +108,7 @@ async fn send(session: &mut SessionHandle<()>, address: &str, texts: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_begins_where_its_selector_says() {
-    let hub = Hub::new().await;
+    let hub = Hub::logged().await;
     let (_connection, mut session) = hub.client().await;
     send(&mut session, "logs/l/0", &["zero", "one", "two"]).await;
     let mut all = attach(&mut session, "all", from("logs/l/0", None), None).await.expect("a reader");
@@ -165,7 +142,7 @@ async fn a_reader_begins_where_its_selector_says() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_filters_and_unknown_partitions_are_refused() {
-    let hub = Hub::new().await;
+    let hub = Hub::logged().await;
     let (_connection, mut session) = hub.client().await;
     let wrong = attach(&mut session, "wrong", from("logs/l/0", Some("amqp.annotation.x-opt-offset < '3'")), None).await;
     assert!(format!("{wrong:?}").contains("NotImplemented"), "{wrong:?}");
@@ -176,7 +153,7 @@ async fn other_filters_and_unknown_partitions_are_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_goes_on_at_its_checkpoint_on_another_connection() {
-    let hub = Hub::new().await;
+    let hub = Hub::logged().await;
     let address = "logs/l/ConsumerGroups/billing/Partitions/1";
     {
         let (mut connection, mut session) = hub.client().await;
@@ -195,7 +172,7 @@ async fn a_group_goes_on_at_its_checkpoint_on_another_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_higher_epoch_steals_the_link_and_a_lower_one_is_refused() {
-    let hub = Hub::new().await;
+    let hub = Hub::logged().await;
     let address = "logs/l/ConsumerGroups/g/Partitions/0";
     let (_one, mut first) = hub.client().await;
     let (_two, mut second) = hub.client().await;
@@ -213,7 +190,7 @@ async fn a_higher_epoch_steals_the_link_and_a_lower_one_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_appends_to_a_log_and_a_queue_at_once() {
-    let hub = Hub::new().await;
+    let hub = Hub::logged().await;
     let (_connection, mut session) = hub.client().await;
     let mut log = Sender::attach(&mut session, "log", "logs/l/0").await.expect("a sender");
     let mut queue = Sender::attach(&mut session, "queue", "queues/q").await.expect("a sender");
@@ -235,7 +212,7 @@ async fn a_transaction_appends_to_a_log_and_a_queue_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_of_one_group_are_in_one_partition() {
-    let hub = Hub::new().await;
+    let hub = Hub::logged().await;
     let (_connection, mut session) = hub.client().await;
     let mut sender = Sender::attach(&mut session, "sender", "logs/l").await.expect("a sender");
     for n in 0..20 {

@@ -13,37 +13,12 @@ use fe2o3_amqp::types::messaging::{
 };
 use fe2o3_amqp::types::primitives::{OrderedMap, SimpleValue, Value};
 use fe2o3_amqp::{Connection, Delivery, Receiver, Sender, Session};
-use roadbed_amqp::{Listener, MachineConfig, Server, ServerConfig};
-use roadbed_broker::Broker;
+use roadbed_amqp::{MachineConfig, ServerConfig};
 use roadbed_core::{Authenticator, Clock, Credential, Endpoint, Error, ErrorKind, Identity, Open, SystemClock};
-use tokio::net::TcpListener;
 
-struct Hub {
-    url: String,
-    broker: Broker,
-    task: tokio::task::JoinHandle<std::io::Result<()>>,
-}
+mod hub;
 
-impl Drop for Hub {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Hub {
-    async fn with(config: ServerConfig) -> Self {
-        let broker = Broker::new();
-        let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        let url = format!("amqp://{}", socket.local_addr().expect("bound"));
-        let server = Server::new(Arc::new(broker.clone()), config);
-        let task = tokio::spawn(Listener::new(socket, server).run(std::future::pending()));
-        Self { url, broker, task }
-    }
-
-    async fn new() -> Self {
-        Self::with(ServerConfig::permissive()).await
-    }
-}
+use hub::Hub;
 
 /// A client with a sender to a node, and a receiver for its answers.
 struct Client {

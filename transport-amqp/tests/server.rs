@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fe2o3_amqp::connection::ConnectionHandle;
 use fe2o3_amqp::link::receiver::CreditMode;
 use fe2o3_amqp::sasl_profile::SaslProfile;
-use fe2o3_amqp::session::SessionHandle;
 use fe2o3_amqp::transaction::{
     Controller, Transaction, TransactionAcquisition, TransactionDischarge, TransactionPosting, TransactionRetirement,
 };
@@ -16,44 +14,11 @@ use fe2o3_amqp::types::messaging::{
 };
 use fe2o3_amqp::types::primitives::{SimpleValue, Value};
 use fe2o3_amqp::{Connection, Delivery, Receiver, Sender, Session};
-use roadbed_amqp::{Listener, Server, ServerConfig};
-use roadbed_broker::Broker;
-use tokio::net::TcpListener;
+use roadbed_amqp::ServerConfig;
 
-type Client = (ConnectionHandle<()>, SessionHandle<()>);
+mod hub;
 
-struct Hub {
-    url: String,
-    broker: Broker,
-    task: tokio::task::JoinHandle<std::io::Result<()>>,
-}
-
-impl Drop for Hub {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Hub {
-    async fn with(config: ServerConfig) -> Self {
-        let broker = Broker::new();
-        let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        let url = format!("amqp://{}", socket.local_addr().expect("bound"));
-        let server = Server::new(Arc::new(broker.clone()), config);
-        let task = tokio::spawn(Listener::new(socket, server).run(std::future::pending()));
-        Self { url, broker, task }
-    }
-
-    async fn new() -> Self {
-        Self::with(ServerConfig::permissive()).await
-    }
-
-    async fn client(&self) -> Client {
-        let mut connection = Connection::open("client", &*self.url).await.expect("a connection");
-        let session = Session::begin(&mut connection).await.expect("a session");
-        (connection, session)
-    }
-}
+use hub::{Client, Hub};
 
 impl Hub {
     /// A client with a name of its own.

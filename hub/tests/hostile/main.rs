@@ -1,6 +1,8 @@
 //! What the hub bears: each attack leaves its memory bounded, and the other clients served.
 
 mod amqp;
+#[path = "../serving/mod.rs"]
+mod serving;
 mod support;
 
 use std::io::{Read, Write};

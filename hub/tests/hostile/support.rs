@@ -1,9 +1,11 @@
 //! A hub under attack, and the bytes to attack it with.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
+
+use crate::serving::serve;
 
 /// How long a well-behaved client may wait while the hub is attacked.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -25,24 +27,8 @@ impl Hub {
     pub(crate) fn with(config: &str) -> Self {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         std::fs::write(file.path(), config).expect("a temporary file");
-        let (mut command, any) = (Command::new(env!("CARGO_BIN_EXE_roadbed")), "127.0.0.1:0");
-        let command = command.args(["serve", "--memory", "--mqtt", any, "--http", any, "--amqp", any, "--config"]);
-        let command = command.arg(file.path());
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the hub starts");
-        let mut said = String::new();
-        let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
-        for line in lines {
-            said.push_str(&line);
-            said.push('\n');
-            if line.starts_with("Try it") {
-                break;
-            }
-        }
-        let address = |scheme: &str| {
-            let word = said.split_whitespace().find_map(|word| word.strip_prefix(scheme));
-            word.unwrap_or_else(|| panic!("no {scheme} in {said}")).trim_end_matches('/').to_owned()
-        };
-        let (mqtt, http, amqp) = (address("mqtt://"), address("http://"), address("amqp://"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_roadbed"));
+        let (child, [mqtt, http, amqp]) = serve(command.args(["serve", "--memory"]), file.path());
         Self { child, mqtt, http, amqp }
     }
 

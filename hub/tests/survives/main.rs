@@ -11,6 +11,8 @@ mod links;
 #[cfg(target_os = "linux")]
 mod paged;
 mod queues;
+#[path = "../serving/mod.rs"]
+mod serving;
 mod sessions;
 mod store;
 mod support;

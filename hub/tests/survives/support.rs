@@ -1,13 +1,15 @@
 //! A hub that is killed and started again on the same folder, and peers that are written by hand.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use tempfile::TempDir;
+
+use crate::serving::serve;
 
 /// How long anything here may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,7 +36,7 @@ impl Hub {
 
     /// A hub on this folder.
     pub(crate) fn on(folder: TempDir, config: &str) -> Self {
-        let (child, [mqtt, http, amqp]) = serve(folder.path(), config);
+        let (child, [mqtt, http, amqp]) = start(folder.path(), config);
         Self { child, folder: Some(folder), config: config.into(), mqtt, http, amqp }
     }
 
@@ -47,7 +49,7 @@ impl Hub {
     pub(crate) fn down(mut self, time: Duration) -> Self {
         self.kill();
         std::thread::sleep(time);
-        let (child, [mqtt, http, amqp]) = serve(self.place(), &self.config);
+        let (child, [mqtt, http, amqp]) = start(self.place(), &self.config);
         (self.child, self.mqtt, self.http, self.amqp) = (child, mqtt, http, amqp);
         self
     }
@@ -135,21 +137,11 @@ impl Drop for Hub {
     }
 }
 
-fn serve(folder: &Path, config: &str) -> (Child, [String; 3]) {
+fn start(folder: &Path, config: &str) -> (Child, [String; 3]) {
     let file = folder.join("roadbed.toml");
     std::fs::write(&file, config).expect("a file");
-    let (mut command, any) = (Command::new(env!("CARGO_BIN_EXE_roadbed")), "127.0.0.1:0");
-    command.args(["serve", "--mqtt", any, "--http", any, "--amqp", any, "--data"]).arg(folder.join("data"));
-    command.arg("--config").arg(file).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().expect("the hub starts");
-    let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
-    let said: Vec<String> = lines.take_while(|line| !line.starts_with("Try it")).collect();
-    let address = |scheme: &str| {
-        let words = said.iter().flat_map(|line| line.split_whitespace());
-        let found = words.filter_map(|word| word.strip_prefix(scheme)).next();
-        found.unwrap_or_else(|| panic!("no {scheme} in {said:?}")).to_owned()
-    };
-    (child, ["mqtt://", "http://", "amqp://"].map(address))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_roadbed"));
+    serve(command.args(["serve", "--data"]).arg(folder.join("data")), &file)
 }
 
 /// An answer over HTTP.
