@@ -101,6 +101,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         read
     }
 
+    /// What of an earlier chunk is `held`, or else the next chunk: see [`poll_chunk`](Self::poll_chunk).
+    ///
+    /// # Errors
+    /// If the stream fails.
+    pub fn poll_held(&mut self, cx: &mut Context<'_>, held: &mut Bytes) -> Poll<io::Result<Option<Bytes>>> {
+        match held.is_empty() {
+            true => self.poll_chunk(cx),
+            false => Poll::Ready(Ok(Some(core::mem::take(held)))),
+        }
+    }
+
     /// Gives back the rest of a chunk, to come again at the start of the next one. `wanted` is how long the frame will be that
     /// starts there, in bytes, or 0 if that is not known. Memory grows with what arrives, not with what is announced.
     pub fn unread(&mut self, rest: &[u8], wanted: usize) {

@@ -20,16 +20,13 @@ pub fn poll_events<P: Protocol>(
     out: &mut Output,
     events: &mut Vec<P::Event>,
 ) -> Poll<Result<()>> {
-    let chunk = match core::mem::take(held) {
-        held if !held.is_empty() => held,
-        _ => match ready!(socket.poll_chunk(cx)) {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => {
-                let error = Error::new(ErrorKind::Disconnected, "receive");
-                return Poll::Ready(Err(error.detail("the server has closed the connection")));
-            }
-            Err(error) => return Poll::Ready(Err(Error::new(ErrorKind::Disconnected, "receive").because(error))),
-        },
+    let chunk = match ready!(socket.poll_held(cx, held)) {
+        Ok(Some(chunk)) => chunk,
+        Ok(None) => {
+            let error = Error::new(ErrorKind::Disconnected, "receive");
+            return Poll::Ready(Err(error.detail("the server has closed the connection")));
+        }
+        Err(error) => return Poll::Ready(Err(Error::new(ErrorKind::Disconnected, "receive").because(error))),
     };
     let mut at = 0;
     while let Some(event) = machine.next(now, &chunk, &mut at, out).map_err(Into::into)? {

@@ -237,15 +237,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         if self.paused || out.len() >= config.answer_bytes_max || self.is_busy() {
             return Ok(false);
         }
-        let chunk = if self.held.is_empty() {
-            match self.socket.poll_chunk(cx) {
-                Poll::Pending => return Ok(false),
-                Poll::Ready(Ok(Some(chunk))) => chunk,
-                Poll::Ready(Ok(None)) => return Err(Error::new(ErrorKind::Disconnected, "serve").into()),
-                Poll::Ready(Err(error)) => return Err(lost(error).into()),
-            }
-        } else {
-            core::mem::take(&mut self.held)
+        let chunk = match self.socket.poll_held(cx, &mut self.held) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Ok(Some(chunk))) => chunk,
+            Poll::Ready(Ok(None)) => return Err(Error::new(ErrorKind::Disconnected, "serve").into()),
+            Poll::Ready(Err(error)) => return Err(lost(error).into()),
         };
         let mut at = 0;
         loop {

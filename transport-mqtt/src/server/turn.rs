@@ -188,15 +188,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             Poll::Pending => return Ok(false),
             Poll::Ready(reserved) => reserved?,
         };
-        let chunk = if self.held.is_empty() {
-            match self.socket.poll_chunk(cx) {
-                Poll::Pending => return Ok(false),
-                Poll::Ready(Ok(Some(chunk))) => chunk,
-                Poll::Ready(Ok(None)) => return Err(Error::new(ErrorKind::Disconnected, "serve").into()),
-                Poll::Ready(Err(error)) => return Err(lost(error).into()),
-            }
-        } else {
-            core::mem::take(&mut self.held)
+        let chunk = match self.socket.poll_held(cx, &mut self.held) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Ok(Some(chunk))) => chunk,
+            Poll::Ready(Ok(None)) => return Err(Error::new(ErrorKind::Disconnected, "serve").into()),
+            Poll::Ready(Err(error)) => return Err(lost(error).into()),
         };
         let taken = self.take(cx, now, &chunk, batch, out);
         self.hand_over(batch);
