@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use crate::{Address, Credential, Error, ErrorKind, Filter, Result, Time};
+use crate::{Address, Credential, Error, ErrorKind, Filter, Peer, Result, Time};
 
 /// Who somebody turned out to be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -27,11 +27,11 @@ impl Identity {
 /// Decides who somebody is, before a session is opened.
 #[async_trait]
 pub trait Authenticator: Send + Sync {
-    /// Checks `credential`, offered by a peer that calls itself `name` (the MQTT client identifier, ...).
+    /// Checks `credential`, offered by `peer`, which calls itself `name` (the MQTT client identifier, ...).
     ///
     /// # Errors
     /// [`ErrorKind::Unauthenticated`] if it is wrong; the reason is not told to the peer.
-    async fn authenticate(&self, name: &str, credential: &Credential) -> Result<Identity>;
+    async fn authenticate(&self, peer: &Peer, name: &str, credential: &Credential) -> Result<Identity>;
 
     /// The SASL mechanisms by which somebody can come in, the strongest first. ANONYMOUS, PLAIN and EXTERNAL come as a
     /// [`Credential`]; any other is conducted by [`exchange`](Self::exchange).
@@ -39,9 +39,9 @@ pub trait Authenticator: Send + Sync {
         &["EXTERNAL", "PLAIN", "ANONYMOUS"]
     }
 
-    /// Begins to ask a peer that calls itself `name`: a SASL mechanism of several rounds, an MQTT 5 authentication method.
+    /// Begins to ask `peer`, which calls itself `name`: a SASL mechanism of several rounds, an MQTT 5 authentication method.
     /// `None`: it is not conducted here.
-    fn exchange(&self, _name: &str, _mechanism: &str) -> Option<Box<dyn AuthExchange>> {
+    fn exchange(&self, _peer: &Peer, _name: &str, _mechanism: &str) -> Option<Box<dyn AuthExchange>> {
         None
     }
 }
@@ -96,7 +96,7 @@ pub struct Permissive;
 
 #[async_trait]
 impl Authenticator for Permissive {
-    async fn authenticate(&self, name: &str, credential: &Credential) -> Result<Identity> {
+    async fn authenticate(&self, _peer: &Peer, name: &str, credential: &Credential) -> Result<Identity> {
         Ok(match credential {
             Credential::Password { user, .. } if !user.is_empty() => Identity::new(user.clone()),
             Credential::External { name } => Identity::new(name.clone()),
@@ -118,7 +118,7 @@ pub struct DenyAll;
 
 #[async_trait]
 impl Authenticator for DenyAll {
-    async fn authenticate(&self, _name: &str, _credential: &Credential) -> Result<Identity> {
+    async fn authenticate(&self, _peer: &Peer, _name: &str, _credential: &Credential) -> Result<Identity> {
         Err(Error::new(ErrorKind::Unauthenticated, "authenticate"))
     }
 }

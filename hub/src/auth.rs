@@ -11,7 +11,7 @@ use argon2::password_hash::rand_core::OsRng;
 use argon2::password_hash::{self, PasswordHash, PasswordHashString, PasswordHasher, PasswordVerifier, SaltString};
 use async_trait::async_trait;
 use roadbed::sasl::Verifier;
-use roadbed::{AuthExchange, Authenticator, Credential, Error, ErrorKind, Identity, Result};
+use roadbed::{AuthExchange, Authenticator, Credential, Error, ErrorKind, Identity, Peer, Result};
 use tokio::sync::Semaphore;
 
 use crate::error::Failure;
@@ -80,7 +80,7 @@ impl Users {
 
 #[async_trait]
 impl Authenticator for Users {
-    async fn authenticate(&self, _name: &str, credential: &Credential) -> Result<Identity> {
+    async fn authenticate(&self, _peer: &Peer, _name: &str, credential: &Credential) -> Result<Identity> {
         let refused = || Error::new(ErrorKind::Unauthenticated, "authenticate");
         let (user, password) = match credential {
             Credential::Password { user, password } => (user, password),
@@ -97,7 +97,7 @@ impl Authenticator for Users {
         self.scram.mechanisms()
     }
 
-    fn exchange(&self, _name: &str, mechanism: &str) -> Option<Box<dyn AuthExchange>> {
+    fn exchange(&self, _peer: &Peer, _name: &str, mechanism: &str) -> Option<Box<dyn AuthExchange>> {
         self.scram.exchange(mechanism)
     }
 }
@@ -148,7 +148,7 @@ mod tests {
 
     async fn come_in(user: &'static str, password: &'static [u8]) -> Result<Identity> {
         let credential = Credential::Password { user: ByteString::from_static(user), password: password.into() };
-        users().authenticate("device", &credential).await
+        users().authenticate(&Peer::default(), "device", &credential).await
     }
 
     #[tokio::test]
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(come_in("alice", b"secret").await.unwrap().principal, "alice");
         assert_eq!(come_in("alice", b"Secret").await.unwrap_err().kind(), ErrorKind::Unauthenticated);
         assert_eq!(come_in("bob", b"").await.unwrap_err().kind(), ErrorKind::Unauthenticated);
-        let anonymous = users().authenticate("device", &Credential::Anonymous).await;
+        let anonymous = users().authenticate(&Peer::default(), "device", &Credential::Anonymous).await;
         assert_eq!(anonymous.unwrap_err().kind(), ErrorKind::Unauthenticated);
     }
 
@@ -176,7 +176,7 @@ mod tests {
         let users = Users::new(&table).unwrap();
         assert!(users.hashes.contains_key("a\"b"));
         assert_eq!(users.mechanisms(), ["PLAIN"]);
-        assert!(users.exchange("", "SCRAM-SHA-256").is_none());
+        assert!(users.exchange(&Peer::default(), "", "SCRAM-SHA-256").is_none());
     }
 
     #[test]
@@ -204,7 +204,7 @@ mod tests {
             (ScramHash::Sha512, "secret", true),
             (ScramHash::Sha256, "guess", false),
         ] {
-            let mut exchange = users.exchange("", hash.mechanism()).unwrap();
+            let mut exchange = users.exchange(&Peer::default(), "", hash.mechanism()).unwrap();
             let mut client = ScramClient::new(hash, "alice", password.as_bytes(), 10_000).unwrap();
             let first = client.step(b"").unwrap();
             let Ok(AuthStep::Continue(challenge)) = exchange.step(Some(first)).await else { panic!("a challenge") };

@@ -1,10 +1,12 @@
 //! WebSocket: MQTT and AMQP on the HTTP listeners, chosen by subprotocol.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Response, request};
 use roadbed::http::{Upgrade, Upgraded};
 use roadbed::ws::{Offer, Refused, Role, WsStream};
-use roadbed::{amqp, mqtt};
+use roadbed::{Peer, amqp, mqtt};
 use serde::{Deserialize, Serialize};
 
 /// What WebSocket is offered for, on the HTTP listeners.
@@ -58,20 +60,21 @@ impl Gate {
         let offer = Offer::of(head)?;
         Some(
             offer
-                .and_then(|offer| self.choose(&offer))
+                .and_then(|offer| self.choose(&offer, head))
                 .map_err(|refused| refused.response::<String>().map(Bytes::from)),
         )
     }
 
-    fn choose(&self, offer: &Offer) -> Result<Upgrade, Refused> {
+    fn choose(&self, offer: &Offer, head: &request::Parts) -> Result<Upgrade, Refused> {
         if offer.origin().is_some_and(|origin| !self.admits(origin)) {
             return Err(Refused::Origin);
         }
         let known = |offered| self.couriers.iter().find(|(name, _)| *name == offered);
         let (name, courier) = offer.protocols().find_map(known).ok_or(Refused::Protocol)?;
         let (name, courier) = (*name, courier.clone());
+        let peer = head.extensions.get::<Arc<Peer>>().cloned().unwrap_or_default();
         Ok(Upgrade::new(offer.accepted(Some(name)), move |io| async move {
-            if let Err(error) = courier.serve(io).await {
+            if let Err(error) = courier.serve(io, peer).await {
                 tracing::debug!(protocol = name, %error, "a connection over WebSocket ended");
             }
         }))
@@ -83,11 +86,11 @@ impl Gate {
 }
 
 impl Courier {
-    async fn serve(self, io: Upgraded) -> roadbed::Result<()> {
+    async fn serve(self, io: Upgraded, peer: Arc<Peer>) -> roadbed::Result<()> {
         let stream = WsStream::new(io, Role::Server);
         match self {
-            Self::Mqtt(server) => server.serve(stream).await,
-            Self::Amqp(server) => server.serve(stream).await,
+            Self::Mqtt(server) => server.serve_peer(stream, Bytes::new(), peer).await,
+            Self::Amqp(server) => server.serve_peer(stream, Bytes::new(), peer).await,
         }
     }
 }

@@ -61,7 +61,12 @@ struct Plant;
 
 #[async_trait]
 impl Authenticator for Plant {
-    async fn authenticate(&self, _name: &str, _credential: &Credential) -> roadbed::Result<Identity> {
+    async fn authenticate(
+        &self,
+        _: &roadbed::Peer,
+        _name: &str,
+        _credential: &Credential,
+    ) -> roadbed::Result<Identity> {
         Ok(Identity::new("plant"))
     }
 }

@@ -19,8 +19,7 @@ mod turn;
 use alloc::sync::Arc;
 
 use bytes::Bytes;
-use bytestring::ByteString;
-use roadbed_core::{Endpoint, Ledger, Losses, Result, Socket};
+use roadbed_core::{Endpoint, Ledger, Losses, Peer, Result, Socket};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use config::ServerConfig;
@@ -71,16 +70,16 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        Connection::new(Arc::clone(&self.shared), Socket::with_read(stream, already), None)
+        self.serve_peer(stream, already, Arc::default())
     }
 
-    /// As [`serve_after`](Self::serve_after), of a stream whose carrier has found out who the client is: the name in its TLS certificate. Such a
-    /// client is offered EXTERNAL, too.
-    pub fn serve_known<S>(&self, stream: S, already: Bytes, name: ByteString) -> Connection<S>
+    /// As [`serve_after`](Self::serve_after), of a stream of whose other end something is known, which the authenticator is told. A client that has a name in
+    /// its TLS certificate is offered EXTERNAL, too.
+    pub fn serve_peer<S>(&self, stream: S, already: Bytes, peer: Arc<Peer>) -> Connection<S>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        Connection::new(Arc::clone(&self.shared), Socket::with_read(stream, already), Some(name))
+        Connection::new(Arc::clone(&self.shared), Socket::with_read(stream, already), peer)
     }
 }
 

@@ -14,7 +14,7 @@ use fe2o3_amqp::types::messaging::{
 use fe2o3_amqp::types::primitives::{OrderedMap, SimpleValue, Value};
 use fe2o3_amqp::{Connection, Delivery, Receiver, Sender, Session};
 use roadbed_amqp::{MachineConfig, ServerConfig};
-use roadbed_core::{Authenticator, Clock, Credential, Endpoint, Error, ErrorKind, Identity, Open, SystemClock};
+use roadbed_core::{Authenticator, Clock, Credential, Endpoint, Error, ErrorKind, Identity, Open, Peer, SystemClock};
 
 mod hub;
 
@@ -365,7 +365,7 @@ struct Tokens(Arc<SystemClock>);
 
 #[async_trait]
 impl Authenticator for Tokens {
-    async fn authenticate(&self, name: &str, credential: &Credential) -> roadbed_core::Result<Identity> {
+    async fn authenticate(&self, _: &Peer, name: &str, credential: &Credential) -> roadbed_core::Result<Identity> {
         let refused = || Error::new(ErrorKind::Unauthenticated, "authenticate");
         let (principal, millis) = match credential {
             Credential::Anonymous => ("alice", 1500),

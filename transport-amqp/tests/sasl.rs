@@ -14,7 +14,7 @@ use roadbed_amqp::codec::{ProtocolHeader, SaslCode, SaslFrame, frame, put_sasl};
 use roadbed_amqp::{Admission, Error, Event, Listener, MachineConfig, Sasl, Server, ServerConfig};
 use roadbed_broker::Broker;
 use roadbed_core::{
-    AuthExchange, AuthStep, Authenticator, Credential, Error as CoreError, ErrorKind, Identity, Output, Result,
+    AuthExchange, AuthStep, Authenticator, Credential, Error as CoreError, ErrorKind, Identity, Output, Peer, Result,
 };
 use roadbed_sasl::{ITERATIONS_MIN, ScramHash, ScramServer, ScramStore, Verifier};
 use support::Pair;
@@ -37,7 +37,7 @@ impl ScramStore for Store {
 
 #[async_trait]
 impl Authenticator for Users {
-    async fn authenticate(&self, _: &str, credential: &Credential) -> Result<Identity> {
+    async fn authenticate(&self, _: &Peer, _: &str, credential: &Credential) -> Result<Identity> {
         match credential {
             Credential::Password { user, password } if user == "alice" && password == "secret" => {
                 Ok(Identity::new("alice"))
@@ -55,7 +55,7 @@ impl Authenticator for Users {
         &["EXTERNAL", "SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"]
     }
 
-    fn exchange(&self, _: &str, mechanism: &str) -> Option<Box<dyn AuthExchange>> {
+    fn exchange(&self, _: &Peer, _: &str, mechanism: &str) -> Option<Box<dyn AuthExchange>> {
         self.0.exchange(mechanism)
     }
 }
@@ -81,7 +81,7 @@ async fn rounds(sasl: Sasl, piece: usize) -> std::result::Result<Vec<&'static st
             let data = match event {
                 Event::Sasl { mechanism, response } => {
                     said.push("init");
-                    exchange = users().exchange("", &mechanism);
+                    exchange = users().exchange(&Peer::default(), "", &mechanism);
                     response
                 }
                 Event::SaslResponse(data) => {
@@ -235,7 +235,11 @@ impl Raw {
     fn to(server: &Server, known: Option<&'static str>) -> Self {
         let (stream, served) = tokio::io::duplex(1 << 16);
         let connection = match known {
-            Some(name) => server.serve_known(served, Bytes::new(), name.into()),
+            Some(name) => {
+                let mut peer = Peer::default();
+                peer.name = Some(name.into());
+                server.serve_peer(served, Bytes::new(), Arc::new(peer))
+            }
             None => server.serve(served),
         };
         tokio::spawn(async move { connection.await.map_err(drop) });

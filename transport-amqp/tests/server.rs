@@ -262,6 +262,7 @@ async fn credentials_are_asked_for() {
     impl roadbed_core::Authenticator for OnlyDev {
         async fn authenticate(
             &self,
+            _: &roadbed_core::Peer,
             name: &str,
             credential: &roadbed_core::Credential,
         ) -> roadbed_core::Result<roadbed_core::Identity> {

@@ -204,7 +204,7 @@ struct Alice(Arc<std::sync::atomic::AtomicBool>);
 
 #[async_trait]
 impl Authenticator for Alice {
-    async fn authenticate(&self, _name: &str, credential: &Credential) -> Result<Identity> {
+    async fn authenticate(&self, _: &roadbed_core::Peer, _name: &str, credential: &Credential) -> Result<Identity> {
         let welcome = self.0.load(std::sync::atomic::Ordering::Relaxed);
         match credential {
             Credential::Password { user, password } if welcome && password == "se:cret" => {

@@ -450,7 +450,7 @@ struct Two;
 
 #[async_trait]
 impl Authenticator for Two {
-    async fn authenticate(&self, _name: &str, credential: &Credential) -> Result<Identity> {
+    async fn authenticate(&self, _: &roadbed_core::Peer, _name: &str, credential: &Credential) -> Result<Identity> {
         match credential {
             Credential::Password { user, password } if password == "secret" => Ok(Identity::new(user.clone())),
             Credential::Token { kind, token } if kind == "bearer" && token == "t0ken" => Ok(Identity::new("robot")),

@@ -212,7 +212,12 @@ async fn nobody_in_particular_has_no_transactions() {
     struct Anyone;
     #[async_trait::async_trait]
     impl Authenticator for Anyone {
-        async fn authenticate(&self, _name: &str, _credential: &Credential) -> Result<Identity> {
+        async fn authenticate(
+            &self,
+            _: &roadbed_core::Peer,
+            _name: &str,
+            _credential: &Credential,
+        ) -> Result<Identity> {
             Ok(Identity::default())
         }
     }

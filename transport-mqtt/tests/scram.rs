@@ -27,11 +27,11 @@ struct Scram(ScramServer);
 
 #[async_trait]
 impl Authenticator for Scram {
-    async fn authenticate(&self, _: &str, _: &Credential) -> Result<Identity> {
+    async fn authenticate(&self, _: &roadbed_core::Peer, _: &str, _: &Credential) -> Result<Identity> {
         Err(Error::new(ErrorKind::Unauthenticated, "authenticate"))
     }
 
-    fn exchange(&self, _: &str, mechanism: &str) -> Option<Box<dyn AuthExchange>> {
+    fn exchange(&self, _: &roadbed_core::Peer, _: &str, mechanism: &str) -> Option<Box<dyn AuthExchange>> {
         self.0.exchange(mechanism)
     }
 }

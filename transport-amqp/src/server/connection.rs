@@ -4,9 +4,8 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use bytestring::ByteString;
 use roadbed_core::serve::Driver;
-use roadbed_core::{Result, Socket};
+use roadbed_core::{Peer, Result, Socket};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Shared;
@@ -19,8 +18,8 @@ use super::turn::Running;
 pub struct Connection<S>(Driver<Running<S>>);
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection<S> {
-    pub(super) fn new(shared: Arc<Shared>, socket: Socket<S>, external: Option<ByteString>) -> Self {
-        Self(Driver::new(Box::pin(Opening::new(shared, socket, external).open())))
+    pub(super) fn new(shared: Arc<Shared>, socket: Socket<S>, peer: Arc<Peer>) -> Self {
+        Self(Driver::new(Box::pin(Opening::new(shared, socket, peer).open())))
     }
 }
 

@@ -6,7 +6,7 @@ use core::task::{Context, Poll};
 use bytes::Bytes;
 use bytestring::ByteString;
 use roadbed_core::{
-    Credential, Error, ErrorKind, Identity, Open, Origin, Output, Protocol, Result, Scope, Session, Socket, Time,
+    Credential, Error, ErrorKind, Identity, Open, Origin, Output, Peer, Protocol, Result, Scope, Session, Socket, Time,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -24,8 +24,7 @@ pub(super) struct Opening<S> {
     pub(super) timer: Timer,
     /// What has been read and not looked at.
     held: Bytes,
-    /// Who the client is, if the carrier has found that out.
-    pub(super) external: Option<ByteString>,
+    pub(super) peer: Arc<Peer>,
 }
 
 /// What a client that was let in holds.
@@ -36,10 +35,10 @@ pub(super) struct Admitted {
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
-    pub(super) fn new(shared: Arc<Shared>, socket: Socket<S>, external: Option<ByteString>) -> Self {
-        let config = if external.is_some() { &shared.machine_external } else { &shared.machine };
+    pub(super) fn new(shared: Arc<Shared>, socket: Socket<S>, peer: Arc<Peer>) -> Self {
+        let config = if peer.name.is_some() { &shared.machine_external } else { &shared.machine };
         let machine = Machine::server(Arc::clone(config), shared.config.clock.now());
-        Self { shared, socket, machine, timer: Timer::default(), held: Bytes::new(), external }
+        Self { shared, socket, machine, timer: Timer::default(), held: Bytes::new(), peer }
     }
 
     /// From the first byte to open.
@@ -55,14 +54,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
     }
 
     async fn opened(mut self, identity: Option<Identity>, container: ByteString) -> Result<Box<Running<S>>> {
-        let shared = Arc::clone(&self.shared);
-        match self.in_time(attach(&shared, identity, container)).await {
+        let (shared, peer) = (Arc::clone(&self.shared), Arc::clone(&self.peer));
+        match self.in_time(attach(&shared, &peer, identity, container)).await {
             Ok(admitted) => {
                 let mut out = self.socket.output();
                 self.machine.open(&mut out)?;
                 self.flush(out).await?;
-                let Self { shared, socket, machine, timer, held, .. } = self;
-                Ok(Box::new(Running::new(shared, socket, machine, timer, held, admitted)))
+                let Self { shared, socket, machine, timer, held, peer } = self;
+                Ok(Box::new(Running::new(shared, socket, machine, timer, held, peer, admitted)))
             }
             Err(error) => {
                 let mut out = self.socket.output();
@@ -118,10 +117,15 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
 }
 
 /// Opens the client's session. Without SASL, the client is nobody in particular.
-async fn attach(shared: &Arc<Shared>, identity: Option<Identity>, container: ByteString) -> Result<Admitted> {
+async fn attach(
+    shared: &Arc<Shared>,
+    peer: &Peer,
+    identity: Option<Identity>,
+    container: ByteString,
+) -> Result<Admitted> {
     let identity = match identity {
         Some(identity) => identity,
-        None => shared.config.authenticator.authenticate("", &Credential::Anonymous).await?,
+        None => shared.config.authenticator.authenticate(peer, "", &Credential::Anonymous).await?,
     };
     let origin = Arc::new(Origin { principal: identity.principal, protocol: "amqp" });
     let scope = Scope::unique();

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use fe2o3_amqp_types::definitions::Role;
 use fe2o3_amqp_types::messaging::{Source, TargetArchetype};
 use fe2o3_amqp_types::performatives::Attach;
-use roadbed_core::{Authenticator, Error, Fut, Session, Time};
+use roadbed_core::{Authenticator, Error, Fut, Peer, Session, Time};
 
 use super::attach::Granted;
 use super::links::{Kind, Links};
@@ -91,6 +91,7 @@ pub(super) struct Answered {
 pub(super) struct Asker<'a> {
     pub(super) session: &'a dyn Session,
     pub(super) authenticator: &'a Arc<dyn Authenticator>,
+    pub(super) peer: &'a Arc<Peer>,
     pub(super) principal: &'a str,
     pub(super) limits: &'a GuardLimits,
 }

@@ -35,7 +35,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
     }
 
     async fn conduct(&mut self, mechanism: &str, response: Option<Bytes>) -> Result<(Identity, Option<Bytes>)> {
-        let Some(mut exchange) = self.shared.config.authenticator.exchange("", mechanism) else {
+        let Some(mut exchange) = self.shared.config.authenticator.exchange(&self.peer, "", mechanism) else {
             return self.credential(mechanism, response).await.map(|identity| (identity, None));
         };
         let mut data = response;
@@ -52,7 +52,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
     async fn credential(&mut self, mechanism: &str, response: Option<Bytes>) -> Result<Identity> {
         let (name, credential) = match mechanism {
             "ANONYMOUS" => (ByteString::new(), Credential::Anonymous),
-            "EXTERNAL" => external(self.external.as_ref(), &response.unwrap_or_default()).ok_or_else(malformed)?,
+            "EXTERNAL" => external(self.peer.name.as_ref(), &response.unwrap_or_default()).ok_or_else(malformed)?,
             "PLAIN" => {
                 let response = match response {
                     Some(response) => response,
@@ -62,8 +62,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
             }
             _ => return Err(malformed()),
         };
-        let shared = self.shared.clone();
-        self.in_time(shared.config.authenticator.authenticate(&name, &credential)).await
+        let (shared, peer) = (self.shared.clone(), self.peer.clone());
+        self.in_time(shared.config.authenticator.authenticate(&peer, &name, &credential)).await
     }
 
     async fn ask(&mut self, challenge: Bytes) -> Result<Bytes> {

@@ -13,8 +13,8 @@ use core::task::{Context, Poll};
 use bytes::Bytes;
 use roadbed_core::serve::{Batch, Drive};
 use roadbed_core::{
-    Close, Disposition, Error, ErrorKind, Fut, Grant, Losses, Outgoing, Output, Protocol, Qos, ReadContext, Result,
-    Session, SessionEvent, Socket, Step, Time, TxnId, WireMessage,
+    Close, Disposition, Error, ErrorKind, Fut, Grant, Losses, Outgoing, Output, Peer, Protocol, Qos, ReadContext,
+    Result, Session, SessionEvent, Socket, Step, Time, TxnId, WireMessage,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -50,6 +50,7 @@ pub(super) struct Running<S> {
     held: Bytes,
     session: Box<dyn Session>,
     client: Client,
+    peer: Arc<Peer>,
     links: Links,
     /// Attaches that the endpoint has not answered: they do not wait for each other.
     attaching: Vec<(LinkId, Fut<Granted>)>,
@@ -152,6 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         machine: Machine,
         timer: Timer,
         held: Bytes,
+        peer: Arc<Peer>,
         admitted: Admitted,
     ) -> Self {
         let Admitted { client, session, valid_until } = admitted;
@@ -164,6 +166,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             held,
             session,
             client,
+            peer,
             links: Links::default(),
             attaching: Vec::new(),
             detaching: Vec::new(),

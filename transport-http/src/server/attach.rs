@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderValue};
-use roadbed_core::{ErrorKind, Identity, Open, Origin, ProducerTerms, Result, Scope, Sender, Session, Time};
+use roadbed_core::{ErrorKind, Identity, Open, Origin, Peer, ProducerTerms, Result, Scope, Sender, Session, Time};
 
 use super::reply::Failure;
 use super::{Shared, auth};
@@ -44,6 +44,7 @@ impl Attachments {
     pub(super) async fn get(
         &self,
         shared: &Shared,
+        peer: &Peer,
         headers: &HeaderMap,
         now: Time,
     ) -> Result<Arc<Attachment>, Failure> {
@@ -56,7 +57,7 @@ impl Attachments {
             return Ok(found);
         }
         let known = self.remove(authorization);
-        let identity = authenticate(shared, authorization).await?;
+        let identity = authenticate(shared, peer, authorization).await?;
         let valid_until = identity.valid_until.unwrap_or(Time::MAX);
         let good_until = valid_until.min(now + ms(shared.config.credential_recheck_ms));
         let attachment = match known.filter(|known| known.origin.principal == identity.principal) {
@@ -103,13 +104,13 @@ impl Attachments {
     }
 }
 
-async fn authenticate(shared: &Shared, authorization: Option<&HeaderValue>) -> Result<Identity, Failure> {
+async fn authenticate(shared: &Shared, peer: &Peer, authorization: Option<&HeaderValue>) -> Result<Identity, Failure> {
     let refused = || {
         shared.meters.unauthenticated.one();
         Failure::unauthenticated()
     };
     let credential = auth::credential(authorization).ok_or_else(refused)?;
-    let identity = shared.authenticator.authenticate(auth::user(&credential), &credential).await;
+    let identity = shared.authenticator.authenticate(peer, auth::user(&credential), &credential).await;
     identity.map_err(|error| match error.kind() {
         ErrorKind::Unauthenticated => refused(),
         _ => Failure::of_error(&error, &shared.config),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use roadbed_core::{Endpoint, Scope};
+use roadbed_core::{Endpoint, Peer, Scope};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep_until;
 
@@ -28,16 +28,17 @@ pub(super) struct Connection {
     pub(super) shared: Arc<Shared>,
     pub(super) attachments: Attachments,
     pub(super) watch: Option<Watch>,
+    pub(super) peer: Arc<Peer>,
 }
 
 impl Connection {
-    pub(super) fn new(shared: Arc<Shared>, watch: Option<Watch>) -> Self {
-        Self { shared, attachments: Attachments::new(Scope::unique()), watch }
+    pub(super) fn new(shared: Arc<Shared>, watch: Option<Watch>, peer: Arc<Peer>) -> Self {
+        Self { shared, attachments: Attachments::new(Scope::unique()), watch, peer }
     }
 
     /// The attachment of whoever sends a request.
     pub(super) async fn attachment(&self, head: &request::Parts) -> Result<Arc<Attachment>, Failure> {
-        self.attachments.get(&self.shared, &head.headers, self.shared.clock.now()).await
+        self.attachments.get(&self.shared, &self.peer, &head.headers, self.shared.clock.now()).await
     }
 }
 
@@ -63,8 +64,22 @@ impl Server {
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        self.serve_peer(io, Arc::default()).await
+    }
+
+    /// As [`serve`](Self::serve), of a stream of whose other end something is known, which the authenticator is told, and whoever decides about
+    /// [upgrades](super::ServerBuilder::upgrades), by an `Arc<Peer>` among the extensions of the request.
+    ///
+    /// *Cancel safety*: that of [`serve`](Self::serve).
+    ///
+    /// # Errors
+    /// As [`serve`](Self::serve).
+    pub async fn serve_peer<IO>(&self, io: IO, peer: Arc<Peer>) -> Result<(), HttpError>
+    where
+        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let watch = Watch::new();
-        let routes = Routes::on(Connection::new(self.0.clone(), Some(watch.clone())));
+        let routes = Routes::on(Connection::new(self.0.clone(), Some(watch.clone()), peer));
         let builder = builder(&self.0.config);
         let io = TokioIo::new(Watched { io, watch: watch.clone() });
         let _counted = Counted::new(&self.0.meters);

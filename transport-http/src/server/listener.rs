@@ -4,8 +4,8 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use roadbed_core::Endpoint;
 use roadbed_core::serve::accept;
+use roadbed_core::{Endpoint, Peer};
 use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::time::timeout;
 
@@ -47,10 +47,10 @@ impl Server {
     /// Serves every connection of `listener` until `shutdown` resolves, then [drains](Self::drain), and ends when the last
     /// connection has, at the latest after [`HttpConfig::shutdown_ms`].
     pub async fn serve_listener(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
-        let serve = |stream, _| {
+        let serve = |stream, address| {
             let server = self.clone();
             async move {
-                if let Err(error) = server.serve(stream).await {
+                if let Err(error) = server.serve_peer(stream, Arc::new(Peer::at(address))).await {
                     tracing::debug!(%error, cause = ?std::error::Error::source(&error), "connection ended");
                 }
             }

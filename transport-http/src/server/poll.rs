@@ -32,7 +32,7 @@ pub(super) async fn poll(connection: &Connection, path: &str, head: &request::Pa
     let (shared, queue) = (&*connection.shared, queue(path)?);
     let query = PollQuery::read(&head.uri)?;
     let now = shared.clock.now();
-    let attachment = connection.attachments.get(shared, &head.headers, now).await?;
+    let attachment = connection.attachments.get(shared, &connection.peer, &head.headers, now).await?;
     check_interval(connection, &attachment, &queue, now)?;
 
     let (accepts, max) = (Accepts::read(&head.headers), query.max.unwrap_or(1).min(shared.config.page_max.max(1)));

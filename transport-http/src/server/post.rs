@@ -29,7 +29,7 @@ where
 {
     let (shared, address) = (&*connection.shared, address(path)?);
     let now = shared.clock.now();
-    let attachment = connection.attachments.get(shared, &head.headers, now).await?;
+    let attachment = connection.attachments.get(shared, &connection.peer, &head.headers, now).await?;
     let mut fields =
         Fields::read(&head.headers, Side::Request, now).map_err(|error| Failure::invalid(error.to_string()))?;
     let txn = transactions::enlisted(&head.headers)?;

@@ -79,7 +79,7 @@ pub(super) fn address(path: &str) -> Result<Address, Failure> {
 impl Server {
     /// The requests as a service. Its clones share their sessions, each principal one.
     pub fn routes(&self) -> Routes {
-        Routes::on(Connection::new(self.0.clone(), None))
+        Routes::on(Connection::new(self.0.clone(), None, Arc::default()))
     }
 }
 
@@ -97,7 +97,7 @@ impl Routes {
         let active = self.0.watch.as_ref().map(|watch| watch.request(multiplexed));
         self.0.shared.meters.requests.one();
         let (mut head, body) = request.into_parts();
-        let reply = match self.0.shared.upgrade(&mut head) {
+        let reply = match self.0.shared.upgrade(&mut head, &self.0.peer) {
             Some(reply) => reply,
             None => self.dispatch(&head, body).await,
         };

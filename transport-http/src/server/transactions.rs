@@ -22,7 +22,7 @@ use table::{End, Known};
 /// `POST /v1/transactions`.
 pub(super) async fn declare(connection: &Connection, head: &request::Parts) -> Result<Reply, Failure> {
     let (shared, now) = (&*connection.shared, connection.shared.clock.now());
-    let attachment = connection.attachments.get(shared, &head.headers, now).await?;
+    let attachment = connection.attachments.get(shared, &connection.peer, &head.headers, now).await?;
     let principal = attachment.origin.principal.clone();
     if principal.is_empty() {
         return Err(Failure::unauthenticated());

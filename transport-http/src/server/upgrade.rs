@@ -3,11 +3,13 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Response, StatusCode, header, request};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use roadbed_core::Peer;
 
 use super::Shared;
 use super::body::ResponseBody;
@@ -47,11 +49,13 @@ pub(super) type Upgrades = dyn Fn(&request::Parts) -> Option<Result<Upgrade, Res
 
 impl Shared {
     /// The answer to a request that wants to leave HTTP, if it may.
-    pub(super) fn upgrade(&self, head: &mut request::Parts) -> Option<Result<Reply, Failure>> {
+    pub(super) fn upgrade(&self, head: &mut request::Parts, peer: &Arc<Peer>) -> Option<Result<Reply, Failure>> {
         if !head.headers.contains_key(header::UPGRADE) {
             return None;
         }
-        let upgrade = match self.upgrades.as_ref()?(head)? {
+        let upgrades = self.upgrades.as_ref()?;
+        head.extensions.insert(Arc::clone(peer));
+        let upgrade = match upgrades(head)? {
             Ok(upgrade) => upgrade,
             Err(refusal) => return Some(Ok(refusal.map(ResponseBody::from))),
         };

@@ -1,6 +1,9 @@
+use alloc::sync::Arc;
 use core::future::Future;
 use std::io;
 
+use bytes::Bytes;
+use roadbed_core::Peer;
 use roadbed_core::serve::accept;
 use tokio::net::TcpListener;
 
@@ -35,7 +38,7 @@ impl Listener {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let Self { listener, server, connections_max } = self;
         let serve = |stream, peer| {
-            let connection = server.serve(stream);
+            let connection = server.serve_peer(stream, Bytes::new(), Arc::new(Peer::at(peer)));
             async move {
                 if let Err(error) = connection.await {
                     tracing::debug!(%peer, %error, "MQTT connection ended");

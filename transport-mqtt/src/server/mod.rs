@@ -11,7 +11,7 @@ mod turn;
 use alloc::sync::Arc;
 
 use bytes::Bytes;
-use roadbed_core::{Endpoint, Ledger, Losses, Result, Socket};
+use roadbed_core::{Endpoint, Ledger, Losses, Peer, Result, Socket};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use config::ServerConfig;
@@ -70,7 +70,15 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        Connection::new(Arc::clone(&self.shared), Socket::with_read(stream, already))
+        self.serve_peer(stream, already, Arc::default())
+    }
+
+    /// As [`serve_after`](Self::serve_after), of a stream of whose other end something is known, which the authenticator is told.
+    pub fn serve_peer<S>(&self, stream: S, already: Bytes, peer: Arc<Peer>) -> Connection<S>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        Connection::new(Arc::clone(&self.shared), Socket::with_read(stream, already), peer)
     }
 }
 

@@ -11,8 +11,8 @@ use core::time::Duration;
 use bytes::Bytes;
 use bytestring::ByteString;
 use roadbed_core::{
-    AuthStep, ConsumerTerms, Error, ErrorKind, Grant, Identity, Open, Origin, Output, ProducerTerms, Protocol, Result,
-    Scope, Socket, Time,
+    AuthStep, ConsumerTerms, Error, ErrorKind, Grant, Identity, Open, Origin, Output, Peer, ProducerTerms, Protocol,
+    Result, Scope, Socket, Time,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -30,15 +30,16 @@ pub(super) struct Opening<S> {
     timer: Timer,
     /// What has been read and not looked at.
     held: Bytes,
+    peer: Arc<Peer>,
 }
 
 /// Why a client is not let in.
 struct Refusal(ReasonCode, Error);
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
-    pub(super) fn new(shared: Arc<Shared>, socket: Socket<S>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, socket: Socket<S>, peer: Arc<Peer>) -> Self {
         let machine = Machine::server(Arc::clone(&shared.machine), shared.config.clock.now());
-        Self { shared, socket, machine, timer: Timer::default(), held: Bytes::new() }
+        Self { shared, socket, machine, timer: Timer::default(), held: Bytes::new(), peer }
     }
 
     /// From the first byte to CONNACK.
@@ -66,14 +67,16 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
             return self.exchange(connect, method).await;
         }
         let credential = dialect::credential(connect);
-        let identity = self.shared.config.authenticator.authenticate(&connect.client_id, &credential).await;
+        let authenticator = &self.shared.config.authenticator;
+        let identity = authenticator.authenticate(&self.peer, &connect.client_id, &credential).await;
         let identity = identity.map_err(|error| Refusal(ReasonCode::BadUserNameOrPassword, error))?;
         Ok(Admitted { identity, auth_data: None })
     }
 
     /// Enhanced authentication (section 4.12).
     async fn exchange(&mut self, connect: &Connect, method: &str) -> Result<Admitted, Refusal> {
-        let Some(mut exchange) = self.shared.config.authenticator.exchange(&connect.client_id, method) else {
+        let Some(mut exchange) = self.shared.config.authenticator.exchange(&self.peer, &connect.client_id, method)
+        else {
             let error = Error::new(ErrorKind::Unauthenticated, "open").detail("unknown authentication method");
             return Err(Refusal(ReasonCode::BadAuthenticationMethod, error));
         };
@@ -131,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
         let mut out = self.socket.output();
         self.machine.accept(welcome, self.shared.config.clock.now(), &mut out)?;
         self.flush(out).await?;
-        Ok(Box::new(Running::new(self.shared, self.socket, self.machine, self.timer, self.held, links)))
+        Ok(Box::new(Running::new(self.shared, self.socket, self.machine, self.timer, self.held, self.peer, links)))
     }
 
     async fn next(&mut self) -> Result<Event> {

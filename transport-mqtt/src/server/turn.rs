@@ -7,8 +7,8 @@ use core::time::Duration;
 use bytes::Bytes;
 use roadbed_core::serve::{Batch, Drive};
 use roadbed_core::{
-    Close, Consumer, DeliveryState, Disposition, Error, ErrorKind, Fut, Handle, Key, Origin, Outcome, Output, Producer,
-    Protocol, Qos, Result, Session, SessionEvent, Socket, Step, Time, Unsettled, WireDelivery,
+    Close, Consumer, DeliveryState, Disposition, Error, ErrorKind, Fut, Handle, Key, Origin, Outcome, Output, Peer,
+    Producer, Protocol, Qos, Result, Session, SessionEvent, Socket, Step, Time, Unsettled, WireDelivery,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -50,6 +50,7 @@ pub(super) struct Running<S> {
     /// How often keys were forgotten.
     forgets: u64,
     origin: Arc<Origin>,
+    peer: Arc<Peer>,
     reauth: Option<Box<Reauth>>,
     /// When the client's right to be here ends, or its patience with a withheld answer.
     ends_at: Option<(Time, ReasonCode)>,
@@ -105,6 +106,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         machine: Machine,
         timer: Timer,
         held: Bytes,
+        peer: Arc<Peer>,
         links: Links,
     ) -> Self {
         let Links { origin, session, producer, consumer, resumed, valid_until } = links;
@@ -116,6 +118,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             machine,
             timer,
             held,
+            peer,
             session,
             producer,
             consumer,
@@ -257,7 +260,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         if auth.reason == ReasonCode::ReAuthenticate && self.reauth.is_none() {
             let name = self.session.opened().name.clone().unwrap_or_default();
             let method = auth.method.as_deref().unwrap_or_default();
-            let exchange = self.shared.config.authenticator.exchange(&name, method);
+            let exchange = self.shared.config.authenticator.exchange(&self.peer, &name, method);
             self.reauth = exchange.map(|exchange| Box::new(Reauth::new(exchange)));
         }
         let heard = self.reauth.as_mut().map(|reauth| reauth.hear(auth));

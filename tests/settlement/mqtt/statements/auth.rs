@@ -29,11 +29,16 @@ struct Asking;
 
 #[async_trait]
 impl Authenticator for Asking {
-    async fn authenticate(&self, name: &str, credential: &Credential) -> roadbed::Result<Identity> {
-        Permissive.authenticate(name, credential).await
+    async fn authenticate(
+        &self,
+        peer: &roadbed::Peer,
+        name: &str,
+        credential: &Credential,
+    ) -> roadbed::Result<Identity> {
+        Permissive.authenticate(peer, name, credential).await
     }
 
-    fn exchange(&self, _: &str, method: &str) -> Option<Box<dyn AuthExchange>> {
+    fn exchange(&self, _: &roadbed::Peer, _: &str, method: &str) -> Option<Box<dyn AuthExchange>> {
         (method == "QUESTION").then(|| Box::new(Question::default()) as Box<dyn AuthExchange>)
     }
 }

@@ -24,9 +24,10 @@ pub(super) fn put_token(request: Request, asker: &Asker<'_>) -> Result<Work> {
         _ => return Err(invalid("the token is a string or a binary")),
     };
     let credential = Credential::Token { kind: kind(request.kind), token };
-    let (authenticator, principal) = (Arc::clone(asker.authenticator), String::from(asker.principal));
+    let (authenticator, peer) = (Arc::clone(asker.authenticator), Arc::clone(asker.peer));
+    let principal = String::from(asker.principal);
     Ok(Box::pin(async move {
-        let identity = match authenticator.authenticate(&principal, &credential).await {
+        let identity = match authenticator.authenticate(&peer, &principal, &credential).await {
             Ok(identity) if *identity.principal == *principal => identity,
             Ok(_) => {
                 return refused(&Error::new(ErrorKind::Unauthenticated, "put-token").detail("it is somebody else's"));

@@ -22,6 +22,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         let asker = Asker {
             session: &*self.session,
             authenticator: &self.shared.config.authenticator,
+            peer: &self.peer,
             principal: &self.client.origin.principal,
             limits: &self.shared.machine.guard,
         };
