@@ -1,21 +1,21 @@
 //! Looking for damage, and giving up what cannot be read.
 
-use core::fmt;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hashbrown::HashMap;
 use roadbed_broker::{Row, RowKey};
 use roadbed_core::{Address, QueueId};
 
-use crate::codec::{Body, Entry, HEADER, Kind, LogOp, Take, record_entries, take_row, take_row_key};
-use crate::error::{JournalError, in_words};
+use crate::codec::{Body, CodecError, Entry, LogOp, Take, take_message, take_prepared, take_row, take_row_key};
+use crate::error::{Damage, JournalError, in_words};
 use crate::fs::{Disk, Fs, Lock};
 use crate::index::{Index, Spot};
 use crate::logs::{Placed, messages};
-use crate::open::segments;
-use crate::segment::{Begin, HEAD, Reader, file_name, segment_id};
+use crate::segment::{Reader, segment_id};
+use crate::walk::Walk;
 use crate::write::Writer;
 
 /// What was found in the segments of a journal.
@@ -40,6 +40,8 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogReport {
+    /// Its number.
+    pub partition: QueueId,
     /// Its address, if its log is known.
     pub address: Option<Address>,
     /// Messages that can be read.
@@ -52,31 +54,14 @@ pub struct LogReport {
     pub bytes: u64,
 }
 
-/// Bytes that are not what was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Damage {
-    /// The file.
-    pub file: String,
-    /// Where it begins.
-    pub offset: u64,
-    /// What is lost.
-    pub what: String,
-}
-
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at byte {}: {}", self.file, self.offset, self.what)
-    }
-}
-
-/// Reads every byte of the journal in the folder at `path`, and changes nothing.
+/// Reads every byte of the journal in the folder at `path`, and changes nothing. What it finds no damage in can be opened; opening reads less, and
+/// may find less.
 ///
 /// # Errors
 /// [`JournalError`]: a process has it open, or it cannot be read at all.
 pub fn check(path: impl AsRef<Path>) -> Result<Report, JournalError> {
     let (disk, _lock) = locked(path.as_ref())?;
-    Ok(Salvage::read(&disk)?.bodies()?.report)
+    Ok(Salvage::read(&disk)?.report)
 }
 
 /// As [`check`], on a file system that nobody else uses meanwhile.
@@ -84,7 +69,7 @@ pub fn check(path: impl AsRef<Path>) -> Result<Report, JournalError> {
 /// # Errors
 /// See [`check`].
 pub fn check_on(fs: &dyn Fs) -> Result<Report, JournalError> {
-    Ok(Salvage::read(fs)?.bodies()?.report)
+    Ok(Salvage::read(fs)?.report)
 }
 
 /// Writes what can be read of the damaged journal at `path` anew, and moves its files into a folder beside it, which is returned. A journal without
@@ -95,7 +80,7 @@ pub fn check_on(fs: &dyn Fs) -> Result<Report, JournalError> {
 pub fn repair(path: impl AsRef<Path>) -> Result<(Report, Option<PathBuf>), JournalError> {
     let path = path.as_ref();
     let (disk, _lock) = locked(path)?;
-    let salvage = Salvage::read(&disk)?.bodies()?;
+    let salvage = Salvage::read(&disk)?;
     if salvage.report.damage.is_empty() {
         return Ok((salvage.report, None));
     }
@@ -103,9 +88,21 @@ pub fn repair(path: impl AsRef<Path>) -> Result<(Report, Option<PathBuf>), Journ
     if new.exists() {
         std::fs::remove_dir_all(&new).map_err(JournalError::io("removing an earlier attempt"))?;
     }
-    salvage.write(&new).map_err(JournalError::io(format!("writing {}", new.display())))?;
+    let writing = || format!("writing {}", new.display());
+    let into = Disk::new(&new).map_err(JournalError::io(writing()))?;
+    salvage.write(Arc::new(into)).map_err(JournalError::io(writing()))?;
     let old = replace(path, &new, &disk).map_err(JournalError::io("putting the repaired journal in place"))?;
     Ok((salvage.report, Some(old)))
+}
+
+/// Writes what can be read of the journal on `fs`, damaged or not, into the empty folder `into`.
+///
+/// # Errors
+/// [`JournalError`]: it cannot be read or written at all.
+pub fn repair_on(fs: &dyn Fs, into: Arc<dyn Fs>) -> Result<Report, JournalError> {
+    let salvage = Salvage::read(fs)?;
+    salvage.write(into).map_err(JournalError::io("writing what can be read"))?;
+    Ok(salvage.report)
 }
 
 fn locked(path: &Path) -> Result<(Disk, Lock), JournalError> {
@@ -157,65 +154,9 @@ struct Salvage {
 
 impl Salvage {
     fn read(fs: &dyn Fs) -> Result<Self, JournalError> {
-        let mut salvage = Self { index: Index::default(), report: Report::default(), kept: Vec::new() };
-        for id in segments(fs)? {
-            let file = fs.open(&file_name(id)).map_err(JournalError::io(format!("opening {}", file_name(id))))?;
-            let reader = Reader { id, file: &*file };
-            salvage.index.add_segment(id, file.clone(), reader.bytes()?);
-            salvage.segment(&reader)?;
-        }
-        Ok(salvage)
-    }
-
-    fn segment(&mut self, reader: &Reader<'_>) -> Result<(), JournalError> {
-        let end = reader.bytes()?;
-        let mut next = match reader.begin()? {
-            Begin::Blank => return Ok(()),
-            Begin::First(number) => Some(number),
-            Begin::Bad => {
-                self.damage(reader, 0, "its beginning".into());
-                None
-            }
-        };
-        self.report.segments += 1;
-        let mut offset = HEAD as u64;
-        loop {
-            while let Some((header, content)) = reader.record(offset, end)? {
-                if next.is_some_and(|next| header.lsn != next) {
-                    let what = format!("the records from {} to {}", next.unwrap_or(0), header.lsn - 1);
-                    self.damage(reader, offset, what);
-                }
-                next = Some(header.lsn + 1);
-                if header.kind == Kind::Footer {
-                    return Ok(());
-                }
-                self.report.records += 1;
-                self.apply(reader, offset, content);
-                offset += HEADER as u64 + u64::from(header.len);
-            }
-            let wanted = next.unwrap_or(0);
-            match reader.find(offset + 1, end, |header| header.lsn >= wanted)? {
-                Some((header, at)) => {
-                    self.damage(
-                        reader,
-                        offset,
-                        format!("the records from {wanted} to {}", header.lsn.saturating_sub(1)),
-                    );
-                    (next, offset) = (Some(header.lsn), at);
-                }
-                // An end that was torn was never promised.
-                None => return Ok(()),
-            }
-        }
-    }
-
-    fn apply(&mut self, reader: &Reader<'_>, offset: u64, content: bytes::Bytes) {
-        for entry in record_entries(content, (offset as usize + HEADER) as u32) {
-            match entry {
-                Ok(entry) => self.index.apply(reader.id, entry),
-                Err(error) => return self.damage(reader, offset, format!("the rest of a record: {error}")),
-            }
-        }
+        let Walk { index, segments, records, noted, .. } = Walk::noting(fs)?;
+        let report = Report { segments, records, damage: noted.unwrap_or_default(), ..Report::default() };
+        Self { index, report, kept: Vec::new() }.bodies()
     }
 
     fn damage(&mut self, reader: &Reader<'_>, offset: u64, what: String) {
@@ -226,8 +167,11 @@ impl Salvage {
     fn bodies(mut self) -> Result<Self, JournalError> {
         let rows: Vec<_> = self.index.rows().map(|(key, slot)| (key.clone(), *slot)).collect();
         for (key, slot) in rows {
-            let entry = Entry::Put { key, revision: slot.revision, row: slot.spot.place };
-            let readable = self.keep(slot.spot, entry, "a row")?;
+            let entry = Entry::Put { key: key.clone(), revision: slot.revision, row: slot.spot.place };
+            let of = key.clone();
+            let readable = self.keep(slot.spot, entry, "a row", |body| {
+                take_row_key(&mut Take::new(of)).and(take_row(&mut Take::new(body)).map(drop))
+            })?;
             self.report.rows += u64::from(readable);
         }
         let copies: Vec<_> = self.index.all_copies().collect();
@@ -235,12 +179,13 @@ impl Salvage {
             let what = format!("the message {} of queue {}", found.kept.copy.copy.seq, found.kept.copy.copy.queue.0);
             let entry =
                 Entry::Keep { at: found.at, facts: found.facts, body: found.spot.place, copies: vec![found.kept] };
-            let readable = self.keep(found.spot, entry, &what)?;
+            let readable = self.keep(found.spot, entry, &what, |body| take_message(&mut Take::new(body)).map(drop))?;
             self.report.copies += u64::from(readable);
         }
         let prepared: Vec<_> = self.index.prepared().map(|(gid, spot)| (gid.clone(), spot)).collect();
         for (gid, spot) in prepared {
-            self.keep(spot, Entry::Prepare { gid, body: spot.place }, "a prepared transaction")?;
+            let readable = |body| take_prepared(&mut Take::new(body)).map(drop);
+            self.keep(spot, Entry::Prepare { gid, body: spot.place }, "a prepared transaction", readable)?;
         }
         let names = self.names()?;
         for (partition, low, runs) in self.index.logs().all() {
@@ -282,7 +227,10 @@ impl Salvage {
             let Some(file) = self.index.file(*segment) else { continue };
             let reader = Reader { id: *segment, file: &*file };
             let kept = &mut self.kept;
-            let read = messages(&reader, partition, run, |position, at, body, _| {
+            let read = messages(&reader, partition, run, |position, at, body, message| {
+                let unreadable =
+                    |error| reader.corrupt(body.offset.into(), format!("a message cannot be read: {error}"));
+                take_message(&mut Take::new(message)).map_err(unreadable)?;
                 let places = vec![(partition, position)];
                 let entry = Entry::Log(LogOp::Append { at, places, body, record: 0 });
                 kept.push((entry, Some(Spot { segment: *segment, place: body })));
@@ -300,40 +248,42 @@ impl Salvage {
         }
         let (first, next, bytes) = (state.first, state.next, state.bytes);
         let address = names.get(&partition).cloned();
-        self.report.logs.push(LogReport { address, messages: messages_read, first, next, bytes });
+        self.report.logs.push(LogReport { partition, address, messages: messages_read, first, next, bytes });
         Ok(())
     }
 
-    fn keep(&mut self, spot: Spot, entry: Entry, what: &str) -> Result<bool, JournalError> {
+    /// Keeps an entry if its body is what was written, and `take` can read it.
+    fn keep(
+        &mut self,
+        spot: Spot,
+        entry: Entry,
+        what: &str,
+        take: impl FnOnce(Bytes) -> Result<(), CodecError>,
+    ) -> Result<bool, JournalError> {
         let Some(file) = self.index.file(spot.segment) else { return Ok(false) };
         let reader = Reader { id: spot.segment, file: &*file };
-        match reader.body(spot.place) {
-            Ok(_) => {
-                self.kept.push((entry, Some(spot)));
-                Ok(true)
-            }
-            Err(JournalError::Corrupt { offset, .. }) => {
-                self.damage(&reader, offset, what.into());
-                Ok(false)
-            }
-            Err(error) => Err(error),
-        }
+        let (offset, why) = match reader.body(spot.place) {
+            Ok(body) => match take(body) {
+                Ok(()) => {
+                    self.kept.push((entry, Some(spot)));
+                    return Ok(true);
+                }
+                Err(error) => (spot.place.offset.into(), format!("{what}: {error}")),
+            },
+            Err(JournalError::Corrupt { offset, .. }) => (offset, what.to_owned()),
+            Err(error) => return Err(error),
+        };
+        self.damage(&reader, offset, why);
+        Ok(false)
     }
 
-    /// Writes what is kept into a journal of its own.
-    fn write(&self, path: &Path) -> std::io::Result<()> {
-        const SEGMENT_BYTES: u32 = 64 << 20;
-        let fs: Arc<dyn Fs> = Arc::new(Disk::new(path)?);
-        let mut writer = Writer::new(fs, SEGMENT_BYTES, 0, 0);
+    /// Writes what is kept into a journal of its own, and ends it.
+    fn write(&self, fs: Arc<dyn Fs>) -> std::io::Result<()> {
+        const SEGMENT_BYTES: u64 = 64 << 20;
+        let segment_bytes = (2 * self.index.bytes() + (64 << 10)).min(SEGMENT_BYTES);
+        let mut writer = Writer::new(fs, segment_bytes as u32, 0, 0);
         for (entry, spot) in &self.kept {
-            let body = match spot.and_then(|spot| Some((spot, self.index.file(spot.segment)?))) {
-                None => None,
-                Some((spot, file)) => {
-                    let read = Reader { id: spot.segment, file: &*file }.body(spot.place);
-                    Some(Body::Again(read.map_err(|error| std::io::Error::other(in_words(&error)))?))
-                }
-            };
-            let mut operations = vec![(entry.clone(), body)];
+            let mut operations = vec![(entry.clone(), self.body(*spot)?)];
             while let Err(bytes) = writer.gather(&mut operations) {
                 writer.write()?;
                 writer.roll(bytes)?;
@@ -344,5 +294,13 @@ impl Salvage {
         }
         writer.write()?;
         writer.end().map(drop)
+    }
+
+    fn body(&self, spot: Option<Spot>) -> std::io::Result<Option<Body>> {
+        let Some((spot, file)) = spot.and_then(|spot| Some((spot, self.index.file(spot.segment)?))) else {
+            return Ok(None);
+        };
+        let read = Reader { id: spot.segment, file: &*file }.body(spot.place);
+        Ok(Some(Body::Again(read.map_err(|error| std::io::Error::other(in_words(&error)))?)))
     }
 }

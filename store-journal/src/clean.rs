@@ -7,8 +7,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
 
-use bytes::Bytes;
-
 use crate::codec::{Body, Entry, LogOp, Place, Run, digest_entries};
 use crate::error::JournalError;
 use crate::fs::Fs;
@@ -96,10 +94,9 @@ impl Cleaner {
 fn read(shared: &Shared, id: SegmentId) -> Result<VecDeque<Entry>, JournalError> {
     let Some(file) = shared.index().file(id) else { return Ok(VecDeque::new()) };
     let reader = Reader { id, file: &*file };
-    let (_, offset, digest): (_, u64, Bytes) =
-        reader.footer()?.ok_or_else(|| reader.corrupt(0, "its end is not what was written"))?;
-    let entries: Result<_, _> = digest_entries(digest).collect();
-    entries.map_err(|error| reader.corrupt(offset, error.to_string()))
+    let footer = reader.footer()?.ok_or_else(|| reader.corrupt(0, "its end is not what was written"))?;
+    let entries: Result<_, _> = digest_entries(footer.digest).collect();
+    entries.map_err(|error| reader.corrupt(footer.offset, error.to_string()))
 }
 
 /// What is to be written of an operation on a log, with the messages of a run; how many bytes.

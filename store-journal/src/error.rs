@@ -1,3 +1,4 @@
+use core::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -51,6 +52,30 @@ impl JournalError {
     pub(crate) fn io(operation: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let operation = operation.into();
         move |source| Self::Io { operation, source }
+    }
+}
+
+/// Bytes that are not what was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Damage {
+    /// The file.
+    pub file: String,
+    /// Where it begins.
+    pub offset: u64,
+    /// What is lost.
+    pub what: String,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {}: {}", self.file, self.offset, self.what)
+    }
+}
+
+impl From<Damage> for JournalError {
+    fn from(Damage { file, offset, what }: Damage) -> Self {
+        Self::Corrupt { file, offset, what }
     }
 }
 

@@ -19,11 +19,12 @@ mod segment;
 pub mod simulation;
 mod stats;
 mod store;
+mod walk;
 mod worker;
 mod write;
 
-pub use check::{Damage, LogReport, Report, check, check_on, repair};
+pub use check::{LogReport, Report, check, check_on, repair, repair_on};
 pub use config::{JournalConfig, SyncPolicy};
-pub use error::JournalError;
+pub use error::{Damage, JournalError};
 pub use stats::Figure;
 pub use store::{JournalMonitor, JournalStats, JournalStore};

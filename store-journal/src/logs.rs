@@ -259,6 +259,9 @@ pub(crate) fn condense(digest: Vec<u8>) -> Vec<u8> {
             Err(_) => return digest.into(),
         }
     }
+    // In order, so that the same records have the same digest.
+    let mut open: Vec<_> = open.into_iter().collect();
+    open.sort_unstable_by_key(|(partition, _)| *partition);
     open.into_iter().for_each(|(partition, run)| put(LogOp::Run { partition, run }));
     others.iter_mut().for_each(|entry| put_digest(&mut out, entry));
     out

@@ -61,6 +61,16 @@ pub(crate) enum Begin {
     Bad,
 }
 
+/// How a segment ends.
+#[derive(Debug, Clone)]
+pub(crate) struct Footer {
+    pub(crate) header: Header,
+    /// Where its record begins.
+    pub(crate) offset: u64,
+    /// What the records before it did.
+    pub(crate) digest: Bytes,
+}
+
 /// A segment's file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reader<'a> {
@@ -100,21 +110,22 @@ impl Reader<'_> {
         Ok(if found == head(self.id, first) { Begin::First(first) } else { Begin::Bad })
     }
 
-    /// The footer, if the segment has its end: its header and what it says.
-    pub(crate) fn footer(&self) -> Result<Option<(Header, u64, Bytes)>, JournalError> {
+    /// The footer, if the segment has its end.
+    pub(crate) fn footer(&self) -> Result<Option<Footer>, JournalError> {
         let bytes = self.bytes()?;
         let Some(at) = bytes.checked_sub(TRAILER as u64) else { return Ok(None) };
         let end = self.read(at, TRAILER)?;
         let offset = u32::from_le_bytes([end[0], end[1], end[2], end[3]]);
-        if end[4..] != *TRAILER_MAGIC || u64::from(offset) + HEADER as u64 > at {
+        let offset = u64::from(offset);
+        if end[4..] != *TRAILER_MAGIC || offset < HEAD as u64 || offset + HEADER as u64 > at {
             return Ok(None);
         }
-        let record = self.read(offset.into(), (at - u64::from(offset)) as usize)?;
+        let record = self.read(offset, (at - offset) as usize)?;
         let header = Header::read(&record).filter(|header| {
             let content = &record[HEADER..];
             header.kind == Kind::Footer && header.len as usize == content.len() && header.fits(content)
         });
-        Ok(header.map(|header| (header, offset.into(), record.slice(HEADER..))))
+        Ok(header.map(|header| Footer { header, offset, digest: record.slice(HEADER..) }))
     }
 
     /// The record at `offset`, if there is a whole one.
@@ -152,7 +163,7 @@ impl Reader<'_> {
         self.file.read_at(offset, into).map_err(JournalError::io(format!("reading {}", self.name())))
     }
 
-    /// The first whole record behind `from` of which `wanted` is true: what shows that bytes before it were there once.
+    /// The first whole record from `from` on of which `wanted` is true: what shows that bytes before it were there once.
     pub(crate) fn find(
         &self,
         from: u64,

@@ -6,8 +6,8 @@ use std::future::Future;
 use std::task::{Context, Waker};
 
 use roadbed_broker::{Store, StoreError, Unit};
-use roadbed_store_journal::JournalStore;
 use roadbed_store_journal::simulation::{Kept, SimFs};
+use roadbed_store_journal::{JournalStore, check_on};
 use support::{CloneFs, Load, Random, commit, config, open, states, told, wait};
 
 /// How many seeds each test tries: more are for long runs.
@@ -52,6 +52,8 @@ fn a_power_cut_loses_nothing_that_was_answered() {
             let mut draw = random.clone();
             let after = fs.power_cut(kept, move || draw.next() as u32);
             drop(store);
+            let report = check_on(&after).expect("it can be read");
+            assert!(report.damage.is_empty(), "a torn end is no damage: {:?}", report.damage);
             is_a_state(seed, &mut open(&after), &units, answered);
             // And it goes on from there.
             assert_eq!(commit(&mut open(&after), vec![load.unit()])[0].1, Ok(()));

@@ -11,6 +11,7 @@ use roadbed_core::{CopyId, Gid, Message, Outcome, QueueId, Time};
 use super::Gather;
 use super::log::{APPEND, DROP, LogOp, put_log_fields, put_log_record, take_log};
 use super::message::{put_message, put_time, take_time};
+use super::record::HEADER;
 use super::row::{
     key_bytes, put_copy_id, put_duration, put_new_copy, put_outcome, put_prepared, put_row, take_copy_id,
     take_duration, take_gid, take_new_copy, take_outcome, take_queue,
@@ -30,6 +31,11 @@ const BODY_HEADER: usize = 8;
 impl Place {
     fn header(self, crc: u32) -> [u8; BODY_HEADER] {
         (u64::from(self.len) | u64::from(crc) << 32).to_le_bytes()
+    }
+
+    /// Whether it lies between the beginning of its segment and `end`.
+    fn lies_before(self, end: u64) -> bool {
+        self.offset as usize >= HEADER + BODY_HEADER && u64::from(self.offset) + u64::from(self.len) <= end
     }
 
     /// Where its header is, and how long it is with it.
@@ -107,6 +113,19 @@ pub(crate) enum Entry {
 }
 
 impl Entry {
+    /// Whether what it names lies between the beginning of its segment and `end`.
+    pub(crate) fn lies_before(&self, end: u64) -> bool {
+        match self {
+            Self::Enqueue { body: place, .. }
+            | Self::Keep { body: place, .. }
+            | Self::Prepare { body: place, .. }
+            | Self::Put { row: place, .. } => place.lies_before(end),
+            Self::Log(LogOp::Append { body, record, .. }) => body.lies_before(end) && *record < body.offset,
+            Self::Log(LogOp::Run { run, .. }) => run.lies_before(end),
+            _ => true,
+        }
+    }
+
     const fn place(&mut self) -> Option<&mut Place> {
         match self {
             Self::Enqueue { body, .. } | Self::Keep { body, .. } | Self::Prepare { body, .. } => Some(body),
@@ -437,7 +456,13 @@ fn take_entry(from: &mut Take, offset: Option<u32>) -> Result<Entry, CodecError>
             Entry::Return { copy, count, attempt, excluded }
         }
         RETIRE => Entry::Retire { copy: take_copy_id(from)? },
-        RETIRE_RUN => Entry::RetireRun { queue: take_queue(from)?, first: from.number()?, last: from.number()? },
+        RETIRE_RUN => {
+            let (queue, first, last) = (take_queue(from)?, from.number()?, from.number()?);
+            if first > last {
+                return Err(CodecError::Field("run"));
+            }
+            Entry::RetireRun { queue, first, last }
+        }
         RETIRE_QUEUE => Entry::RetireQueue { queue: take_queue(from)? },
         PUT => {
             let (key, revision) = (from.bytes()?, from.number()?);

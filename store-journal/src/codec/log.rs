@@ -43,6 +43,11 @@ impl Run {
         Self { first: position, count: 1, from: at, to: at, start: record, end, bytes }
     }
 
+    /// Whether it lies between the beginning of its segment and `end`.
+    pub(crate) fn lies_before(&self, end: u64) -> bool {
+        u64::from(self.end) <= end
+    }
+
     /// The position after the last.
     pub(crate) const fn next(&self) -> u64 {
         self.first + self.count
@@ -94,6 +99,11 @@ pub(super) fn put_log_record(out: &mut impl Put, op: &LogOp) {
     }
 }
 
+/// A position, which always has a next one.
+fn take_position(from: &mut Take) -> Result<u64, CodecError> {
+    Some(from.number()?).filter(|position| *position < u64::MAX).ok_or(CodecError::Field("position"))
+}
+
 /// Takes an operation; `offset` is where the content of its record begins, unless it is taken from a digest.
 pub(super) fn take_log(
     tag: u8,
@@ -104,7 +114,7 @@ pub(super) fn take_log(
     Ok(match tag {
         APPEND => {
             let at = take_time(from)?;
-            let places = from.list(|from| Ok((take_queue(from)?, from.number()?)))?;
+            let places = from.list(|from| Ok((take_queue(from)?, take_position(from)?)))?;
             let body = body(from)?;
             let record = match offset {
                 Some(offset) => offset.saturating_sub(HEADER as u32),

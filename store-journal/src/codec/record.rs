@@ -41,7 +41,9 @@ impl Header {
             0x464f_4f54 => Kind::Footer,
             _ => return None,
         };
-        Some(Self { crc: word(0), len: word(4), lsn: long(8), synced: long(16), kind })
+        // There is always a next number.
+        let lsn = Some(long(8)).filter(|lsn| *lsn < u64::MAX)?;
+        Some(Self { crc: word(0), len: word(4), lsn, synced: long(16), kind })
     }
 
     /// Its bytes.
