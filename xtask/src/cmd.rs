@@ -78,6 +78,18 @@ impl Cmd {
         Ok(String::from_utf8(output.stdout)?)
     }
 
+    /// Runs the command, which must not succeed, without showing it, and returns what it said on standard error.
+    ///
+    /// # Errors
+    /// The program cannot be started, or succeeded.
+    pub(crate) fn failure(&self) -> Result<String> {
+        let output = self.command().output().map_err(|e| format!("cannot start `{self}`: {e}"))?;
+        match output.status.success() {
+            true => Err(format!("it should have failed\n  $ {self}").into()),
+            false => Ok(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    }
+
     /// Runs the command without showing anything; true when it succeeded.
     pub(crate) fn succeeds(&self) -> bool {
         let status = self.command().stdout(Stdio::null()).stderr(Stdio::null()).status();

@@ -36,7 +36,7 @@ enum Command {
     Fuzz(fuzz::Options),
     /// Run the benchmarks, or measure the hub beside its peers
     Bench(bench::Options),
-    /// Long runs: the simulation over many seeds, the property tests over many cases
+    /// Kill the hub, cut off its disk, damage its journal; or run the randomised tests at length
     Torture(torture::Options),
     /// Write the pages that are generated from data
     Docs,

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use crate::cmd::Cmd;
 use crate::peers::{self, Need};
 use crate::workspace::Workspace;
-use crate::{Result, fuzz, policy};
+use crate::{Result, fuzz, policy, torture};
 
 /// Seconds that each fuzz target gets.
 const FUZZ_SECONDS: u64 = 10;
@@ -33,6 +33,8 @@ pub(crate) enum Stage {
     Unit,
     /// The examples in the documentation
     Doctest,
+    /// Kills, power cuts and turned bits, briefly; and faults that must be noticed
+    Torture,
     /// Tests against other implementations
     Interop,
     /// Every fuzz target for ten seconds
@@ -56,6 +58,7 @@ impl Stage {
             Self::NoStd => "no-std",
             Self::Unit => "unit",
             Self::Doctest => "doctest",
+            Self::Torture => "torture",
             Self::Interop => "interop",
             Self::Fuzz => "fuzz",
             Self::Bench => "bench",
@@ -65,7 +68,7 @@ impl Stage {
     /// What has to be installed before it can run.
     pub(crate) fn needs(self) -> &'static [Need] {
         match self {
-            Self::Clippy | Self::Doc | Self::Unit | Self::Doctest | Self::Bench => &[Need::Compiler],
+            Self::Clippy | Self::Doc | Self::Unit | Self::Doctest | Self::Torture | Self::Bench => &[Need::Compiler],
             Self::Interop => &[Need::Compiler, Need::Peers],
             Self::Fuzz => &[Need::Compiler, Need::CargoFuzz],
             Self::Fmt | Self::Deny | Self::Features | Self::NoStd => &[],
@@ -84,6 +87,7 @@ impl Stage {
             Self::NoStd => no_std::run(workspace),
             Self::Unit => Cmd::cargo("test --workspace --all-features --tests --examples").run(),
             Self::Doctest => Cmd::cargo("test --workspace --all-features --doc").run(),
+            Self::Torture => torture::briefly(workspace),
             Self::Interop => interop(workspace),
             Self::Fuzz => fuzz::all(workspace, FUZZ_SECONDS),
             Self::Bench => Cmd::cargo("test --workspace --all-features --bench *").run(),

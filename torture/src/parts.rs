@@ -1,0 +1,118 @@
+//! The parts, by name.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+
+use crate::Options;
+use crate::kills::{self, discharges};
+use crate::run::{Failure, Run};
+use crate::summary::Row;
+
+/// A part; the order here is the order they run in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// kill -9 of the hub under load over every protocol
+    Kills,
+    /// kill -9 between the discharge of a transaction and its outcome
+    Discharges,
+}
+
+impl Part {
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        Self::value_variants().iter().copied()
+    }
+
+    /// Runs it as far as the options say.
+    ///
+    /// # Errors
+    /// What it has found, with its seed.
+    pub(crate) fn run(self, run: &Run, options: &Options) -> Result<Row, Failure> {
+        let begun = Instant::now();
+        let row = match self {
+            Self::Kills => kill(run, options),
+            Self::Discharges => discharge(run, options),
+        }?;
+        println!();
+        Ok(Row { took: begun.elapsed(), ..row })
+    }
+}
+
+fn kill(run: &Run, options: &Options) -> Result<Row, Failure> {
+    let line = Line::new("kills", options.kills);
+    let report = kills::run(run, options.kills, options.hubs, options.mutate, &|killed, messages| {
+        line.show(killed, &format!("{messages} messages acknowledged"));
+    })?;
+    let counts = report.counts;
+    let row = Row {
+        part: "kills",
+        runs: format!("{} kills", report.kills),
+        acknowledged: format!(
+            "{} messages: MQTT {}, AMQP {}, HTTP {}",
+            counts.messages(),
+            counts.mqtt,
+            counts.amqp,
+            counts.http
+        ),
+        seeds: format!("{} and on", run.seed),
+        notes: vec![
+            format!(
+                "at least {} messages were acknowledged before each; {} hubs more were killed while they recovered",
+                report.least, report.killed_at_start
+            ),
+            format!(
+                "{} transactions were committed and {} settlements confirmed under load; {} messages were looked at afterwards",
+                counts.transactions, counts.settled, report.findings.checked
+            ),
+        ],
+        ..Row::default()
+    };
+    Ok(row.found(&report.findings))
+}
+
+fn discharge(run: &Run, options: &Options) -> Result<Row, Failure> {
+    let line = Line::new("discharges", options.discharges);
+    let report = discharges::run(run, options.discharges, options.mutate, &|killed| line.show(killed, ""))?;
+    let told = format!(
+        "of the transactions whose outcome was not known {} had happened and {} had not; {} were confirmed before the kill; {} kills beside the moment are not counted",
+        report.happened, report.had_not, report.committed, report.beside
+    );
+    let row = Row {
+        part: "discharges",
+        runs: format!("{} kills between discharge and outcome", report.kills),
+        acknowledged: format!("{} transactions", report.happened + report.had_not + report.committed),
+        seeds: run.seed.to_string(),
+        notes: vec![told],
+        ..Row::default()
+    };
+    Ok(row.found(&report.findings))
+}
+
+/// A line that says how far it is.
+pub(crate) struct Line {
+    part: &'static str,
+    of: u64,
+    begun: Instant,
+    shown: Mutex<Instant>,
+}
+
+impl Line {
+    pub(crate) fn new(part: &'static str, of: u64) -> Self {
+        Self { part, of, begun: Instant::now(), shown: Mutex::new(Instant::now()) }
+    }
+
+    pub(crate) fn show(&self, done: u64, what: &str) {
+        let mut shown = self.shown.lock().expect("nobody panics while it is held");
+        let (terminal, elapsed) = (std::io::stdout().is_terminal(), self.begun.elapsed().as_secs());
+        let often = if terminal { Duration::from_millis(200) } else { Duration::from_secs(15) };
+        if done < self.of && shown.elapsed() < often {
+            return;
+        }
+        *shown = Instant::now();
+        let (start, end) = if terminal { ("\r", "\x1b[K") } else { ("", "\n") };
+        print!("{start}{:<11}{done:>6} of {} in {elapsed} s  {what}{end}", self.part, self.of);
+        let _ = std::io::stdout().flush();
+    }
+}
