@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::task::Waker;
 
 use bytes::Bytes;
-use roadbed_broker::{LogPage, LogRead, StoreError, StoredCopy};
+use roadbed_broker::{LogPage, LogRead, ReadId, StoreError, StoredCopy};
 use roadbed_core::CopyId;
 
 use crate::codec::{KeptCopy, Take, take_message};
@@ -43,16 +43,36 @@ pub(crate) fn run(shared: &Shared) {
             desk = shared.asked.wait(desk).unwrap_or_else(PoisonError::into_inner);
         };
         drop(desk);
-        let found = read(shared, &copies);
-        if let Err(error) = &found {
-            tracing::error!(%error, "messages cannot be read back");
-        }
-        let mut desk = shared.desk();
-        desk.read.push((id, found));
-        let waker = desk.waker.take();
-        drop(desk);
-        waker.into_iter().for_each(Waker::wake);
+        answer(shared, id, &copies);
     }
+}
+
+/// Answers all that is asked by now.
+#[cfg(feature = "simulation")]
+pub(crate) fn step(shared: &Shared) {
+    loop {
+        let (log, copies) = {
+            let mut desk = shared.desk();
+            (desk.log_reads.pop_front(), desk.reads.pop_front())
+        };
+        if log.is_none() && copies.is_none() {
+            return;
+        }
+        log.iter().for_each(|asked| read_log(shared, asked));
+        copies.iter().for_each(|(id, copies)| answer(shared, *id, copies));
+    }
+}
+
+fn answer(shared: &Shared, id: ReadId, copies: &[CopyId]) {
+    let found = read(shared, copies);
+    if let Err(error) = &found {
+        tracing::error!(%error, "messages cannot be read back");
+    }
+    let mut desk = shared.desk();
+    desk.read.push((id, found));
+    let waker = desk.waker.take();
+    drop(desk);
+    waker.into_iter().for_each(Waker::wake);
 }
 
 /// Answers a reader of a log.

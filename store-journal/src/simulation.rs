@@ -22,6 +22,10 @@ struct State {
     /// Syncs until one fails.
     fail_sync_in: Option<u64>,
     syncs: u64,
+    /// Operations until the power is cut, what is kept then, and the seed of which.
+    cut: Option<(u64, Kept, u64)>,
+    /// What was there when the power was cut.
+    image: Option<SimFs>,
     locked: Arc<()>,
 }
 
@@ -30,7 +34,7 @@ struct State {
 pub enum Kept {
     /// Nothing.
     None,
-    /// Each with a probability of so many in 1,000.
+    /// Each with a probability of so many in 1,000. Of the others some are torn: a part of their sectors is kept.
     Some(u32),
 }
 
@@ -42,6 +46,8 @@ impl Default for SimFs {
             capacity: 1 << 40,
             fail_sync_in: None,
             syncs: 0,
+            cut: None,
+            image: None,
             locked: Arc::new(()),
         };
         Self(Arc::new(Mutex::new(state)))
@@ -61,30 +67,23 @@ impl SimFs {
     /// Cuts the power: a copy of what is found afterwards. The original goes on as if nothing had happened, and concerns nobody any more.
     /// `random` decides which blocks are kept.
     #[must_use]
-    pub fn power_cut(&self, kept: Kept, mut random: impl FnMut() -> u32) -> Self {
-        let state = self.state();
-        let mut keep = |kept| match kept {
-            Kept::None => false,
-            Kept::Some(per_mille) => random() % 1000 < per_mille,
-        };
-        let mut names = state.durable_names.clone();
-        // A name that was not synced is there or not.
-        for (name, file) in &state.files {
-            if !names.contains_key(name) && keep(kept) {
-                names.insert(name.clone(), file.clone());
-            }
+    pub fn power_cut(&self, kept: Kept, random: impl FnMut() -> u32) -> Self {
+        self.state().power_cut(kept, random)
+    }
+
+    /// Cuts the power before the operation after `operations` more: [`take_cut`](Self::take_cut) has what is found afterwards.
+    pub fn cut_after(&self, operations: u64, kept: Kept, seed: u64) {
+        let mut state = self.state();
+        (state.cut, state.image) = (Some((operations, kept, seed)), None);
+    }
+
+    /// What is found after the cut that [`cut_after`](Self::cut_after) has asked for; if it has not come yet, it comes now.
+    pub fn take_cut(&self) -> Option<Self> {
+        let mut state = self.state();
+        if let Some((_, kept, seed)) = state.cut.take() {
+            state.image = Some(state.power_cut(kept, chance(seed)));
         }
-        let files: BTreeMap<_, _> =
-            names.into_iter().map(|(name, file)| (name, Arc::new(file.after_cut(|| keep(kept))))).collect();
-        let state = State {
-            durable_names: files.clone(),
-            files,
-            capacity: state.capacity,
-            fail_sync_in: None,
-            syncs: 0,
-            locked: Arc::new(()),
-        };
-        Self(Arc::new(Mutex::new(state)))
+        state.image.take()
     }
 
     /// From now on there is room for so many bytes.
@@ -122,7 +121,62 @@ impl SimFs {
     }
 }
 
+/// Numbers by chance.
+fn chance(seed: u64) -> impl FnMut() -> u32 {
+    let mut state = seed;
+    move || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed >> 32) as u32
+    }
+}
+
 impl State {
+    /// See [`SimFs::power_cut`].
+    fn power_cut(&self, kept: Kept, mut random: impl FnMut() -> u32) -> SimFs {
+        let mut keep = || match kept {
+            Kept::None => Fate::Lost(0),
+            Kept::Some(per_mille) if random() % 1000 < per_mille => Fate::Kept,
+            Kept::Some(_) => match random() {
+                torn if torn % 8 == 7 => Fate::Torn(torn as usize / 8 % (BLOCK / SECTOR) * SECTOR),
+                version => Fate::Lost(version as usize / 8),
+            },
+        };
+        let mut names = self.durable_names.clone();
+        // A name that was not synced is there or not.
+        for (name, file) in &self.files {
+            if !names.contains_key(name) && keep() == Fate::Kept {
+                names.insert(name.clone(), file.clone());
+            }
+        }
+        let files: BTreeMap<_, _> =
+            names.into_iter().map(|(name, file)| (name, Arc::new(file.after_cut(&mut keep)))).collect();
+        let state = Self {
+            durable_names: files.clone(),
+            files,
+            capacity: self.capacity,
+            fail_sync_in: None,
+            syncs: 0,
+            cut: None,
+            image: None,
+            locked: Arc::new(()),
+        };
+        SimFs(Arc::new(Mutex::new(state)))
+    }
+
+    /// Before each operation that changes anything.
+    fn count(&mut self) {
+        match &mut self.cut {
+            Some((left @ 1.., ..)) => *left -= 1,
+            Some((0, kept, seed)) => {
+                let (kept, seed) = (*kept, *seed);
+                self.image = Some(self.power_cut(kept, chance(seed)));
+                self.cut = None;
+            }
+            None => {}
+        }
+    }
+
     fn used(&self) -> u64 {
         self.files.values().map(|file| file.data().bytes.len() as u64).sum()
     }
@@ -139,9 +193,24 @@ type Weak = std::sync::Weak<Mutex<State>>;
 #[derive(Debug, Default)]
 struct Data {
     bytes: Vec<u8>,
-    /// What was synced of the blocks that were written since.
-    before: BTreeMap<usize, Vec<u8>>,
+    /// The blocks that were written since the last sync: what was synced of each, and what it was between writes.
+    before: BTreeMap<usize, Vec<Vec<u8>>>,
     synced_len: usize,
+}
+
+/// What a disk writes at once, in bytes.
+const SECTOR: usize = 512;
+/// How many states of a block are remembered between two syncs.
+const VERSIONS_MAX: usize = 4;
+
+/// What becomes of a block that was not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Kept,
+    /// It is as it was before some write.
+    Lost(usize),
+    /// It has been written up to here.
+    Torn(usize),
 }
 
 impl Data {
@@ -149,7 +218,10 @@ impl Data {
         for block in from / BLOCK..to.div_ceil(BLOCK) {
             let (start, end) = (block * BLOCK, ((block + 1) * BLOCK).min(self.bytes.len()));
             let bytes = &self.bytes;
-            self.before.entry(block).or_insert_with(|| bytes.get(start..end).unwrap_or_default().to_vec());
+            let versions = self.before.entry(block).or_default();
+            if versions.len() < VERSIONS_MAX {
+                versions.push(bytes.get(start..end).unwrap_or_default().to_vec());
+            }
         }
     }
 }
@@ -159,21 +231,30 @@ impl SimFile {
         self.data.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn after_cut(&self, mut keep: impl FnMut() -> bool) -> Self {
+    fn count(&self) {
+        if let Some(fs) = self.fs.as_ref().and_then(Weak::upgrade) {
+            fs.lock().unwrap_or_else(PoisonError::into_inner).count();
+        }
+    }
+
+    fn after_cut(&self, keep: &mut impl FnMut() -> Fate) -> Self {
         let data = self.data();
         let mut bytes = data.bytes.clone();
-        for (block, before) in &data.before {
-            if !keep() {
-                let start = block * BLOCK;
-                let end = (start + BLOCK).min(bytes.len());
-                let Some(now) = bytes.get_mut(start..end) else { continue };
-                now.fill(0);
-                let kept = before.len().min(now.len());
-                now[..kept].copy_from_slice(&before[..kept]);
+        for (block, versions) in &data.before {
+            let (version, from) = match keep() {
+                Fate::Kept => continue,
+                Fate::Lost(version) => (version % versions.len().max(1), 0),
+                Fate::Torn(at) => (0, at),
+            };
+            let start = block * BLOCK;
+            let end = (start + BLOCK).min(bytes.len());
+            let (Some(now), Some(before)) = (bytes.get_mut(start..end), versions.get(version)) else { continue };
+            for (at, byte) in now.iter_mut().enumerate().skip(from) {
+                *byte = before.get(at).copied().unwrap_or(0);
             }
         }
-        if bytes.len() < data.synced_len && !keep() {
-            // It had been cut off, and that was not synced.
+        if bytes.len() != data.synced_len && keep() != Fate::Kept {
+            // It had another length, and that was not synced.
             bytes.resize(data.synced_len, 0);
         }
         let synced_len = bytes.len();
@@ -196,11 +277,12 @@ impl Fs for SimFs {
 
     fn create(&self, name: &str, bytes: u64) -> io::Result<Arc<dyn FsFile>> {
         let mut state = self.state();
+        state.count();
         state.files.remove(name);
         if state.used() + bytes > state.capacity {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        let data = Data { bytes: vec![0; bytes as usize], before: BTreeMap::new(), synced_len: bytes as usize };
+        let data = Data { bytes: vec![0; bytes as usize], before: BTreeMap::new(), synced_len: 0 };
         let file = Arc::new(SimFile { data: Mutex::new(data), fs: Some(Arc::downgrade(&self.0)) });
         state.files.insert(name.into(), file.clone());
         Ok(file)
@@ -222,11 +304,14 @@ impl Fs for SimFs {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.state().files.remove(name).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
+        let mut state = self.state();
+        state.count();
+        state.files.remove(name).map(drop).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn sync_names(&self) -> io::Result<()> {
         let mut state = self.state();
+        state.count();
         state.durable_names = state.files.clone();
         Ok(())
     }
@@ -251,6 +336,7 @@ impl FsFile for SimFile {
     }
 
     fn write_at(&self, offset: u64, pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
+        self.count();
         let mut data = self.data();
         let mut at = offset as usize;
         for piece in pieces {
@@ -266,6 +352,7 @@ impl FsFile for SimFile {
     }
 
     fn set_bytes(&self, bytes: u64) -> io::Result<()> {
+        self.count();
         let mut data = self.data();
         let (now, then) = (data.bytes.len(), bytes as usize);
         data.touch(then.min(now), now);
@@ -276,6 +363,7 @@ impl FsFile for SimFile {
     fn sync(&self) -> io::Result<()> {
         if let Some(fs) = self.fs.as_ref().and_then(Weak::upgrade) {
             let mut state = fs.lock().unwrap_or_else(PoisonError::into_inner);
+            state.count();
             state.syncs += 1;
             match &mut state.fail_sync_in {
                 Some(0) => return Err(io::Error::other("the disk says that it cannot")),

@@ -28,6 +28,9 @@ pub struct JournalStore {
     shared: Arc<Shared>,
     config: JournalConfig,
     threads: Vec<JoinHandle<()>>,
+    /// Who writes, if there is no thread for it.
+    #[cfg(feature = "simulation")]
+    stepped: Option<Worker>,
     _lock: Lock,
 }
 
@@ -138,6 +141,42 @@ impl JournalStore {
     /// # Errors
     /// See [`open`](Self::open).
     pub fn open_on(fs: Arc<dyn Fs>, config: JournalConfig) -> Result<Self, JournalError> {
+        let (mut store, worker) = Self::idle(fs, config)?;
+        let (writing, reading) = (store.shared.clone(), store.shared.clone());
+        let threads = [
+            spawn("roadbed-journal", move || worker.run(&writing)),
+            spawn("roadbed-reader", move || reader::run(&reading)),
+        ];
+        for thread in threads {
+            store.threads.push(thread.map_err(JournalError::io("starting a thread"))?);
+        }
+        Ok(store)
+    }
+
+    /// Opens the journal on `fs` without threads: [`step`](Self::step) does their work. For simulations, in which everything happens when it
+    /// is said to.
+    ///
+    /// # Errors
+    /// See [`open`](Self::open).
+    #[cfg(feature = "simulation")]
+    pub fn open_stepped(fs: Arc<dyn Fs>, config: JournalConfig) -> Result<Self, JournalError> {
+        let (mut store, worker) = Self::idle(fs, config)?;
+        store.stepped = Some(worker);
+        Ok(store)
+    }
+
+    /// Commits what was submitted, reads what was asked for, and cleans a little: then the answers are there. Only for a journal that was
+    /// [opened](Self::open_stepped) for it. Dropped, such a journal ends as by a power cut.
+    #[cfg(feature = "simulation")]
+    pub fn step(&mut self) {
+        if let Some(worker) = &mut self.stepped {
+            worker.step(&self.shared);
+            reader::step(&self.shared);
+        }
+    }
+
+    /// A journal that was opened, and who is to write it.
+    fn idle(fs: Arc<dyn Fs>, config: JournalConfig) -> Result<(Self, Worker), JournalError> {
         let lock = fs.lock().map_err(|error| match error.kind() {
             std::io::ErrorKind::WouldBlock => JournalError::Locked,
             _ => JournalError::io("locking the folder")(error),
@@ -153,16 +192,15 @@ impl JournalStore {
             asked: Condvar::new(),
             ended: Condvar::new(),
         });
-        let (writing, reading) = (shared.clone(), shared.clone());
-        let threads = [
-            spawn("roadbed-journal", move || worker.run(&writing)),
-            spawn("roadbed-reader", move || reader::run(&reading)),
-        ];
-        let mut store = Self { shared, config, threads: Vec::new(), _lock: lock };
-        for thread in threads {
-            store.threads.push(thread.map_err(JournalError::io("starting a thread"))?);
-        }
-        Ok(store)
+        let store = Self {
+            shared,
+            config,
+            threads: Vec::new(),
+            #[cfg(feature = "simulation")]
+            stepped: None,
+            _lock: lock,
+        };
+        Ok((store, worker))
     }
 
     /// A handle that tells how the journal is, wherever the store itself is.

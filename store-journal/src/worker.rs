@@ -94,6 +94,14 @@ impl Worker {
         shared.ended.notify_all();
     }
 
+    /// One round of work on what was submitted, in the caller's thread. The time that passes outside has no say in it.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn step(&mut self, shared: &Shared) {
+        let mut units = std::mem::take(&mut shared.desk().submitted);
+        self.looked = None;
+        self.work(shared, &mut units);
+    }
+
     /// Takes what was submitted; false if there is nothing, and will be nothing.
     fn wait(&mut self, shared: &Shared, units: &mut Vec<Unit>) -> bool {
         let mut desk = shared.desk();
