@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
+mod cuts;
 mod hub;
 mod kills;
 mod parts;
@@ -51,6 +52,9 @@ pub(crate) struct Options {
     /// Kills of the hub between discharge and outcome
     #[arg(long, default_value_t = 200)]
     pub(crate) discharges: u64,
+    /// Power cuts of a simulated disk
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) cuts: u64,
     /// The first seed; what depends on it alone fails again with it
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
-use crate::Options;
 use crate::kills::{self, discharges};
 use crate::run::{Failure, Run};
 use crate::summary::Row;
+use crate::{Options, cuts};
 
 /// A part; the order here is the order they run in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -18,6 +18,8 @@ pub(crate) enum Part {
     Kills,
     /// kill -9 between the discharge of a transaction and its outcome
     Discharges,
+    /// Power cuts of a simulated disk, under a broker with clients over every protocol
+    Cuts,
 }
 
 impl Part {
@@ -34,6 +36,7 @@ impl Part {
         let row = match self {
             Self::Kills => kill(run, options),
             Self::Discharges => discharge(run, options),
+            Self::Cuts => cut(run, options),
         }?;
         println!();
         Ok(Row { took: begun.elapsed(), ..row })
@@ -88,6 +91,23 @@ fn discharge(run: &Run, options: &Options) -> Result<Row, Failure> {
         ..Row::default()
     };
     Ok(row.found(&report.findings))
+}
+
+fn cut(run: &Run, options: &Options) -> Result<Row, Failure> {
+    let line = Line::new("cuts", options.cuts);
+    let report = cuts::run(run, options.cuts, &|cuts| line.show(cuts, ""))?;
+    let told = format!(
+        "{} worlds, {} steps; {} cuts followed a sync that had failed, {} times the disk was full for a while",
+        report.worlds, report.steps, report.failed_syncs, report.full
+    );
+    Ok(Row {
+        part: "cuts",
+        runs: format!("{} power cuts", report.cuts),
+        acknowledged: format!("{} messages", report.acknowledged),
+        seeds: format!("{} to {}", run.seed, run.seed + report.worlds - 1),
+        notes: vec![told],
+        ..Row::default()
+    })
 }
 
 /// A line that says how far it is.

@@ -207,16 +207,18 @@ impl Copy {
         }
     }
 
-    /// The broker has died. What was answered stands, if it is stored; what was not may have happened or not. It may have been stored as leased, to somebody who
-    /// was not told: then that fails.
-    pub(super) fn crashed(&mut self, stored: bool) {
+    /// The broker has died. What was answered stands, if it is stored; what was not may have happened or not. Over a transport, an answer
+    /// that had left before may still arrive: `late`.
+    pub(super) fn crashed(&mut self, stored: bool, late: bool) {
         if !stored && !self.repeats {
             self.ended = Some(Outcome::Accepted);
         }
         self.holder = None;
         self.count_max += u32::from(!self.decided);
         (self.count_min, self.attempt, self.lease_until) = (self.count_kept, 0, None);
-        self.unanswered.clear();
+        if !late {
+            self.unanswered.clear();
+        }
     }
 
     /// It reached its limit of deliveries: it may be a dead letter now.

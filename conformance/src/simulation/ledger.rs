@@ -17,6 +17,8 @@ pub(super) struct Ledger {
     pub(super) violations: Vec<String>,
     /// How much longer a message may seem to live, where times to live are rounded on the way.
     slack: Duration,
+    /// What is sent at least once is stored without being asked to.
+    stores: bool,
     sent: BTreeMap<u64, Sent>,
     copies: BTreeMap<(String, u64), Copy>,
     /// How often the broker has died.
@@ -82,9 +84,9 @@ pub(super) enum Fate {
 }
 
 impl Ledger {
-    /// An empty ledger, of a world in which times to live may be rounded up by `slack`.
-    pub(super) fn new(slack: Duration) -> Self {
-        Self { slack, ..Self::default() }
+    /// An empty ledger, of a world in which times to live may be rounded up by `slack`, and which `stores` what is sent at least once.
+    pub(super) fn new(slack: Duration, stores: bool) -> Self {
+        Self { slack, stores, ..Self::default() }
     }
 
     pub(super) fn note(&mut self, now: Time, who: &str, what: fmt::Arguments<'_>) {
@@ -100,7 +102,8 @@ impl Ledger {
         self.places.insert(name.into(), place);
     }
 
-    pub(super) fn send(&mut self, serial: u64, sent: Sent) {
+    pub(super) fn send(&mut self, serial: u64, mut sent: Sent) {
+        sent.stored |= self.stores && sent.qos > Qos::AtMostOnce;
         self.sent.insert(serial, sent);
     }
 
@@ -259,8 +262,9 @@ impl Ledger {
         self.note(now, "broker", format_args!("dies, and starts again"));
         self.crashes += 1;
         self.sent.values_mut().for_each(|sent| sent.excused |= !sent.stored);
-        for ((_, serial), copy) in &mut self.copies {
-            copy.crashed(self.sent.get(serial).is_some_and(|sent| sent.stored));
+        for ((place, serial), copy) in &mut self.copies {
+            let late = self.places.get(place).is_some_and(|place| place.carried || place.hidden);
+            copy.crashed(self.sent.get(serial).is_some_and(|sent| sent.stored), late);
         }
     }
 

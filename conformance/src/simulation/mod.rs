@@ -30,4 +30,4 @@ mod world;
 
 pub use random::Random;
 pub use trace::Trace;
-pub use world::{Ground, Plan, Stage, VirtualClock, Way, run, seeds, simulate};
+pub use world::{Ground, Plan, Stage, VirtualClock, Way, run, seeds, simulate, tell};

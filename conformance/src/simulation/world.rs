@@ -40,6 +40,11 @@ pub trait Stage: Send + Sync {
         None
     }
 
+    /// Whether the broker stores what is sent at least once or exactly once although it does not ask for it.
+    fn stores(&self) -> bool {
+        false
+    }
+
     /// By how much the transports may round up a time to live.
     fn rounding(&self) -> Duration {
         Duration::ZERO
@@ -140,8 +145,8 @@ pub fn run(stage: &dyn Stage, plan: Plan, seeds: impl IntoIterator<Item = u64>) 
     }
 }
 
-/// The seed, how to replay it, what is wrong, what led to it, and the life of the first message that it happened to.
-fn tell(seed: u64, violations: &[String], trace: &Trace) -> String {
+/// In words: the seed, how to replay it, what is wrong, what led to it, and the life of the first message that it happened to.
+pub fn tell(seed: u64, violations: &[String], trace: &Trace) -> String {
     let serial = violations.iter().find_map(|violation| violation.rsplit_once('(')?.1.split(' ').next());
     let serial = serial.unwrap_or("nothing");
     let is_serial = |word: &str| word.trim_matches(|c: char| !c.is_ascii_digit()) == serial;
@@ -178,7 +183,7 @@ async fn play(stage: &dyn Stage, plan: Plan, seed: u64) -> Ledger {
         stage,
         random: Random::new(seed),
         ground: Ground { broker: Arc::clone(&broker), clock: clock.clone(), seed },
-        shared: shared(clock, broker, stage.rounding()).await,
+        shared: shared(clock, broker, Ledger::new(stage.rounding(), stage.stores())).await,
         seated: 0,
     };
     let mut followers = Vec::new();
@@ -228,8 +233,7 @@ fn follows(number: u32) -> (&'static str, Qos) {
     [("t/#", Qos::ExactlyOnce), ("t/x", Qos::AtLeastOnce), ("t/+", Qos::AtMostOnce)][number as usize % 3]
 }
 
-async fn shared(clock: Arc<dyn Clock>, broker: Arc<dyn Endpoint>, slack: Duration) -> Arc<Shared> {
-    let mut ledger = Ledger::new(slack);
+async fn shared(clock: Arc<dyn Clock>, broker: Arc<dyn Endpoint>, mut ledger: Ledger) -> Arc<Shared> {
     let client = Client::open(&*broker, open("setup")).await;
     for queue in QUEUES {
         let settings = QueueSettings { deliveries_max: DELIVERIES_MAX, ..QueueSettings::default() };

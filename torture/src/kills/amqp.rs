@@ -245,7 +245,7 @@ pub(crate) fn whole(place: &str, transfer: &Transfer) -> Result<Name> {
 
 /// Takes all that is in a queue, and settles it.
 pub(crate) fn drain(conn: &mut Amqp, address: &str) -> Result<Vec<Found>> {
-    let name = format!("empty-{address}");
+    let name = format!("empty-{address}-{}", conn.links());
     let link = conn.attach(&Attach { name: &name, address: Some(address), receives: true, second: true })?;
     let mut found = Vec::new();
     loop {

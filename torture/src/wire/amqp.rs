@@ -131,6 +131,11 @@ impl Amqp {
         }
     }
 
+    /// How many links were attached.
+    pub(crate) fn links(&self) -> u32 {
+        self.next_handle
+    }
+
     /// How many messages a sender may send now.
     pub(crate) fn credit(&self, link: u32) -> u32 {
         let theirs = self.links.iter().find(|(_, ours)| **ours == link).map_or(u32::MAX, |(theirs, _)| *theirs);
