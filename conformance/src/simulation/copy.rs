@@ -19,6 +19,8 @@ pub(super) enum Seen {
 pub(super) struct Copy {
     holder: Option<String>,
     lease_until: Option<Time>,
+    /// It was delivered exactly once, to a session that is kept.
+    pub(super) once: bool,
     /// A settlement was asked and its answer is not known.
     asked: Option<Outcome>,
     /// The first half of exactly once was answered.
@@ -40,7 +42,7 @@ pub(super) struct Copy {
 }
 
 impl Copy {
-    /// A copy that nobody has seen while the broker died so many times: each time it may have been stored as leased, and not handed over.
+    /// A copy that nobody has seen, although the broker died so often since it was sent.
     pub(super) fn unseen(crashes: u32) -> Self {
         Self { count_max: crashes, ..Self::default() }
     }
@@ -64,6 +66,7 @@ impl Copy {
             (self.count_min, self.count_max) = (count, count);
         }
         self.lease_until = delivery.info.as_ref().and_then(|info| info.lease_until);
+        self.once = delivery.qos == Qos::ExactlyOnce && delivery.handle.is_some();
         if delivery.handle.is_some() {
             self.holder = Some(owner.into());
         } else {
@@ -213,8 +216,13 @@ impl Copy {
         if !stored && !self.repeats {
             self.ended = Some(Outcome::Accepted);
         }
-        self.holder = None;
+        if stored && late && (self.lease_until.is_some() || self.once) {
+            // A lease can be settled by its name, and exactly once goes on where it was.
+            return;
+        }
+        // Somebody may have had a lease of it that nobody saw.
         self.count_max += u32::from(!self.decided);
+        self.holder = None;
         (self.count_min, self.attempt, self.lease_until) = (self.count_kept, 0, None);
         if !late {
             self.unanswered.clear();

@@ -20,6 +20,9 @@ pub(super) struct Ledger {
     /// What is sent at least once is stored without being asked to.
     stores: bool,
     sent: BTreeMap<u64, Sent>,
+    /// How often the broker has died, and had when each was sent.
+    crashes: u32,
+    born: BTreeMap<u64, u32>,
     copies: BTreeMap<(String, u64), Copy>,
     /// How often the broker has died.
     crashes: u32,
@@ -105,6 +108,7 @@ impl Ledger {
     pub(super) fn send(&mut self, serial: u64, mut sent: Sent) {
         sent.stored |= self.stores && sent.qos > Qos::AtMostOnce;
         self.sent.insert(serial, sent);
+        self.born.insert(serial, self.crashes);
     }
 
     pub(super) fn confirmed(&mut self, now: Time, who: &str, serial: u64, confirm: &Confirm) {
@@ -185,7 +189,8 @@ impl Ledger {
         }
         let seen = if here.hidden { Seen::Some } else { Seen::All };
         let seen = if here.filter.is_none() { seen } else { Seen::Uncounted };
-        let copy = self.copies.entry((place.into(), serial)).or_insert_with(|| Copy::unseen(self.crashes));
+        let crashes = self.crashes - self.born.get(&serial).copied().unwrap_or(0);
+        let copy = self.copies.entry((place.into(), serial)).or_insert_with(|| Copy::unseen(crashes));
         if sent.may_repeat || (here.carried && delivery.qos == Qos::AtLeastOnce) {
             copy.repeats();
             return Ok(());
@@ -263,8 +268,9 @@ impl Ledger {
         self.crashes += 1;
         self.sent.values_mut().for_each(|sent| sent.excused |= !sent.stored);
         for ((place, serial), copy) in &mut self.copies {
-            let late = self.places.get(place).is_some_and(|place| place.carried || place.hidden);
-            copy.crashed(self.sent.get(serial).is_some_and(|sent| sent.stored), late);
+            let Some(place) = self.places.get(place) else { continue };
+            copy.once &= place.carried;
+            copy.crashed(self.sent.get(serial).is_some_and(|sent| sent.stored), place.carried || place.hidden);
         }
     }
 

@@ -40,6 +40,14 @@ pub trait Stage: Send + Sync {
         None
     }
 
+    /// Whether the broker cannot go on, as a process that ends by itself: then it is started again soon.
+    fn has_failed(&self) -> bool {
+        false
+    }
+
+    /// There are no more faults from now on.
+    fn calm(&self) {}
+
     /// Whether the broker stores what is sent at least once or exactly once although it does not ask for it.
     fn stores(&self) -> bool {
         false
@@ -216,17 +224,55 @@ async fn play(stage: &dyn Stage, plan: Plan, seed: u64) -> Ledger {
     receiving.spawn(watch(cast.inner_seat("watcher"), targets[..QUEUES.len()].to_vec()));
 
     let Cast { shared, mut random, ground, .. } = cast;
-    let mut sent = pin!(all(&shared, sending));
-    while timeout(Duration::from_millis(100 + random.below(2000)), sent.as_mut()).await.is_err() {
-        if let Some(next) = stage.restart(ground.clock.clone(), seed) {
-            mortal.die(next);
-            shared.ledger().crashed(shared.now());
-        }
-    }
+    let mut lives = Lives { stage, mortal: &mortal, ground: &ground, shared: &shared, seed };
+    lives.follow_each_other(all(&shared, sending), || Duration::from_millis(100 + random.below(2000))).await;
     shared.stopping.store(true, Ordering::Relaxed);
-    all(&shared, receiving).await;
+    lives.follow_each_other(all(&shared, receiving), || STUCK * 2).await;
+    stage.calm();
+    lives.next_if_failed();
     watched(&shared, rest(&shared)).await;
     std::mem::take(&mut *shared.ledger())
+}
+
+/// The broker's lives.
+struct Lives<'a> {
+    stage: &'a dyn Stage,
+    mortal: &'a Mortal,
+    ground: &'a Ground,
+    shared: &'a Shared,
+    seed: u64,
+}
+
+impl Lives<'_> {
+    /// How often it is looked whether the broker has failed.
+    const LOOK: Duration = Duration::from_millis(50);
+
+    /// Until `part` is done: one after another, each so long, or until it fails.
+    async fn follow_each_other(&mut self, part: impl Future<Output = ()>, mut long: impl FnMut() -> Duration) {
+        let mut part = pin!(part);
+        let mut due = Instant::now() + long();
+        while timeout(Self::LOOK.min(due - Instant::now()), part.as_mut()).await.is_err() {
+            if Instant::now() >= due {
+                self.next();
+                due = Instant::now() + long();
+            } else {
+                self.next_if_failed();
+            }
+        }
+    }
+
+    fn next_if_failed(&mut self) {
+        if self.stage.has_failed() {
+            self.next();
+        }
+    }
+
+    fn next(&mut self) {
+        if let Some(next) = self.stage.restart(self.ground.clock.clone(), self.seed) {
+            self.mortal.die(next);
+            self.shared.ledger().crashed(self.shared.now());
+        }
+    }
 }
 
 fn follows(number: u32) -> (&'static str, Qos) {

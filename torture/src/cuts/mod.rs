@@ -93,6 +93,8 @@ struct Cut {
 #[derive(Default)]
 struct Now {
     disk: Option<Disk>,
+    /// There are no more faults.
+    calm: bool,
     starts: u64,
     cuts: u64,
     failed_syncs: u64,
@@ -118,6 +120,8 @@ impl Cut {
         let broker = broker.unwrap_or_else(|error| panic!("seed {seed}: what is kept cannot be read: {error}"));
         let _timers = broker.spawn_timers();
         match trouble {
+            // At first everybody has to come.
+            _ if now.calm || now.starts == 1 => {}
             0..10 => disk.fs().fail_sync_after(random.below(40)),
             10..20 => {
                 now.full += 1;
@@ -170,6 +174,19 @@ impl Stage for Cut {
             (1, _) => Way::Carried(over_http(name, ground, faults)),
             (2, _) if !name.starts_with("worker") => Way::Carried(over_mqtt(version, ground, faults)),
             _ => Way::Direct(Arc::clone(&ground.broker)),
+        }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.now().disk.as_ref().is_some_and(Disk::has_failed)
+    }
+
+    fn calm(&self) {
+        let mut now = self.now();
+        now.calm = true;
+        if let Some(disk) = &now.disk {
+            disk.fs().fail_sync_after(u64::MAX);
+            disk.fs().set_capacity(1 << 40);
         }
     }
 

@@ -26,7 +26,6 @@ pub(crate) struct Publisher {
     window: usize,
     pub(crate) stream: Stream,
     flight: VecDeque<Flight>,
-    next_id: u16,
     met: bool,
     conn: Option<Mqtt>,
 }
@@ -45,7 +44,7 @@ impl Publisher {
         let (name, topic) = (format!("publisher{id}"), topic.into());
         let stream = Stream::new(id);
         let (flight, window) = (VecDeque::new(), if qos == 2 { 24 } else { 32 });
-        Self { name, v5, qos, topic, values: 0, window, stream, flight, next_id: 0, met: false, conn: None }
+        Self { name, v5, qos, topic, values: 0, window, stream, flight, met: false, conn: None }
     }
 
     /// Its messages are last values.
@@ -125,13 +124,9 @@ impl Publisher {
         self.conn.as_mut().expect("it is connected first")
     }
 
-    fn id(&mut self) -> u16 {
-        loop {
-            self.next_id = self.next_id.wrapping_add(1);
-            if self.next_id != 0 && self.flight.iter().all(|flight| flight.id != self.next_id) {
-                return self.next_id;
-            }
-        }
+    /// The lowest that is free: what was used last is used again as soon as it may be.
+    fn id(&self) -> u16 {
+        (1..=u16::MAX).find(|id| self.flight.iter().all(|flight| flight.id != *id)).expect("few are under way")
     }
 
     fn send(&mut self) -> u64 {
