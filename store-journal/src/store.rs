@@ -165,13 +165,12 @@ impl JournalStore {
         Ok(store)
     }
 
-    /// Commits what was submitted, reads what was asked for, and cleans a little: then the answers are there. Only for a journal that was
+    /// Commits what was submitted, and cleans a little: then the answers are there. Only for a journal that was
     /// [opened](Self::open_stepped) for it. Dropped, such a journal ends as by a power cut.
     #[cfg(feature = "simulation")]
     pub fn step(&mut self) {
         if let Some(worker) = &mut self.stepped {
             worker.step(&self.shared);
-            reader::step(&self.shared);
         }
     }
 
@@ -347,6 +346,10 @@ impl Store for JournalStore {
     fn read(&mut self, id: ReadId, copies: Vec<CopyId>) {
         self.shared.desk().reads.push_back((id, copies));
         self.shared.asked.notify_one();
+        #[cfg(feature = "simulation")]
+        if self.stepped.is_some() {
+            reader::step(&self.shared);
+        }
     }
 
     fn poll_reads(&mut self, cx: &mut Context<'_>, into: &mut Vec<ReadAnswer>) -> Poll<usize> {

@@ -3,10 +3,12 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for a terminal")]
 
 mod cuts;
+mod full;
 mod hub;
 mod kills;
 mod parts;
 mod run;
+mod store;
 mod summary;
 mod wire;
 
@@ -55,6 +57,12 @@ pub(crate) struct Options {
     /// Power cuts of a simulated disk
     #[arg(long, default_value_t = 1000)]
     pub(crate) cuts: u64,
+    /// Bits that are turned in journals
+    #[arg(long, default_value_t = 10_000)]
+    pub(crate) flips: u64,
+    /// Rounds of the store beside a plain map
+    #[arg(long, default_value_t = 500)]
+    pub(crate) models: u64,
     /// The first seed; what depends on it alone fails again with it
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,

@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use crate::kills::{self, discharges};
 use crate::run::{Failure, Run};
 use crate::summary::Row;
-use crate::{Options, cuts};
+use crate::{Options, cuts, full, store};
 
 /// A part; the order here is the order they run in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -20,6 +20,12 @@ pub(crate) enum Part {
     Discharges,
     /// Power cuts of a simulated disk, under a broker with clients over every protocol
     Cuts,
+    /// A disk that is full, and then is not
+    Full,
+    /// Single bits that are turned in journals
+    Flips,
+    /// The store beside a plain map
+    Model,
 }
 
 impl Part {
@@ -37,6 +43,9 @@ impl Part {
             Self::Kills => kill(run, options),
             Self::Discharges => discharge(run, options),
             Self::Cuts => cut(run, options),
+            Self::Full => fill(run),
+            Self::Flips => flip(run, options),
+            Self::Model => model(run, options),
         }?;
         println!();
         Ok(Row { took: begun.elapsed(), ..row })
@@ -106,6 +115,61 @@ fn cut(run: &Run, options: &Options) -> Result<Row, Failure> {
         acknowledged: format!("{} messages", report.acknowledged),
         seeds: format!("{} to {}", run.seed, run.seed + report.worlds - 1),
         notes: vec![told],
+        ..Row::default()
+    })
+}
+
+fn fill(run: &Run) -> Result<Row, Failure> {
+    let report = full::run(run)?;
+    let (runs, acknowledged, told) = match report.done {
+        Some(counts) => (
+            "1 full disk, 2 kills".to_owned(),
+            format!("{} messages", counts.accepted + counts.after),
+            format!(
+                "{} messages were refused while it was full; {} were taken after it had been emptied",
+                counts.refused, counts.after
+            ),
+        ),
+        None => (
+            "0".to_owned(),
+            "0".to_owned(),
+            "not run: only root may mount a tmpfs; the cuts have full disks, too".to_owned(),
+        ),
+    };
+    let row = Row { part: "full", runs, acknowledged, seeds: "none".into(), notes: vec![told], ..Row::default() };
+    Ok(row.found(&report.findings))
+}
+
+fn flip(run: &Run, options: &Options) -> Result<Row, Failure> {
+    let line = Line::new("flips", options.flips);
+    let report = store::flips(run, options.flips, &|flips| line.show(flips, ""))?;
+    let told = format!(
+        "{} were named when the journal was opened, {} when a message was read, {} were harmless: everything was read, and was as before; over {} journals of {} KiB together",
+        report.refused,
+        report.refused_later,
+        report.harmless,
+        report.journals,
+        report.bytes >> 10
+    );
+    Ok(Row {
+        part: "flips",
+        runs: format!("{} bits", report.flips),
+        acknowledged: "all of each journal".into(),
+        seeds: format!("{} to {}", run.seed, run.seed + report.journals - 1),
+        notes: vec![told],
+        ..Row::default()
+    })
+}
+
+fn model(run: &Run, options: &Options) -> Result<Row, Failure> {
+    let line = Line::new("model", options.models);
+    let report = store::model(run, options.models, &|rounds| line.show(rounds, ""))?;
+    Ok(Row {
+        part: "model",
+        runs: format!("{} rounds", report.rounds),
+        acknowledged: format!("{} units", report.units),
+        seeds: format!("{} to {}", run.seed, run.seed + report.rounds - 1),
+        notes: vec![format!("reopened {} times; {} segments were cleaned", report.reopened, report.cleaned)],
         ..Row::default()
     })
 }

@@ -193,6 +193,10 @@ impl Copy {
 
     /// A lease that has passed by now lapses.
     pub(super) fn pass(&mut self, now: Time) {
+        if !self.unanswered.is_empty() {
+            // It may have been settled before: the answer will tell.
+            return;
+        }
         if self.lease_until.take_if(|until| until.has_passed(now)).is_some() {
             let holder = self.holder.clone();
             self.lapsed(holder.as_deref().unwrap_or_default());

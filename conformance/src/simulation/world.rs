@@ -192,6 +192,7 @@ async fn play(stage: &dyn Stage, plan: Plan, seed: u64) -> Ledger {
         random: Random::new(seed),
         ground: Ground { broker: Arc::clone(&broker), clock: clock.clone(), seed },
         shared: shared(clock, broker, Ledger::new(stage.rounding(), stage.stores())).await,
+        carriers: Vec::new(),
         seated: 0,
     };
     let mut followers = Vec::new();
@@ -223,8 +224,8 @@ async fn play(stage: &dyn Stage, plan: Plan, seed: u64) -> Ledger {
     }
     receiving.spawn(watch(cast.inner_seat("watcher"), targets[..QUEUES.len()].to_vec()));
 
-    let Cast { shared, mut random, ground, .. } = cast;
-    let mut lives = Lives { stage, mortal: &mortal, ground: &ground, shared: &shared, seed };
+    let Cast { shared, mut random, ground, carriers, .. } = cast;
+    let mut lives = Lives { stage, mortal: &mortal, carriers, ground: &ground, shared: &shared, seed };
     lives.follow_each_other(all(&shared, sending), || Duration::from_millis(100 + random.below(2000))).await;
     shared.stopping.store(true, Ordering::Relaxed);
     lives.follow_each_other(all(&shared, receiving), || STUCK * 2).await;
@@ -238,6 +239,8 @@ async fn play(stage: &dyn Stage, plan: Plan, seed: u64) -> Ledger {
 struct Lives<'a> {
     stage: &'a dyn Stage,
     mortal: &'a Mortal,
+    /// Servers die with their broker: nothing of what they would say then arrives.
+    carriers: Vec<Faults>,
     ground: &'a Ground,
     shared: &'a Shared,
     seed: u64,
@@ -269,6 +272,7 @@ impl Lives<'_> {
 
     fn next(&mut self) {
         if let Some(next) = self.stage.restart(self.ground.clock.clone(), self.seed) {
+            self.carriers.iter().for_each(Faults::cut);
             self.mortal.die(next);
             self.shared.ledger().crashed(self.shared.now());
         }
@@ -296,6 +300,7 @@ struct Cast<'a> {
     random: Random,
     ground: Ground,
     shared: Arc<Shared>,
+    carriers: Vec<Faults>,
     seated: u64,
 }
 
@@ -306,6 +311,7 @@ impl Cast<'_> {
         let mut seat = self.inner_seat(name);
         if let Way::Carried(endpoint) = way {
             faults.delay(Duration::from_micros(seat.random.below(20_000)));
+            self.carriers.push(faults.clone());
             (seat.endpoint, seat.faults) = (endpoint, Some(faults));
         } else if let Way::Direct(endpoint) = way {
             seat.endpoint = endpoint;

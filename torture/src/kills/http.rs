@@ -178,6 +178,28 @@ pub(crate) fn drain(conn: &mut Http, address: &str) -> Result<Vec<Found>> {
     }
 }
 
+/// Takes all that is in a queue of texts, and settles it.
+pub(crate) fn texts(conn: &mut Http, address: &str) -> Result<Vec<String>> {
+    let mut texts = Vec::new();
+    loop {
+        let path = format!("/v1/messages/{address}?max=100&lock=60");
+        let answer = conn.ask(&Request { method: "GET", path: &path, ..Request::default() })?;
+        if answer.status == 204 {
+            return Ok(texts);
+        }
+        let broken = || Trouble::Wrong(format!("{path}: a page that cannot be read"));
+        let page: Value = serde_json::from_slice(&answer.body).map_err(|_| broken())?;
+        for one in page["messages"].as_array().ok_or_else(broken)? {
+            texts.push(one["data"].as_str().ok_or_else(broken)?.to_owned());
+            let lock = format!("/v1/locks/{}", one["token"].as_str().ok_or_else(broken)?);
+            match conn.ask(&Request { method: "DELETE", path: &lock, ..Request::default() })? {
+                Answer { status: 204, .. } => {}
+                other => return refused(address, &other),
+            }
+        }
+    }
+}
+
 /// Takes from a queue under short locks, and settles, fails, rejects or keeps what it has.
 #[derive(Debug)]
 pub(crate) struct Worker {

@@ -188,7 +188,12 @@ impl Running {
             let ended = Ended::new(ErrorKind::Closed, "another connection has taken the session's name");
             return state.end(session, &ended, Some(SessionEvent::TakenOver));
         }
-        let ended = Ended::from(&words::error(&fault, "attach"));
+        let error = words::error(&fault, "attach");
+        let ended = Ended::from(&error);
+        if found.opening.is_some() && !lacks(error.kind()) {
+            // Whether there is a session to go on with is not known.
+            return state.end(session, &ended, None);
+        }
         let State { sessions, wakers, .. } = &mut *state;
         let Some(found) = sessions.get_mut(&session) else { return };
         if let Some(link) = found.links.get_mut(&place) {
@@ -216,4 +221,9 @@ impl Running {
         };
         state.end(session, &ended, None);
     }
+}
+
+/// Whether a refusal says that the server has no queue for a session, rather than that it cannot tell now.
+fn lacks(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::NotFound | ErrorKind::NotSupported | ErrorKind::Invalid | ErrorKind::Unauthorized)
 }
