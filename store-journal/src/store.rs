@@ -407,6 +407,10 @@ impl LogStore for JournalStore {
     fn read_log(&mut self, read: LogRead) {
         self.shared.desk().log_reads.push_back(read);
         self.shared.asked.notify_one();
+        #[cfg(feature = "simulation")]
+        if self.stepped.is_some() {
+            reader::step(&self.shared);
+        }
     }
 
     fn poll_pages(&mut self, into: &mut Vec<LogPage>) {

@@ -32,6 +32,15 @@ pub(crate) struct Options {
     /// Kills of the hub between the discharge of a transaction and its outcome
     #[arg(long, default_value_t = 200)]
     discharges: u64,
+    /// Power cuts of a simulated disk, under a broker and its clients
+    #[arg(long, default_value_t = 1000)]
+    cuts: u64,
+    /// Bits that are turned in journals
+    #[arg(long, default_value_t = 10_000)]
+    flips: u64,
+    /// Rounds of the store beside a plain map
+    #[arg(long, default_value_t = 500)]
+    models: u64,
     /// The first seed of these parts
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -64,6 +73,14 @@ enum Part {
     Kills,
     /// The hub is killed between the discharge of a transaction and its outcome
     Discharges,
+    /// The power of a simulated disk is cut, under a broker and its clients
+    Cuts,
+    /// The hub's disk is full, and then is not; needs root
+    Full,
+    /// Bits are turned in journals
+    Flips,
+    /// The store beside a plain map
+    Model,
     /// The randomised tests of all crates, at length
     Tests,
 }
@@ -94,7 +111,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result {
 /// What `cargo xtask test` runs: everything for a short time, and faults that must be reported.
 pub(crate) fn briefly(workspace: &Workspace) -> Result {
     let program = Program::build(workspace, "", "debug")?;
-    program.torture().words("--kills 10 --discharges 5").run()?;
+    program.torture().words("--kills 10 --discharges 5 --cuts 30 --flips 200 --models 10").run()?;
     for fault in FAULTS {
         let kills = program.torture().words("--only kills --kills 4 --hubs 1 --mutate").arg(fault);
         println!("\n$ {kills}");
@@ -109,8 +126,16 @@ pub(crate) fn briefly(workspace: &Workspace) -> Result {
 
 impl Options {
     fn counts(&self) -> Vec<(&'static str, u64)> {
-        let Self { kills, discharges, seed, hubs, .. } = self;
-        vec![("--kills", *kills), ("--discharges", *discharges), ("--seed", *seed), ("--hubs", *hubs)]
+        let Self { kills, discharges, cuts, flips, models, seed, hubs, .. } = self;
+        vec![
+            ("--kills", *kills),
+            ("--discharges", *discharges),
+            ("--cuts", *cuts),
+            ("--flips", *flips),
+            ("--models", *models),
+            ("--seed", *seed),
+            ("--hubs", *hubs),
+        ]
     }
 }
 

@@ -6,10 +6,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use roadbed_broker::{
-    Caps, ListedCopy, ReadAnswer, ReadId, Recovery, Revision, Row, RowKey, Store, StoreError, StoredCopy, Unit, UnitId,
+    Caps, ListedCopy, LogPage, LogRead, LogState, LogStore, ReadAnswer, ReadId, Recovery, Revision, Row, RowKey, Store,
+    StoreError, StoredCopy, Unit, UnitId,
 };
 use roadbed_conformance::simulation::Random;
-use roadbed_core::{CopyId, Gid, QueueId};
+use roadbed_core::{CopyId, Gid, QueueId, Time};
 use roadbed_store_journal::simulation::{Kept, SimFs};
 use roadbed_store_journal::{JournalConfig, JournalError, JournalStore};
 use tokio::time::Instant;
@@ -214,5 +215,23 @@ impl Store for Disk {
 
     fn in_doubt(&mut self) -> Result<Vec<Gid>, StoreError> {
         self.state().journal.in_doubt()
+    }
+}
+
+impl LogStore for Disk {
+    fn read_log(&mut self, read: LogRead) {
+        self.state().journal.read_log(read);
+    }
+
+    fn poll_pages(&mut self, into: &mut Vec<LogPage>) {
+        self.state().journal.poll_pages(into);
+    }
+
+    fn log_state(&mut self, partition: QueueId) -> LogState {
+        self.state().journal.log_state(partition)
+    }
+
+    fn log_cut(&mut self, partition: QueueId, bytes_max: u64, oldest: Time) -> u64 {
+        self.state().journal.log_cut(partition, bytes_max, oldest)
     }
 }

@@ -53,6 +53,7 @@ pub(crate) fn run(run: &Run, cuts: u64, done: &dyn Fn(u64)) -> Result<Report, Fa
     Ok(report)
 }
 
+#[cfg(test)]
 /// Whether a disk that says that it has written what it has not is noticed in one of so many worlds.
 pub(crate) fn notices_a_lie(seeds: u64) -> bool {
     let hook = std::panic::take_hook();
