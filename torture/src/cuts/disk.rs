@@ -86,7 +86,7 @@ impl Disk {
         state.power = false;
         let (operations, seed) = (state.random.below(7), state.random.next());
         if state.lies {
-            // What it has promised is still on its way.
+            // What it has promised and not yet written is lost.
             return state.fs.power_cut(Kept::None, || 0);
         }
         state.fs.cut_after(operations, kept, seed);
@@ -129,10 +129,6 @@ impl State {
             return;
         }
         let mut units: Vec<Unit> = self.writing.drain(..due).map(|(_, unit)| unit).collect();
-        if self.lies {
-            // Nothing reaches the journal before the next start.
-            return;
-        }
         self.journal.submit(&mut units);
         self.journal.step();
         let mut answers = Vec::new();
@@ -143,7 +139,9 @@ impl State {
             self.power = false;
             return;
         }
-        into.append(&mut answers);
+        if !self.lies {
+            into.append(&mut answers);
+        }
     }
 }
 
