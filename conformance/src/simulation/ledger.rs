@@ -24,8 +24,6 @@ pub(super) struct Ledger {
     crashes: u32,
     born: BTreeMap<u64, u32>,
     copies: BTreeMap<(String, u64), Copy>,
-    /// How often the broker has died.
-    crashes: u32,
     places: BTreeMap<String, Place>,
     /// The last number that a link has first seen of a source, for the order.
     last: BTreeMap<(String, String), u64>,
