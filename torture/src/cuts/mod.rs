@@ -74,7 +74,7 @@ fn world(seed: u64, lies: bool, report: &mut Report) -> Result<(), String> {
     match simulated {
         Ok(Ok(trace)) => {
             report.steps += trace.len() as u64;
-            report.acknowledged += trace.about("confirm").filter(|line| line.contains("Accepted")).count() as u64;
+            report.acknowledged += trace.about(" is accepted ").count() as u64;
             Ok(())
         }
         Ok(Err((violations, trace))) => Err(tell(seed, &violations, &trace)),

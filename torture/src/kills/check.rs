@@ -65,7 +65,9 @@ pub(crate) fn queue(place: &str, streams: &[&Stream], fates: &Fates, found: &[Fo
         |(id, seq): Name| streams.iter().any(|stream| stream.id == id && stream.sent().any(|sent| sent.0 == seq));
     let strangers = alive.keys().chain(letters.keys()).filter(|name| !known(**name));
     findings.doubled.extend(strangers.map(|name| format!("{place}: {name:?} was accounted for before, or never sent")));
-    order(&mut findings, place, found.iter().map(|found| found.name));
+    // What was locked or has failed comes back when its time is over.
+    let stayed = |name: &Name| fates.get(name).is_none_or(|fate| fate.failed.1 == 0);
+    order(&mut findings, place, found.iter().map(|found| found.name).filter(stayed));
     counts(&mut findings, place, fates, found);
     findings
 }
