@@ -104,7 +104,9 @@ impl Copy {
 
     /// `owner` names an outcome.
     pub(super) fn settling(&mut self, claim: &Claim<'_>, outcome: &Outcome) {
-        if self.repeats || claim.attempt != self.attempt {
+        // After the broker has died, another owner may have an attempt of the same number.
+        let another = self.holder.as_deref().is_some_and(|holder| holder != claim.owner);
+        if self.repeats || claim.attempt != self.attempt || another {
             return;
         }
         self.unanswered.push((claim.owner.into(), claim.attempt));

@@ -200,6 +200,10 @@ impl Clients {
     /// The queue whose messages were locked: what a lock hides comes back when its time is over.
     fn locked(&mut self, amqp: &mut Amqp, http: &mut Http) -> Result<Findings> {
         let stream = &self.feeder.feeds[4].stream;
+        if std::mem::take(&mut self.locker.locked) {
+            // What is still locked, also of what was never acknowledged, is there again when this is over.
+            std::thread::sleep(Duration::from_millis(1000 * u64::from(http::Worker::LOCK) + 300));
+        }
         if std::mem::take(&mut self.locker.blind) {
             for (seq, ..) in stream.sent() {
                 let fate = self.locker.fates.entry((stream.id, seq)).or_default();

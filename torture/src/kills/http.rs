@@ -210,6 +210,8 @@ pub(crate) struct Worker {
     pub(crate) kept: Vec<Locked>,
     /// It asked for messages, and does not know which it got.
     pub(crate) blind: bool,
+    /// It has had locks in the last life.
+    pub(crate) locked: bool,
 }
 
 impl Worker {
@@ -217,11 +219,19 @@ impl Worker {
     pub(crate) const LOCK: u32 = 1;
 
     pub(crate) fn new(address: &str, deliveries_max: u32) -> Self {
-        Self { address: address.into(), deliveries_max, fates: Fates::new(), kept: Vec::new(), blind: false }
+        Self {
+            address: address.into(),
+            deliveries_max,
+            fates: Fates::new(),
+            kept: Vec::new(),
+            blind: false,
+            locked: false,
+        }
     }
 
     pub(crate) fn run(&mut self, port: u16, tally: &Tally, mut random: Random) -> Result {
         let mut conn = Http::open(port)?;
+        self.locked = true;
         loop {
             self.blind = true;
             let page = page(&mut conn, &self.address, 12, Self::LOCK)?;
