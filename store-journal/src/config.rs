@@ -11,7 +11,8 @@ pub struct JournalConfig {
     /// How many bytes of what has come to its end may lie around before old segments are cleaned, however little is kept;
     /// otherwise as many as are kept. Default 256 MiB.
     pub garbage_bytes: u64,
-    /// Nothing new is taken while the file system has less room than this, in bytes; what is kept can still come to its end. Default 256 MiB.
+    /// Nothing new is taken while the file system has less room than this, in bytes, or less than a segment needs; what is kept can still come to its
+    /// end. Default 256 MiB.
     pub free_bytes_min: u64,
     /// The same in hundredths of the file system: the smaller of the two counts. Default 5.
     pub free_percent_min: u8,

@@ -220,7 +220,8 @@ impl Worker {
         if let Some(expect) = unit.expects.into_iter().find(|expect| !self.is_met(&shared.index(), expect)) {
             return Ok(Err(StoreError::Precondition(expect)));
         }
-        if self.full && needs_room(&unit.ops) {
+        let needs_room = needs_room(&unit.ops);
+        if self.full && needs_room {
             return Ok(Err(StoreError::Full));
         }
         self.operations.clear();
@@ -238,7 +239,7 @@ impl Worker {
             }
         }
         self.give_positions(shared);
-        self.gather(shared)
+        self.gather(shared, needs_room)
     }
 
     /// What is appended gets its positions: the next of its partitions. Nothing is trimmed that has not come yet.
@@ -273,8 +274,8 @@ impl Worker {
         }
     }
 
-    /// Gathers the operations as one record, in a new segment if need be.
-    pub(crate) fn gather(&mut self, shared: &Shared) -> io::Result<Answer> {
+    /// Gathers the operations as one record, in a new segment if need be. What `needs_room` does not get the last segment that there is room for.
+    fn gather(&mut self, shared: &Shared, needs_room: bool) -> io::Result<Answer> {
         if self.operations.is_empty() {
             return Ok(Ok(()));
         }
@@ -283,6 +284,10 @@ impl Worker {
             let Err(bytes) = self.writer.gather(&mut self.operations) else { return Ok(Ok(())) };
             self.commit(shared)?;
             self.answer(shared);
+            self.measure()?;
+            if self.full && needs_room {
+                return Ok(Err(StoreError::Full));
+            }
             match self.writer.roll(bytes) {
                 Ok(written) => self.apply(shared, written),
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => {
@@ -349,20 +354,25 @@ impl Worker {
         }
     }
 
-    /// Looks whether there is room on the disk, and makes the next segment ahead.
+    /// Looks from time to time whether there is room on the disk.
     fn look(&mut self) -> io::Result<()> {
         if self.looked.is_some_and(|looked| looked.elapsed() < LOOK_EVERY) || self.failed.is_some() {
             return Ok(());
         }
+        self.measure()
+    }
+
+    /// Makes the next segment ahead, and looks whether there is room for another: without one, nothing could come to its end.
+    fn measure(&mut self) -> io::Result<()> {
         self.looked = Some(Instant::now());
+        let prepared = match self.writer.prepare() {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => false,
+            other => other.map(|()| true)?,
+        };
         let space = self.fs.space()?;
         let free_min = self.config.free_bytes_min.min(space.total / 100 * u64::from(self.config.free_percent_min));
-        let was = std::mem::replace(&mut self.full, space.free < free_min);
-        match self.writer.prepare() {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => self.full = true,
-            Err(error) => return Err(error),
-        }
+        let is_full = !prepared || space.free < free_min.max(self.config.segment_bytes.into());
+        let was = std::mem::replace(&mut self.full, is_full);
         match (was, self.full) {
             (false, true) => tracing::warn!(free = space.free, "the disk is nearly full: nothing new is stored"),
             (true, false) => tracing::info!(free = space.free, "the disk has room again: what is new is stored"),
@@ -379,7 +389,7 @@ impl Worker {
             return Ok(());
         }
         let done = self.cleaner.next(shared, CLEAN_BYTES_MAX, &mut self.operations)?;
-        if self.gather(shared)? == Err(StoreError::Full) {
+        if self.gather(shared, false)? == Err(StoreError::Full) {
             // Later, when something has come to its end.
             self.cleaner.give_up();
             return Ok(());

@@ -4,8 +4,10 @@ mod support;
 
 use std::future::Future;
 use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
 
-use roadbed_broker::{Store, StoreError, Unit};
+use roadbed_broker::{NewCopy, Op, Store, StoreError, Unit};
+use roadbed_core::{CopyId, Qos, QueueId, Time};
 use roadbed_store_journal::simulation::{Kept, SimFs};
 use roadbed_store_journal::{JournalStore, check_on};
 use support::{CloneFs, Load, Random, commit, config, open, states, told, wait};
@@ -140,6 +142,40 @@ fn a_full_disk_refuses_the_new_and_lets_the_old_end() {
         assert_eq!(commit(&mut store, vec![load.unit()])[0].1, Ok(()), "seed {seed}");
     }
     assert!(ever > 0, "never full");
+}
+
+/// However fast it fills: what is kept can come to its end, after a restart too, and then there is room again.
+#[test]
+fn a_disk_that_fills_at_once_keeps_room_for_the_end_of_what_is_kept() {
+    let fs = SimFs::new();
+    fs.set_capacity(200 << 10);
+    let mut load = Load::new(1, 900);
+    let copies: Vec<_> = (1..=400).map(|seq| CopyId { queue: QueueId(1), seq }).collect();
+    let mut enqueue = |copy: &CopyId| {
+        let new = NewCopy { copy: *copy, qos: Qos::AtLeastOnce, retained: false, bindings: Vec::new() };
+        let op = Op::Enqueue { message: load.message(), at: Time::ZERO, copies: vec![new] };
+        Unit { ops: vec![op], ..Unit::new(copy.seq) }
+    };
+    let units: Vec<_> = copies.iter().map(&mut enqueue).collect();
+    let mut store = open(&fs);
+    let answers = commit(&mut store, units);
+    let kept: Vec<_> =
+        copies.iter().zip(&answers).filter(|(_, (_, answer))| answer.is_ok()).map(|(copy, _)| *copy).collect();
+    assert!(kept.len() > 100 && kept.len() < 400, "{} are kept", kept.len());
+
+    let after = fs.power_cut(Kept::Some(1000), || 0);
+    drop(store);
+    let mut store = open(&after);
+    let retire = |copy: &CopyId| Unit { ops: vec![Op::Retire { copy: *copy }], ..Unit::new(copy.seq) };
+    for copy in &kept {
+        assert_eq!(commit(&mut store, vec![retire(copy)])[0].1, Ok(()), "{copy:?}");
+    }
+    let until = Instant::now() + Duration::from_secs(60);
+    let new = CopyId { queue: QueueId(1), seq: 1000 };
+    while commit(&mut store, vec![enqueue(&new)])[0].1 != Ok(()) {
+        assert!(Instant::now() < until, "no room within a minute");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]
