@@ -1,6 +1,6 @@
 //! The real process on a small disk that is full, and then is not. A tmpfs, which needs root.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,7 @@ pub(crate) fn run(run: &Run) -> std::result::Result<Report, Failure> {
         format!("segment_bytes = 1048576\ngarbage_bytes = 1048576\nfree_bytes_min = {FREE_MIN}\nfree_percent_min = 50");
     let program = Program { path: run.program.clone(), store };
     let mut report = Report::default();
-    let failed = |what: String| run.failure("full", run.seed, 0, &folder, what);
+    let failed = |what: String| run.failure("full", run.seed, 0, &kept(&folder), what);
     play(&program, &folder, &mut report).map_err(|trouble| failed(trouble.to_string()))?;
     match report.findings.wrongs() {
         wrongs if wrongs.is_empty() => Ok(report),
@@ -54,8 +54,16 @@ pub(crate) fn run(run: &Run) -> std::result::Result<Report, Failure> {
     }
 }
 
+/// What is on the small disk, where it stays.
+fn kept(folder: &Path) -> PathBuf {
+    let kept = folder.with_extension("kept");
+    let _ = std::fs::remove_dir_all(&kept);
+    let _ = Command::new("cp").arg("-a").args([folder, &kept]).status();
+    kept
+}
+
 /// A tmpfs, as long as it is needed.
-struct Mounted(std::path::PathBuf);
+struct Mounted(PathBuf);
 
 impl Mounted {
     fn new(folder: &Path) -> Option<Self> {
