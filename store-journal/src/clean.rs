@@ -3,11 +3,11 @@
 //! Segments go in the order of their age alone. So nothing that an old one says can come back to life when a newer one, which took it back, is
 //! removed.
 
-use std::collections::VecDeque;
+use core::fmt;
 use std::io;
 use std::ops::ControlFlow;
 
-use crate::codec::{Body, Entry, LogOp, Place, Run, digest_entries};
+use crate::codec::{Body, CodecError, Entry, LogOp, Place, Run, digest_entries};
 use crate::error::JournalError;
 use crate::fs::Fs;
 use crate::index::{Files, Index, SegmentId, Spot};
@@ -20,7 +20,16 @@ pub(crate) struct Cleaner {
     /// The segment that is cleaned.
     segment: Option<SegmentId>,
     /// What it says, as far as it was not looked at.
-    entries: Option<VecDeque<Entry>>,
+    entries: Option<Entries>,
+}
+
+/// What a segment says.
+struct Entries(Box<dyn Iterator<Item = Result<Entry, JournalError>> + Send>);
+
+impl fmt::Debug for Entries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Entries")
+    }
 }
 
 impl Cleaner {
@@ -52,15 +61,16 @@ impl Cleaner {
         into: &mut Vec<(Entry, Option<Body>)>,
     ) -> io::Result<bool> {
         into.clear();
-        let Some(segment) = self.segment else { return Ok(true) };
-        let entries = match &mut self.entries {
+        let Some(segment) = self.segment.filter(|segment| !shared.index().is_spent(*segment)) else { return Ok(true) };
+        let Entries(entries) = match &mut self.entries {
             Some(entries) => entries,
             none => none.insert(read(shared, segment).map_err(io::Error::other)?),
         };
         let files = shared.index().files();
         let mut bytes = 0;
         while bytes < bytes_max {
-            let Some(entry) = entries.pop_front() else { return Ok(true) };
+            let Some(entry) = entries.next() else { return Ok(true) };
+            let entry = entry.map_err(io::Error::other)?;
             if let Entry::Log(op) = entry {
                 bytes += keep_log(shared, &files, segment, op, into).map_err(io::Error::other)?;
                 // Runs are read as a whole: they are not to lie in records that are much longer.
@@ -76,7 +86,7 @@ impl Cleaner {
                 into.push((kept, Some(Body::Again(body))));
             }
         }
-        Ok(entries.is_empty())
+        Ok(false)
     }
 
     /// Removes the segment, of which nothing is kept any more; how many were removed.
@@ -91,12 +101,16 @@ impl Cleaner {
 }
 
 /// What a segment says: from its footer.
-fn read(shared: &Shared, id: SegmentId) -> Result<VecDeque<Entry>, JournalError> {
-    let Some(file) = shared.index().file(id) else { return Ok(VecDeque::new()) };
+fn read(shared: &Shared, id: SegmentId) -> Result<Entries, JournalError> {
+    let Some(file) = shared.index().file(id) else { return Ok(Entries(Box::new(std::iter::empty()))) };
     let reader = Reader { id, file: &*file };
     let footer = reader.footer()?.ok_or_else(|| reader.corrupt(0, "its end is not what was written"))?;
-    let entries: Result<_, _> = digest_entries(footer.digest).collect();
-    entries.map_err(|error| reader.corrupt(footer.offset, error.to_string()))
+    let corrupt = move |error: CodecError| JournalError::Corrupt {
+        file: file_name(id),
+        offset: footer.offset,
+        what: error.to_string(),
+    };
+    Ok(Entries(Box::new(digest_entries(footer.digest).map(move |entry| entry.map_err(corrupt)))))
 }
 
 /// What is to be written of an operation on a log, with the messages of a run; how many bytes.

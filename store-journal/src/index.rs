@@ -181,6 +181,11 @@ impl Index {
         &self.logs
     }
 
+    /// Whether nothing that a segment says is of use any more.
+    pub(crate) fn is_spent(&self, id: SegmentId) -> bool {
+        self.segments.get(&id).is_some_and(|segment| segment.live == 0) && !self.logs.has_low_in(id)
+    }
+
     /// What of `entry` in `segment` is still kept there.
     pub(crate) fn still(&self, segment: SegmentId, entry: &Entry) -> bool {
         let here = |place: &Place| Spot { segment, place: *place };

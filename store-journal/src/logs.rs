@@ -144,6 +144,11 @@ impl Logs {
         self.0.get(&partition).is_some_and(|found| (found.low, found.low_in) == (before, segment))
     }
 
+    /// Whether the segment says where a partition begins.
+    pub(crate) fn has_low_in(&self, segment: SegmentId) -> bool {
+        self.0.values().any(|found| found.low > 0 && found.low_in == segment)
+    }
+
     /// All partitions in order, each with where it begins, and its runs.
     pub(crate) fn all(&self) -> Vec<(QueueId, u64, Vec<Placed>)> {
         let all = self.0.iter().map(|(id, found)| (*id, found.low, found.runs.values().copied().collect()));
@@ -255,7 +260,7 @@ pub(crate) fn condense(digest: Vec<u8>) -> Vec<u8> {
                 }
                 put(op);
             }
-            Ok(entry) => others.push(entry),
+            Ok(mut entry) => put_digest(&mut others, &mut entry),
             Err(_) => return digest.into(),
         }
     }
@@ -263,7 +268,7 @@ pub(crate) fn condense(digest: Vec<u8>) -> Vec<u8> {
     let mut open: Vec<_> = open.into_iter().collect();
     open.sort_unstable_by_key(|(partition, _)| *partition);
     open.into_iter().for_each(|(partition, run)| put(LogOp::Run { partition, run }));
-    others.iter_mut().for_each(|entry| put_digest(&mut out, entry));
+    out.append(&mut others);
     out
 }
 

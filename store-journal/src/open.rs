@@ -20,9 +20,9 @@ pub(crate) struct Opened {
 /// Reads everything but bodies, and makes it ready to be written on. Nothing is changed of a journal that is damaged.
 pub(crate) fn open(fs: &dyn Fs) -> Result<Opened, JournalError> {
     let Walk { mut index, next, mut lsn, unended, unused, .. } = Walk::strict(fs)?;
-    if let Some((id, tail)) = unended {
+    if let Some((id, mut tail)) = unended {
         let ending = || format!("ending {}", file_name(id));
-        let bytes = seal(&*open_file(fs, id)?, &tail).map_err(JournalError::io(ending()))?;
+        let bytes = seal(&*open_file(fs, id)?, &mut tail).map_err(JournalError::io(ending()))?;
         index.set_bytes(id, bytes);
         lsn = tail.lsn;
     }

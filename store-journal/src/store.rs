@@ -55,6 +55,8 @@ pub(crate) struct Desk {
     pub(crate) awaited: usize,
     /// The thread is to be woken when as many are awaited.
     pub(crate) wanted: usize,
+    /// The thread will soon look by itself for what nobody waits for.
+    pub(crate) dozing: bool,
     pub(crate) answers: Vec<(UnitId, Result<(), StoreError>)>,
     pub(crate) reads: VecDeque<(ReadId, Vec<CopyId>)>,
     pub(crate) read: Vec<ReadAnswer>,
@@ -326,8 +328,9 @@ impl Store for JournalStore {
         desk.awaited += units.iter().filter(|unit| unit.awaited).count();
         desk.submitted.append(units);
         let fresh = desk.awaited > 0 && (before == 0 || (before < desk.wanted && desk.awaited >= desk.wanted));
+        let awake = desk.dozing;
         drop(desk);
-        if idle || fresh {
+        if fresh || (idle && !awake) {
             self.shared.work.notify_one();
         }
     }

@@ -13,7 +13,7 @@ use crate::fs::{Fs, FsFile};
 use crate::index::{Index, SegmentId};
 use crate::logs::condense;
 use crate::segment::{Begin, Footer, HEAD, Reader, file_name, segment_id};
-use crate::write::Tail;
+use crate::write::{Digest, Tail};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -167,7 +167,7 @@ impl Walk {
 
     /// Reads the records of a segment that has no end.
     fn records(&mut self, reader: &Reader<'_>, end: u64, last: bool) -> Result<(), JournalError> {
-        let (mut offset, mut digest) = (HEAD as u64, Vec::new());
+        let (mut offset, mut digest) = (HEAD as u64, Digest::default());
         loop {
             let next = self.lsn + 1;
             // A footer here has lost what comes behind it: it is written anew.
@@ -192,13 +192,13 @@ impl Walk {
         reader: &Reader<'_>,
         offset: u64,
         content: Bytes,
-        digest: &mut Vec<u8>,
+        digest: &mut Digest,
     ) -> Result<(), JournalError> {
         self.records += 1;
         for entry in record_entries(content, offset as u32 + HEADER as u32) {
             match entry {
                 Ok(mut entry) => {
-                    put_digest(digest, &mut entry);
+                    digest.put(&mut entry);
                     self.index.apply(reader.id, entry);
                 }
                 Err(error) => return self.wrong(reader, offset, format!("the rest of a record: {error}")),

@@ -25,6 +25,8 @@ const ROLLS_MAX: usize = 3;
 const CLEAN_BYTES_MAX: usize = 1 << 20;
 /// How many units are waited for, at most.
 const WANTED_MAX: usize = 4096;
+/// How long those who wait for a sync wait for others, at most.
+const PATIENCE_MAX: Duration = Duration::from_millis(10);
 /// How long what nobody waits for may stay unwritten: it is written with what comes behind it.
 const UNWRITTEN_MAX: Duration = Duration::from_millis(2);
 /// How long what nobody waits for may stay unsynced.
@@ -49,8 +51,11 @@ pub(crate) struct Worker {
     counts: Counts,
     /// Somebody waits until what is gathered is synced.
     awaited: bool,
-    /// How many units were awaited in the last group, and how long its sync took.
-    usual: (usize, Duration),
+    /// How many units are awaited in this group, and how many are probably to be in the next: those that this one answers, and those that came meanwhile.
+    awaiting: usize,
+    wanted: usize,
+    /// How long the last sync took.
+    sync_took: Duration,
     full: bool,
     looked: Option<Instant>,
     synced: Instant,
@@ -72,7 +77,9 @@ impl Worker {
             operations: Vec::new(),
             counts: Counts::default(),
             awaited: false,
-            usual: (0, Duration::ZERO),
+            awaiting: 0,
+            wanted: 0,
+            sync_took: Duration::ZERO,
             full: false,
             looked: None,
             synced: Instant::now(),
@@ -105,23 +112,26 @@ impl Worker {
     /// Takes what was submitted; false if there is nothing, and will be nothing.
     fn wait(&mut self, shared: &Shared, units: &mut Vec<Unit>) -> bool {
         let mut desk = shared.desk();
-        let mut since = None;
+        let (begun, mut since) = (Instant::now(), None);
+        // What nobody waits for needs no waking so soon after the last group.
+        desk.dozing = true;
         loop {
             let idle = if desk.submitted.is_empty() {
                 if desk.closing {
                     return false;
                 }
-                self.until_sync().or_else(|| self.cleaner.is_busy().then_some(Duration::ZERO))
+                let sleep = || self.until_sync().or_else(|| self.cleaner.is_busy().then_some(Duration::ZERO));
+                if desk.dozing && !self.cleaner.is_busy() { Some(UNWRITTEN_MAX) } else { sleep() }
             } else {
                 let since = *since.get_or_insert_with(Instant::now);
                 let patience = if desk.closing { Duration::ZERO } else { self.patience(desk.awaited) };
                 let left = patience.saturating_sub(since.elapsed());
                 if left.is_zero() {
                     std::mem::swap(units, &mut desk.submitted);
-                    self.usual.0 = std::mem::take(&mut desk.awaited).min(WANTED_MAX);
+                    self.awaiting = std::mem::take(&mut desk.awaited);
                     return true;
                 }
-                desk.wanted = self.usual.0;
+                desk.wanted = self.wanted;
                 Some(left)
             };
             desk = match idle {
@@ -129,10 +139,13 @@ impl Worker {
                 Some(Duration::ZERO) => return true,
                 Some(idle) => {
                     let waited = shared.work.wait_timeout(desk, idle);
-                    let (desk, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-                    if timeout.timed_out() && desk.submitted.is_empty() {
+                    let (mut desk, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                    let dozed = timeout.timed_out() && std::mem::take(&mut desk.dozing);
+                    if timeout.timed_out() && !dozed && desk.submitted.is_empty() {
                         return true;
                     }
+                    // What came without a word has waited for as long.
+                    since = since.or(dozed.then_some(begun));
                     desk
                 }
             };
@@ -140,12 +153,13 @@ impl Worker {
     }
 
     /// How long to wait for more, with `awaited` units there: those who were answered with the last group will mostly be back soon, and a sync
-    /// serves them all.
+    /// serves them all, with those that came during the last one.
     fn patience(&self, awaited: usize) -> Duration {
-        let (usual, sync) = self.usual;
         match awaited {
             0 => UNWRITTEN_MAX,
-            _ if awaited < usual && self.config.sync == SyncPolicy::Always => sync / 4,
+            _ if awaited < self.wanted && self.config.sync == SyncPolicy::Always => {
+                (self.sync_took / 2).min(PATIENCE_MAX)
+            }
             _ => Duration::ZERO,
         }
     }
@@ -330,8 +344,8 @@ impl Worker {
             self.writer.sync()?;
             self.synced = Instant::now();
             self.counts.syncs += 1;
-            self.usual.1 = self.synced - begun;
-            self.counts.sync_time += self.usual.1;
+            self.sync_took = self.synced - begun;
+            self.counts.sync_time += self.sync_took;
         }
         if let Some(written) = written {
             self.apply(shared, written);
@@ -346,9 +360,11 @@ impl Worker {
         if let Some((id, bytes)) = written.active {
             index.set_bytes(id, bytes);
         }
-        for (segment, entry) in written.entries {
+        let mut entries = written.entries;
+        for (segment, entry) in entries.drain(..) {
             index.apply(segment, entry);
         }
+        self.writer.keep(entries);
         if let Some((id, file)) = written.begun {
             index.add_segment(id, file, crate::segment::HEAD as u64);
         }
@@ -416,6 +432,7 @@ impl Worker {
     fn answer(&mut self, shared: &Shared) {
         let mut desk = shared.desk();
         self.counts.units += self.answers.iter().filter(|(_, answer)| answer.is_ok()).count() as u64;
+        self.wanted = (self.awaiting + desk.awaited).min(WANTED_MAX);
         desk.stats = Counts { full: self.full, ..self.counts };
         desk.answers.append(&mut self.answers);
         let waker = if desk.answers.is_empty() { None } else { desk.waker.take() };

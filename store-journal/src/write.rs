@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use crate::codec::{Body, Entry, Gather, HEADER, Kind, LogOp, finish, put_digest, put_entry};
+use crate::codec::{Body, Entry, Gather, HEADER, Header, Kind, LogOp, finish, put_digest, put_entry};
 use crate::fs::{Fs, FsFile};
 use crate::index::SegmentId;
 use crate::logs::condense;
@@ -17,19 +17,55 @@ pub(crate) struct Tail {
     /// The number of the next record.
     pub(crate) lsn: u64,
     /// What its records did.
-    pub(crate) digest: Vec<u8>,
+    pub(crate) digest: Digest,
+}
+
+/// What the records of a segment did, without their bodies.
+#[derive(Debug, Default)]
+pub(crate) struct Digest {
+    bytes: Vec<u8>,
+    /// There is something in it to be condensed.
+    logs: bool,
+}
+
+impl Digest {
+    pub(crate) fn put(&mut self, entry: &mut Entry) {
+        self.logs |= matches!(entry, Entry::Log(_));
+        put_digest(&mut self.bytes, entry);
+    }
+
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Takes away what was put since it had `len` bytes.
+    fn rewind(&mut self, len: usize) {
+        self.bytes.truncate(len);
+    }
+
+    fn condense(&mut self) {
+        if std::mem::take(&mut self.logs) {
+            self.bytes = condense(std::mem::take(&mut self.bytes));
+        }
+    }
+
+    /// Nothing, in the same memory if that is not too much.
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(DIGEST_KEEP);
+        self.logs = false;
+    }
 }
 
 /// Ends a segment with its footer; returns its length.
-pub(crate) fn seal(file: &dyn FsFile, tail: &Tail) -> io::Result<u64> {
-    let mut out = Gather::default();
-    let start = out.mark();
-    out.put(&[0; HEADER]);
-    out.put(&condense(tail.digest.clone()));
-    finish(&mut out, start, tail.lsn, tail.lsn - 1, Kind::Footer);
-    out.put(&trailer(tail.at as u32));
-    let bytes = (tail.at + out.len()) as u64;
-    write(file, tail.at, &out)?;
+pub(crate) fn seal(file: &dyn FsFile, tail: &mut Tail) -> io::Result<u64> {
+    tail.digest.condense();
+    let digest = &tail.digest.bytes;
+    let header = Header::of(digest, tail.lsn, tail.lsn - 1, Kind::Footer).bytes();
+    let trailer = trailer(tail.at as u32);
+    let mut pieces = [&header[..], digest, &trailer].map(IoSlice::new);
+    let bytes = (tail.at + header.len() + digest.len() + trailer.len()) as u64;
+    file.write_at(tail.at as u64, &mut pieces)?;
     file.set_bytes(bytes)?;
     file.sync()?;
     Ok(bytes)
@@ -55,6 +91,8 @@ pub(crate) struct Writer {
     dirty: bool,
     marked: bool,
     out: Gather,
+    /// The memory of the last digest, for the next.
+    digest: Digest,
     /// What the gathered records do, with the segment that they are in.
     gathered: Vec<(SegmentId, Entry)>,
 }
@@ -79,6 +117,10 @@ pub(crate) struct Written {
 
 /// A buffer that has grown beyond this is given back.
 const BUFFER_KEEP: usize = 4 << 20;
+/// The same for what a group does, in operations.
+const ENTRIES_KEEP: usize = 16 << 10;
+/// The same for the digest, which segments of the usual size are mostly alike in.
+const DIGEST_KEEP: usize = 32 << 20;
 
 impl Writer {
     pub(crate) fn new(fs: Arc<dyn Fs>, segment_bytes: u32, next: SegmentId, lsn: u64) -> Self {
@@ -94,6 +136,7 @@ impl Writer {
             dirty: false,
             marked: true,
             out,
+            digest: Digest::default(),
             gathered,
         }
     }
@@ -127,12 +170,12 @@ impl Writer {
                 *begins = record;
             }
             put_entry(&mut self.out, active.tail.at, entry, body.as_ref());
-            put_digest(&mut active.tail.digest, entry);
+            active.tail.digest.put(entry);
         }
         if active.tail.at + self.out.len() + active.tail.digest.len() + 2 * HEAD > active.room {
             let bytes = self.out.since(start) + active.tail.digest.len() - digest;
             self.out.rewind(start);
-            active.tail.digest.truncate(digest);
+            active.tail.digest.rewind(digest);
             return Err(bytes);
         }
         self.lsn += 1;
@@ -153,6 +196,17 @@ impl Writer {
         self.out.shrink(BUFFER_KEEP);
         let entries = std::mem::take(&mut self.gathered);
         Ok(Written { entries, begun: None, active: Some((active.id, active.tail.at as u64)) })
+    }
+
+    /// Takes the memory back that [`write`](Self::write) has given.
+    pub(crate) fn keep(&mut self, entries: Vec<(SegmentId, Entry)>) {
+        debug_assert!(entries.is_empty(), "they were applied");
+        if self.gathered.capacity() < entries.capacity()
+            && entries.capacity() <= ENTRIES_KEEP
+            && self.gathered.is_empty()
+        {
+            self.gathered = entries;
+        }
     }
 
     /// Returns when what was written cannot be lost any more.
@@ -209,7 +263,7 @@ impl Writer {
         file.write_at(0, &mut [IoSlice::new(&head(id, first))])?;
         self.fs.sync_names()?;
         self.next += 1;
-        let tail = Tail { at: HEAD, lsn: first, digest: Vec::new() };
+        let tail = Tail { at: HEAD, lsn: first, digest: std::mem::take(&mut self.digest) };
         self.active = Some(Active { id, file: file.clone(), room, tail });
         written.begun = Some((id, file));
         Ok(written)
@@ -225,10 +279,12 @@ impl Writer {
 
     /// Ends the active segment with its footer.
     pub(crate) fn end(&mut self) -> io::Result<Written> {
-        let Some(active) = self.active.take() else { return Ok(Written::default()) };
+        let Some(mut active) = self.active.take() else { return Ok(Written::default()) };
         self.lsn = active.tail.lsn;
         let id = active.id;
-        let bytes = seal(&*active.file, &active.tail)?;
+        let bytes = seal(&*active.file, &mut active.tail)?;
+        active.tail.digest.clear();
+        self.digest = active.tail.digest;
         (self.synced, self.dirty) = (self.lsn, false);
         Ok(Written { active: Some((id, bytes)), ..Written::default() })
     }

@@ -46,6 +46,13 @@ impl Header {
         Some(Self { crc: word(0), len: word(4), lsn, synced: long(16), kind })
     }
 
+    /// The header of `content`.
+    pub(crate) fn of(content: &[u8], lsn: u64, synced: u64, kind: Kind) -> Self {
+        let mut header = Self { crc: 0, len: content.len() as u32, lsn, synced, kind };
+        header.crc = header.checksum(content);
+        header
+    }
+
     /// Its bytes.
     pub(crate) fn bytes(&self) -> [u8; HEADER] {
         let mut out = [0; HEADER];
@@ -64,7 +71,12 @@ impl Header {
 
     /// Whether `content` is what was written behind it.
     pub(crate) fn fits(&self, content: &[u8]) -> bool {
-        crc32c::crc32c_append(crc32c::crc32c(&self.bytes()[4..]), content) == self.crc
+        self.checksum(content) == self.crc
+    }
+
+    /// It covers the header behind itself.
+    fn checksum(&self, content: &[u8]) -> u32 {
+        crc32c::crc32c_append(crc32c::crc32c(&self.bytes()[4..]), content)
     }
 }
 
