@@ -9,6 +9,8 @@ mod url;
 
 #[cfg(feature = "amqp")]
 pub use roadbed_amqp as amqp;
+#[cfg(feature = "auth")]
+pub use roadbed_auth as auth;
 #[cfg(feature = "broker")]
 pub use roadbed_broker as broker;
 #[cfg(feature = "http")]

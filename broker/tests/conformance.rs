@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use roadbed_broker::{Broker, Level, MemoryStore, Settings};
 use roadbed_conformance::{Arguments, Boxed, Fixture, World, ignored, run};
-use roadbed_core::{Clock, Endpoint, LimitedLayer, ManualClock, MeteredLayer, Time};
+use roadbed_core::{AuthorizedLayer, Clock, Endpoint, LimitedLayer, ManualClock, MeteredLayer, Permissive, Time};
 use tower_layer::Layer;
 
 #[derive(Clone, Copy)]
@@ -39,7 +39,10 @@ impl Fixture for Memory {
             }
             let broker = builder.build().expect("a broker can be built");
             let endpoint: Arc<dyn Endpoint> = match layered {
-                true => Arc::new(MeteredLayer::default().layer(LimitedLayer::default().layer(broker.clone()))),
+                true => {
+                    let limited = MeteredLayer::default().layer(LimitedLayer::default().layer(broker.clone()));
+                    Arc::new(AuthorizedLayer::new(Arc::new(Permissive), Arc::default()).layer(limited))
+                }
                 false => Arc::new(broker.clone()),
             };
             let due = clock.clone();

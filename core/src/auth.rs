@@ -1,6 +1,9 @@
 //! Who may come in, and what they may do.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::fmt;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -39,6 +42,12 @@ pub trait Authenticator: Send + Sync {
         &["EXTERNAL", "PLAIN", "ANONYMOUS"]
     }
 
+    /// Whether tokens are taken ([`Credential::Token`]): a protocol in which they come after the connection is open (AMQP's `$cbs`) then lets somebody
+    /// who is nobody yet open one.
+    fn takes_tokens(&self) -> bool {
+        false
+    }
+
     /// Begins to ask `peer`, which calls itself `name`: a SASL mechanism of several rounds, an MQTT 5 authentication method.
     /// `None`: it is not conducted here.
     fn exchange(&self, _peer: &Peer, _name: &str, _mechanism: &str) -> Option<Box<dyn AuthExchange>> {
@@ -72,22 +81,46 @@ pub enum AuthStep {
 pub enum Action<'a> {
     /// Send to an address.
     Send(&'a Address),
-    /// Follow a filter.
+    /// Follow a filter: all that it matches.
     Bind(&'a Filter),
-    /// Take from a queue.
+    /// Take from a queue, read a log, or be given what was sent to an address.
     Receive(&'a Address),
-    /// Declare, purge or delete a node.
+    /// Declare, bind, purge or delete a node.
     Manage(&'a Address),
 }
 
-/// Decides what an identity may do.
+impl fmt::Display for Action<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Send(address) => write!(f, "may not send to {address}"),
+            Self::Bind(filter) => write!(f, "may not follow all of {filter}"),
+            Self::Receive(address) => write!(f, "may not receive from {address}"),
+            Self::Manage(address) => write!(f, "may not manage {address}"),
+        }
+    }
+}
+
+/// Decides what identities may do: see [`AuthorizedLayer`](crate::AuthorizedLayer).
 #[async_trait]
 pub trait Authorizer: Send + Sync {
-    /// Whether `principal` may do `action`.
+    /// What `principal` may do. Asked once for each session, when it opens.
     ///
     /// # Errors
-    /// [`ErrorKind::Unauthorized`] if not.
-    async fn authorize(&self, principal: &str, action: Action<'_>) -> Result<()>;
+    /// [`ErrorKind::Unauthorized`] if it may not even open one.
+    async fn rights(&self, principal: &str) -> Result<Arc<dyn Rights>>;
+}
+
+/// What one principal may do.
+///
+/// *Contract*: quick; does not block. As long as the version is the same, so are the answers.
+pub trait Rights: Send + Sync {
+    /// Whether it may do this.
+    fn allows(&self, action: Action<'_>) -> bool;
+
+    /// Moves when answers may have changed, so that sessions ask again what they remember.
+    fn version(&self) -> u64 {
+        0
+    }
 }
 
 /// Lets everybody in under the name they give, and lets them do everything: for development.
@@ -107,8 +140,14 @@ impl Authenticator for Permissive {
 
 #[async_trait]
 impl Authorizer for Permissive {
-    async fn authorize(&self, _principal: &str, _action: Action<'_>) -> Result<()> {
-        Ok(())
+    async fn rights(&self, _principal: &str) -> Result<Arc<dyn Rights>> {
+        Ok(Arc::new(Self))
+    }
+}
+
+impl Rights for Permissive {
+    fn allows(&self, _action: Action<'_>) -> bool {
+        true
     }
 }
 

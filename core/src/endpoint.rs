@@ -32,6 +32,16 @@ pub trait Endpoint: Send + Sync {
     fn open(&self, open: Open) -> Fut<Box<dyn Session>>;
 }
 
+impl<E: Endpoint + ?Sized> Endpoint for alloc::sync::Arc<E> {
+    fn capabilities(&self) -> &Capabilities {
+        (**self).capabilities()
+    }
+
+    fn open(&self, open: Open) -> Fut<Box<dyn Session>> {
+        (**self).open(open)
+    }
+}
+
 /// One authenticated attachment of one peer: an MQTT connection and its session state, an AMQP identity on a connection, an
 /// HTTP request.
 ///

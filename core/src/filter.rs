@@ -118,6 +118,23 @@ impl Filter {
             }
         }
     }
+
+    /// Whether it matches every address that `other` matches. Reserved addresses count: `#` does not cover `$SYS/#`.
+    pub fn covers(&self, other: &Self) -> bool {
+        if self.0.starts_with(['+', '#']) && is_reserved(other.as_str()) {
+            return false;
+        }
+        let (mut ours, mut theirs) = (self.levels(), other.levels());
+        loop {
+            match (ours.next(), theirs.next()) {
+                (Some("#"), _) => return true,
+                (Some("+"), Some(level)) if level != "#" => {}
+                (Some(wanted), Some(level)) if wanted == level => {}
+                (None, None) => return true,
+                _ => return false,
+            }
+        }
+    }
 }
 
 /// Whether an address is hidden from filters that begin with a wildcard.

@@ -54,7 +54,7 @@ mod timer;
 mod wire;
 
 pub use address::{Address, AddressError};
-pub use auth::{Action, AuthExchange, AuthStep, Authenticator, Authorizer, DenyAll, Identity, Permissive};
+pub use auth::{Action, AuthExchange, AuthStep, Authenticator, Authorizer, DenyAll, Identity, Permissive, Rights};
 #[cfg(feature = "std")]
 pub use capability::Ledger;
 pub use capability::{Capabilities, CreditKind, Limit, Loss, Losses, Outcomes, Transactions};
@@ -65,7 +65,8 @@ pub use filter::{Filter, FilterError, is_reserved};
 pub use ids::{CopyId, DeliveryId, DeliveryRef, Fence, Gid, Handle, Key, QueueId, Scope, TxnId};
 #[cfg(feature = "std")]
 pub use layer::{
-    Limited, LimitedLayer, Limits, Meter, MeterSnapshot, Metered, MeteredLayer, Transacted, TransactedLayer,
+    Authorized, AuthorizedLayer, Limited, LimitedLayer, Limits, Meter, MeterSnapshot, Metered, MeteredLayer, Refusals,
+    RefusalsSnapshot, Transacted, TransactedLayer,
 };
 #[cfg(feature = "std")]
 pub use link::{Received, Receiver, Sender, SenderSink};

@@ -88,6 +88,18 @@ proptest! {
     }
 
     #[test]
+    fn what_is_covered_is_matched(wide in filter(), address in address(), choices in prop::collection::vec(any::<u8>(), 1..6), cut in 0..4usize) {
+        let narrow = near(&address, &choices, cut);
+        prop_assume!(!narrow.is_empty());
+        let (wide, narrow) = (wide.parse::<Filter>().unwrap(), narrow.parse::<Filter>().unwrap());
+        let address = address.parse::<Address>().unwrap();
+        prop_assert!(narrow.covers(&narrow));
+        prop_assert!(!(wide.covers(&narrow) && narrow.matches(&address)) || wide.matches(&address), "{} {} {}", wide, narrow, address);
+        // Of a filter without wildcards, covering is matching.
+        prop_assert_eq!(wide.covers(&Filter::from(&address)), wide.matches(&address));
+    }
+
+    #[test]
     fn no_text_panics(text in "[ab/+#$\u{0}é]{0,12}") {
         let shared = Filter::parse_shared(&ByteString::from(text.as_str()));
         if let Ok(filter) = text.parse::<Filter>() {

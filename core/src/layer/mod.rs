@@ -2,10 +2,12 @@
 //!
 //! A layer costs about a nanosecond per message, since it sees batches.
 
+mod authorized;
 mod limited;
 mod metered;
 mod transacted;
 
+pub use authorized::{Authorized, AuthorizedLayer, Refusals, RefusalsSnapshot};
 pub use limited::{Limited, LimitedLayer, Limits};
 pub use metered::{Meter, MeterSnapshot, Metered, MeteredLayer};
 pub use transacted::{Transacted, TransactedLayer};
