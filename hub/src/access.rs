@@ -1,17 +1,20 @@
-//! Whether a hub may start without authentication, and who then checks credentials.
+//! Whether a hub may start as it is configured, who then checks credentials, and what everybody may do.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
-use roadbed::{Authenticator, Permissive};
+use roadbed::auth::{Guard, GuardCounters, Policy, PolicyAuthorizer};
+use roadbed::{Authenticator, AuthorizedLayer, Permissive, Refusals, RefusalsSnapshot};
 
+use crate::Config;
+use crate::auth::Door;
 use crate::error::{Failure, Result};
-use crate::{Config, Users};
 
 /// How the hub lets people in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// By the users of the configuration.
+    /// Those of the configuration.
     Users,
     /// Anybody on this machine: for development.
     Development,
@@ -23,29 +26,36 @@ impl Access {
     /// What the configuration means.
     ///
     /// # Errors
-    /// If it would let everybody in from other machines without saying so.
+    /// If it would let everybody in from other machines without saying so, or take their passwords in the clear.
     pub(crate) fn of(config: &Config) -> Result<Self> {
-        let open: Option<&SocketAddr> = config.listen.all().find(|address| !address.ip().is_loopback());
-        match open {
-            _ if !config.users.is_empty() => Ok(Self::Users),
-            None => Ok(Self::Development),
-            Some(_) if config.hub.insecure => Ok(Self::Insecure),
-            Some(address) => Err(Failure::usage(format!(
+        let open: Option<&SocketAddr> = config.listen.plain().find(|address| !address.ip().is_loopback());
+        let beyond: Option<&SocketAddr> = config.listen.all().find(|address| !address.ip().is_loopback());
+        match (knows(config), beyond) {
+            (true, _) => match open.filter(|_| !config.hub.insecure) {
+                None => Ok(Self::Users),
+                Some(address) => Err(Failure::usage(format!(
+                    "refusing to listen on {address} without TLS: whoever is on the way could read passwords and tokens"
+                ))
+                .help("listen there with TLS, or say --insecure")),
+            },
+            (false, None) if config.auth.anonymous.is_empty() => Ok(Self::Development),
+            (false, Some(_)) if config.hub.insecure && config.auth.anonymous.is_empty() => Ok(Self::Insecure),
+            (false, None) => Ok(Self::Users),
+            (false, Some(_)) if config.hub.insecure => Ok(Self::Users),
+            (false, Some(address)) => Err(Failure::usage(format!(
                 "refusing to listen on {address} without authentication: everybody who reaches it could read and write"
             ))
             .help("name [users] in the configuration (`roadbed hash NAME`), or say --insecure")),
         }
     }
 
-    /// Who checks credentials.
+    /// Whether the configuration is in order, as far as it is about identities and rights.
     ///
     /// # Errors
-    /// If a password hash of the configuration is not one.
-    pub(crate) fn authenticator(self, config: &Config) -> Result<Arc<dyn Authenticator>> {
-        Ok(match self {
-            Self::Users => Arc::new(Users::new(&config.users)?),
-            Self::Development | Self::Insecure => Arc::new(Permissive),
-        })
+    /// If not.
+    pub(crate) fn check(config: &Config) -> Result {
+        Door::new(config)?;
+        policy(config).map(drop)
     }
 
     /// What is said at the start.
@@ -56,6 +66,89 @@ impl Access {
             Self::Insecure => "INSECURE: everybody who reaches this hub may read and write, without credentials",
         }
     }
+}
+
+/// Whether anybody has to say who it is.
+fn knows(config: &Config) -> bool {
+    let named = !config.users.is_empty() || !config.sas.is_empty() || !config.jwt.is_empty();
+    named || !config.auth.users_file.as_os_str().is_empty() || !config.auth.certificate.is_empty()
+}
+
+/// The gates of a hub: who comes in, and what they may do then.
+#[derive(Clone)]
+pub(crate) struct Gates {
+    config: Arc<Config>,
+    door: Option<Arc<Door>>,
+    guard: Option<Arc<Guard>>,
+    policy: Option<Arc<PolicyAuthorizer>>,
+    refusals: Arc<Refusals>,
+}
+
+impl Gates {
+    /// The gates of a configuration.
+    ///
+    /// # Errors
+    /// If something in it, or in one of its files, is not in order.
+    pub(crate) fn new(config: &Config) -> Result<Self> {
+        let door = match Access::of(config)? {
+            Access::Users => Some(Arc::new(Door::new(config)?)),
+            Access::Development | Access::Insecure => None,
+        };
+        let guard = door.clone().map(|door| Arc::new(Guard::new(door, config.guard.clone())));
+        let policy = policy(config)?.map(Arc::new);
+        Ok(Self { config: Arc::new(config.clone()), door, guard, policy, refusals: Arc::default() })
+    }
+
+    /// Who checks credentials.
+    pub(crate) fn authenticator(&self) -> Arc<dyn Authenticator> {
+        match &self.guard {
+            Some(guard) => guard.clone(),
+            None => Arc::new(Permissive),
+        }
+    }
+
+    /// What checks rights; `None` if everybody has all.
+    pub(crate) fn layer(&self) -> Option<AuthorizedLayer> {
+        self.policy.clone().map(|policy| AuthorizedLayer::new(policy, self.refusals.clone()))
+    }
+
+    /// Reads users, keys and policy again. What is not in order is logged, and the old stays.
+    pub(crate) fn reload(&self) {
+        let door = self.door.as_ref().map_or(Ok(()), |door| door.reload(&self.config));
+        let policy = match &self.policy {
+            Some(policy) => read(&self.config.auth.policy)
+                .and_then(|read| policy.replace(&read).map_err(|error| named(&self.config.auth.policy, error))),
+            None => Ok(()),
+        };
+        for failure in [door, policy].into_iter().filter_map(Result::err) {
+            tracing::error!(%failure, "users or policy are not read again: the old ones stay");
+        }
+        tracing::info!("users and policy have been read again");
+    }
+
+    /// What was let in and what was refused, if anybody has to say who it is.
+    pub(crate) fn counters(&self) -> (Option<GuardCounters>, RefusalsSnapshot) {
+        (self.guard.as_ref().map(|guard| guard.counters()), self.refusals.snapshot())
+    }
+}
+
+fn policy(config: &Config) -> Result<Option<PolicyAuthorizer>> {
+    let path = &config.auth.policy;
+    if path.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    PolicyAuthorizer::new(&read(path)?).map(Some).map_err(|error| named(path, error))
+}
+
+fn read(path: &Path) -> Result<Policy> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("cannot read the policy {name}: {error}")))?;
+    toml::from_str(&text).map_err(|error| named(path, error.message()))
+}
+
+fn named(path: &Path, error: impl std::fmt::Display) -> Failure {
+    Failure::usage(format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]
@@ -75,9 +168,23 @@ mod tests {
     #[test]
     fn beyond_this_machine_somebody_has_to_say_who_may_come_in() {
         assert_eq!(Access::of(&config("[::1]:80", false, false)).unwrap(), Access::Development);
-        assert_eq!(Access::of(&config("0.0.0.0:80", false, true)).unwrap(), Access::Users);
+        assert_eq!(Access::of(&config("[::1]:80", false, true)).unwrap(), Access::Users);
         assert_eq!(Access::of(&config("[::]:80", true, false)).unwrap(), Access::Insecure);
         let failure = Access::of(&config("192.0.2.1:80", false, false)).unwrap_err().to_string();
         assert!(failure.contains("192.0.2.1:80") && failure.contains("--insecure"), "{failure}");
+    }
+
+    #[test]
+    fn beyond_this_machine_no_password_is_taken_in_the_clear() {
+        let failure = Access::of(&config("0.0.0.0:80", false, true)).unwrap_err().to_string();
+        assert!(failure.contains("0.0.0.0:80") && failure.contains("TLS"), "{failure}");
+        assert_eq!(Access::of(&config("0.0.0.0:80", true, true)).unwrap(), Access::Users, "and users all the same");
+    }
+
+    #[test]
+    fn somebody_anonymous_is_no_authentication() {
+        let mut config = config("0.0.0.0:80", false, false);
+        config.auth.anonymous = "guest".into();
+        assert!(Access::of(&config).is_err());
     }
 }

@@ -83,7 +83,7 @@ impl Default for Amqp {
 }
 
 impl Amqp {
-    /// Who leaves SASL out is anonymous: where no such client can come in, it is told at once.
+    /// Who leaves SASL out is anonymous, or shows a token once it is in: where no such client can come in, it is told at once.
     fn machine(&self, authenticator: &dyn Authenticator) -> MachineConfig {
         let anonymous = authenticator.mechanisms().contains(&"ANONYMOUS");
         MachineConfig::default()

@@ -1,7 +1,11 @@
-//! Who may come in: the users of the configuration file.
+//! Who may come in: users, and whoever has a token or a certificate.
 
+mod door;
+mod file;
 mod scram;
 mod secrets;
+mod settings;
+mod user;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,8 +19,11 @@ use roadbed::{AuthExchange, Authenticator, Credential, Error, ErrorKind, Identit
 use tokio::sync::Semaphore;
 
 use crate::error::Failure;
+pub(crate) use door::Door;
 use scram::Scram;
 pub use secrets::Secrets;
+pub use settings::Auth;
+pub(crate) use user::{password_of, run as user};
 
 /// How many passwords are checked at once: each check takes 19 MiB and some 20 ms of a processor, on purpose.
 const CHECKS_MAX: usize = 2;
@@ -66,6 +73,11 @@ impl Users {
         })
     }
 
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.hashes.is_empty() && self.scram.is_empty()
+    }
+
     async fn check(&self, user: &str, password: Vec<u8>) -> bool {
         let known = self.hashes.get(user);
         let hash = known.unwrap_or(&self.decoy).clone();
@@ -84,7 +96,6 @@ impl Authenticator for Users {
         let refused = || Error::new(ErrorKind::Unauthenticated, "authenticate");
         let (user, password) = match credential {
             Credential::Password { user, password } => (user, password),
-            Credential::Token { .. } => return Err(refused().detail("tokens are not taken here, but passwords are")),
             _ => return Err(refused()),
         };
         match self.check(user, password.to_vec()).await {
@@ -107,12 +118,20 @@ impl Authenticator for Users {
 /// # Errors
 /// If the system has no randomness.
 pub(crate) fn line(name: &str, password: &[u8], iterations: Option<u32>) -> Result<String, password_hash::Error> {
-    let hash = hash(password)?.to_string();
-    let secrets = match iterations {
-        None => toml::Value::from(hash),
-        Some(iterations) => toml::Value::from([vec![hash], scram::verifiers(password, iterations)].concat()),
+    let secrets = match secrets(password, iterations)? {
+        Secrets::One(hash) => toml::Value::from(hash),
+        Secrets::Several(all) => toml::Value::from(all),
     };
     Ok(format!("{} = {secrets}", toml::Value::from(name)))
+}
+
+/// What is kept of `password`; with `iterations` also for SCRAM.
+fn secrets(password: &[u8], iterations: Option<u32>) -> Result<Secrets, password_hash::Error> {
+    let hash = hash(password)?.to_string();
+    Ok(match iterations {
+        None => Secrets::One(hash),
+        Some(iterations) => Secrets::Several([vec![hash], scram::verifiers(password, iterations)].concat()),
+    })
 }
 
 fn hash(password: &[u8]) -> Result<PasswordHashString, password_hash::Error> {

@@ -45,6 +45,8 @@ pub enum Command {
     Config(Config),
     /// Read a password from standard input, and print the line that lets a user in with it
     Hash(Hash),
+    /// Look after a file of users
+    User(User),
     /// Look after the journal of a hub that does not run
     Store(Store),
 }
@@ -249,6 +251,50 @@ pub struct Hash {
     /// The user's name
     #[arg(value_name = "NAME")]
     pub name: String,
+}
+
+/// `roadbed user`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  roadbed user add alice                     asks for a password; again, and it is changed
+  roadbed user add --scram alice             alice can also prove to know it without sending it
+  roadbed user list
+  roadbed user remove alice
+A hub reads the file that `users_file` in [auth] names, at its start and at SIGHUP.")]
+pub struct User {
+    /// What to do
+    #[command(subcommand)]
+    pub command: UserCommand,
+}
+
+/// What to do with a file of users.
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Read a password from standard input, and let a user in with it
+    Add {
+        /// Who, and how
+        #[command(flatten)]
+        hash: Hash,
+        /// The file
+        #[arg(long, value_name = "FILE", default_value = "roadbed-users.toml")]
+        file: PathBuf,
+    },
+    /// Print the names
+    List {
+        /// The file
+        #[arg(long, value_name = "FILE", default_value = "roadbed-users.toml")]
+        file: PathBuf,
+    },
+    /// Let a user in no more
+    Remove {
+        /// The user's name
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// The file
+        #[arg(long, value_name = "FILE", default_value = "roadbed-users.toml")]
+        file: PathBuf,
+    },
 }
 
 fn property(text: &str) -> Result<(String, String), String> {

@@ -5,12 +5,13 @@ mod load;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use roadbed::auth::{GuardSettings, JwtSettings, SasSettings};
 use roadbed::broker::Settings;
 use roadbed::http::HttpConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::amqp::Amqp;
-use crate::auth::Secrets;
+use crate::auth::{Auth, Secrets};
 use crate::logs::Log;
 use crate::mqtt::Mqtt;
 use crate::queues::Queue;
@@ -28,6 +29,16 @@ pub struct Config {
     pub hub: Hub,
     /// Who may come in: names, and what is kept of their passwords.
     pub users: BTreeMap<String, Secrets>,
+    /// Who may come in otherwise, and what they may do.
+    pub auth: Auth,
+    /// How those who fail to come in are slowed down.
+    pub guard: GuardSettings,
+    /// Whose SAS tokens are taken: `[[sas]]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sas: Vec<SasSettings>,
+    /// Whose JSON Web Tokens are taken: `[[jwt]]`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub jwt: Vec<JwtSettings>,
     /// Where promises are kept.
     pub store: Store,
     /// The bounds of the broker.
@@ -67,6 +78,11 @@ impl Listen {
 
     /// All addresses.
     pub fn all(&self) -> impl Iterator<Item = &SocketAddr> {
+        self.plain()
+    }
+
+    /// Those at which nothing is encrypted.
+    pub fn plain(&self) -> impl Iterator<Item = &SocketAddr> {
         self.mqtt.iter().chain(&self.http).chain(&self.amqp)
     }
 }

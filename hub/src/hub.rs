@@ -8,8 +8,9 @@ use roadbed::journal::{JournalMonitor, JournalStore};
 use roadbed::{Authenticator, Broker, Client, Endpoint, Open, amqp, http, mqtt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tower_layer::Layer;
 
-use crate::access::Access;
+use crate::access::Gates;
 use crate::demo::fault::{self, Fault};
 use crate::error::{Failure, Result};
 use crate::web::Pages;
@@ -49,7 +50,7 @@ impl Running {
         fault: Option<&Fault>,
         open: impl FnOnce() -> Result<Option<JournalStore>>,
     ) -> Result<Self> {
-        let authenticator = Access::of(config)?.authenticator(config)?;
+        let gates = Gates::new(config)?;
         let mqtt = bind("MQTT", &config.listen.mqtt, config)?;
         let http = bind("HTTP", &config.listen.http, config)?;
         let amqp = bind("AMQP", &config.listen.amqp, config)?;
@@ -75,20 +76,21 @@ impl Running {
             broker,
         };
         let serving = |protocol| Serving {
-            endpoint: fault::layer(Arc::new(hub.broker.clone()), protocol, fault),
-            authenticator: authenticator.clone(),
+            endpoint: guarded(&gates, fault::layer(Arc::new(hub.broker.clone()), protocol, fault)),
+            authenticator: gates.authenticator(),
         };
         let over_mqtt = config.mqtt.server(&serving("mqtt"));
         let over_amqp = config.amqp.server(&serving("amqp"));
         let (by_mqtt, by_amqp) = (over_mqtt.clone(), over_amqp.clone());
         let losses = Box::new(move || vec![("mqtt", by_mqtt.losses()), ("amqp", by_amqp.losses())]);
         let over_http = config.http.clone().token_key(config.store.token_key(config.http.token_key.clone())?);
-        let pages = Pages::new(hub.broker.clone(), hub.journal.clone(), losses, Instant::now());
+        let pages = Pages::new(hub.broker.clone(), hub.journal.clone(), gates.clone(), losses, Instant::now());
         let gate = config.ws.gate(&over_mqtt, &over_amqp);
         let over_http = web::server(serving("http"), over_http, gate, pages)?;
         mqtt.into_iter().for_each(|listener| hub.serve_mqtt(listener, over_mqtt.clone(), config));
         http.into_iter().for_each(|listener| hub.serve_http(listener, over_http.clone()));
         amqp.into_iter().for_each(|listener| hub.serve_amqp(listener, over_amqp.clone(), config));
+        hub.helpers.spawn(reload(gates));
         let timers = hub.broker.clone();
         hub.helpers.spawn(async move { timers.run().await });
         hub.publish_figures(Duration::from_secs(config.hub.sys_interval_seconds)).await?;
@@ -199,6 +201,29 @@ impl Running {
         Ok(())
     }
 }
+
+/// With what the policy allows, if there is one.
+fn guarded(gates: &Gates, endpoint: Arc<dyn Endpoint>) -> Arc<dyn Endpoint> {
+    match gates.layer() {
+        Some(layer) => Arc::new(layer.layer(endpoint)),
+        None => endpoint,
+    }
+}
+
+/// Reads users and policy again at each SIGHUP.
+#[cfg(unix)]
+async fn reload(gates: Gates) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
+    while hangup.recv().await.is_some() {
+        let gates = gates.clone();
+        // Files are read, and hashes are checked.
+        let _ = tokio::task::spawn_blocking(move || gates.reload()).await;
+    }
+}
+
+#[cfg(not(unix))]
+async fn reload(_: Gates) {}
 
 fn bind(protocol: &str, addresses: &[SocketAddr], config: &Config) -> Result<Vec<TcpListener>> {
     addresses.iter().map(|address| listen::bind(protocol, *address, config.hub.backlog)).collect()

@@ -32,7 +32,7 @@ mod web;
 mod ws;
 
 pub use amqp::Amqp;
-pub use auth::{Secrets, Users};
+pub use auth::{Auth, Secrets, Users};
 pub use cli::Cli;
 pub use config::{Config, Hub, Listen};
 pub use error::{Failure, Kind};

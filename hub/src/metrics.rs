@@ -4,10 +4,11 @@
 
 use std::fmt::{Display, Write};
 
-use roadbed::Losses;
+use roadbed::auth::GuardCounters;
 use roadbed::broker::Counters;
 use roadbed::http::HttpCounters;
 use roadbed::journal::{Figure, JournalStats};
+use roadbed::{Losses, RefusalsSnapshot};
 
 /// The media type of the format.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -32,6 +33,7 @@ pub(crate) fn render(
     counters: &Counters,
     journal: Option<JournalStats>,
     http: &HttpCounters,
+    (logins, refusals): &(Option<GuardCounters>, RefusalsSnapshot),
     losses: &[(&'static str, Losses)],
     uptime_seconds: u64,
 ) -> String {
@@ -62,6 +64,13 @@ pub(crate) fn render(
     for (name, value) in http.iter() {
         let words = name.replace('_', " ");
         out.counter(&format!("roadbed_http_{name}_total"), &format!("The HTTP server's {words}."), value);
+    }
+    for (name, value) in logins.iter().flat_map(GuardCounters::iter) {
+        out.counter(&format!("roadbed_logins_{name}_total"), &format!("Logins that were {name}."), value);
+    }
+    for (name, value) in refusals.iter() {
+        let help = format!("What rights did not allow: {name}.");
+        out.counter(&format!("roadbed_refused_{name}_total"), &help, value);
     }
     out.losses(losses);
     out.gauge("roadbed_uptime_seconds", "Seconds since the hub started.", uptime_seconds);
@@ -107,8 +116,15 @@ mod tests {
     fn every_sample_has_its_help_and_type_and_a_legal_name() {
         let mut lost = Losses::default();
         lost.note("subject", "MQTT 3.1.1, section 3.3");
-        let text =
-            render(&Counters::default(), Some(JournalStats::default()), &HttpCounters::default(), &[("mqtt", lost)], 3);
+        let gates = (Some(GuardCounters::default()), RefusalsSnapshot::default());
+        let text = render(
+            &Counters::default(),
+            Some(JournalStats::default()),
+            &HttpCounters::default(),
+            &gates,
+            &[("mqtt", lost)],
+            3,
+        );
         let sample = "roadbed_losses_total{protocol=\"mqtt\",what=\"subject\",section=\"MQTT 3.1.1, section 3.3\"} 1\n";
         assert!(text.contains(sample), "{text}");
         assert!(

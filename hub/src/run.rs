@@ -1,10 +1,10 @@
 //! From the command line to the command.
 
-use std::io::Read;
 use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::access::Access;
 use crate::cli::{self, Cli, Command};
 use crate::error::{Failure, Result};
 use crate::output::say;
@@ -32,6 +32,7 @@ fn run(command: &Command) -> Result {
         Command::Config(options) => config(options),
         Command::Hash(options) => hash(options),
         Command::Store(options) => store::run(options),
+        Command::User(options) => auth::user(options),
     }
 }
 
@@ -48,22 +49,14 @@ fn config(options: &cli::Config) -> Result {
     match &options.check {
         None => say(Config::COMMENTED.trim_end()),
         Some(path) => {
-            auth::Users::new(&Config::load(path)?.users)?;
+            Access::check(&Config::load(path)?)?;
             say(format_args!("{} is in order", path.display()))
         }
     }
 }
 
 fn hash(options: &cli::Hash) -> Result {
-    if std::io::IsTerminal::is_terminal(&std::io::stdin()) {
-        eprintln!("The password of {}, then ctrl-D:", options.name);
-    }
-    let mut password = String::new();
-    std::io::stdin().read_to_string(&mut password).map_err(|error| Failure::unavailable(format!("stdin: {error}")))?;
-    let password = password.trim_end_matches(['\r', '\n']);
-    if password.is_empty() {
-        return Err(Failure::usage("an empty password is none"));
-    }
+    let password = auth::password_of(&options.name)?;
     let line = auth::line(&options.name, password.as_bytes(), options.scram.then_some(options.iterations));
     say(line.map_err(|error| Failure::unavailable(format!("cannot hash a password: {error}")))?)
 }

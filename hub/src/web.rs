@@ -9,6 +9,7 @@ use roadbed::http::{HttpConfig, Server};
 use roadbed::journal::JournalMonitor;
 use roadbed::{Broker, Losses};
 
+use crate::access::Gates;
 use crate::error::{Failure, Result};
 use crate::hub::Serving;
 use crate::metrics;
@@ -38,6 +39,7 @@ pub(crate) fn server(serving: Serving, config: HttpConfig, gate: Gate, pages: Pa
 pub(crate) struct Pages {
     broker: Broker,
     journal: Option<JournalMonitor>,
+    gates: Gates,
     losses: LossesOf,
     started: Instant,
     /// The server that shows them, for its counters. Each holds the other: a hub lives as long as its process.
@@ -45,13 +47,14 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         broker: Broker,
         journal: Option<JournalMonitor>,
+        gates: Gates,
         losses: LossesOf,
         started: Instant,
     ) -> Self {
-        Self { broker, journal, losses, started, server: OnceLock::new() }
+        Self { broker, journal, gates, losses, started, server: OnceLock::new() }
     }
 
     fn answer(&self, head: &request::Parts) -> Option<Response<Bytes>> {
@@ -61,7 +64,14 @@ impl Pages {
                 let http = self.server.get().map(Server::counters).unwrap_or_default();
                 let journal = self.journal.as_ref().map(JournalMonitor::stats);
                 let (counters, losses) = (self.broker.counters(), (self.losses)());
-                let text = metrics::render(&counters, journal, &http, &losses, self.started.elapsed().as_secs());
+                let text = metrics::render(
+                    &counters,
+                    journal,
+                    &http,
+                    &self.gates.counters(),
+                    &losses,
+                    self.started.elapsed().as_secs(),
+                );
                 Some(page(metrics::CONTENT_TYPE, text))
             }
             _ => None,

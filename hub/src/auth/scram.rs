@@ -40,6 +40,10 @@ impl Scram {
         names.filter(|name| !self.users.is_empty() && !self.users.contains(*name)).map(String::as_str)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.users.is_empty()
+    }
+
     /// The mechanisms by which anybody can come in.
     pub(super) fn mechanisms(&self) -> &[&'static str] {
         &self.mechanisms
