@@ -58,6 +58,8 @@ pub(crate) struct PartitionInner {
     tail_bytes: usize,
     pub(crate) readers: Vec<Weak<Reading>>,
     pub(crate) checkpoints: BTreeMap<ByteString, u64>,
+    /// The highest epoch that a reader of each group has had.
+    pub(crate) epochs: BTreeMap<ByteString, u64>,
 }
 
 impl Log {

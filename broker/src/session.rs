@@ -181,19 +181,21 @@ impl BrokerSession {
         Ok((Box::new(consumer), attached))
     }
 
-    fn attach(&self, terms: ConsumerTerms) -> Result<(Box<dyn Consumer>, Attached)> {
+    /// A consumer, and what the store is to know before it has anything.
+    fn attach(&self, terms: ConsumerTerms) -> Result<(Box<dyn Consumer>, Attached, Vec<Op>)> {
         self.check("attach")?;
-        match terms.node {
+        let (consumer, attached): (Box<dyn Consumer>, _) = match terms.node {
             Node::Session => {
                 let (consumer, attached) = MailConsumer::attach(&self.broker, &self.core, self.epoch, terms)?;
-                Ok((Box::new(consumer), attached))
+                (Box::new(consumer), attached)
             }
             Node::Log(ref log) => {
-                let (consumer, attached) = LogConsumer::attach(&self.broker, &self.core, self.epoch, log, &terms)?;
-                Ok((Box::new(consumer), attached))
+                let (consumer, attached, ops) = LogConsumer::attach(&self.broker, &self.core, self.epoch, log, &terms)?;
+                return Ok((Box::new(consumer), attached, ops));
             }
-            _ => self.attach_queue(terms),
-        }
+            _ => self.attach_queue(terms)?,
+        };
+        Ok((consumer, attached, Vec::new()))
     }
 }
 
@@ -217,7 +219,13 @@ impl Session for BrokerSession {
     }
 
     fn consumer(&self, terms: ConsumerTerms) -> Fut<(Box<dyn Consumer>, Attached)> {
-        Box::pin(std::future::ready(self.attach(terms)))
+        match self.attach(terms) {
+            Ok((consumer, attached, ops)) if !ops.is_empty() => {
+                let stored = self.broker.shared().store(ops);
+                Box::pin(async move { stored.await.map(|()| (consumer, attached)) })
+            }
+            attached => Box::pin(std::future::ready(attached.map(|(consumer, attached, _)| (consumer, attached)))),
+        }
     }
 
     fn transaction(&self) -> Fut<Box<dyn Transaction>> {

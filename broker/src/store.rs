@@ -210,6 +210,8 @@ pub enum RowKey {
     Log(Address),
     /// How far a group has come: the partition, and the group.
     Checkpoint(QueueId, ByteString),
+    /// The highest epoch that a reader of a group has had: the partition, and the group.
+    GroupEpoch(QueueId, ByteString),
 }
 
 /// The content of a row.
@@ -259,6 +261,8 @@ pub enum Row {
     Log(LogRow),
     /// See [`RowKey::Checkpoint`]: where the group goes on.
     Checkpoint(u64),
+    /// See [`RowKey::GroupEpoch`]: a reader with a lower one is refused.
+    GroupEpoch(u64),
 }
 
 /// A kept session.

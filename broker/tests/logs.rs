@@ -317,6 +317,31 @@ fn a_higher_epoch_takes_over_and_a_lower_one_is_refused() {
     assert_eq!(bench.counters().log_readers_stolen, 2);
 }
 
+#[test]
+fn an_epoch_is_remembered() {
+    let (bench, client) = bench(2);
+    let attach = |client: &Client, at, epoch| {
+        let terms = LogTerms { epoch, ..group(at, "g") };
+        block_on(client.session.consumer(ConsumerTerms::log(terms))).map(drop).map_err(|error| error.kind())
+    };
+    assert_eq!(attach(&client, "logs/l/0", Some(5)), Ok(()));
+    // Its reader is gone; that of another partition was never there.
+    assert_eq!(attach(&client, "logs/l/0", Some(4)), Err(ErrorKind::Stolen));
+    assert_eq!(attach(&client, "logs/l/1", Some(4)), Ok(()));
+    drop(client);
+    let bench = bench.reopen();
+    let client = bench.anonymous();
+    assert_eq!(attach(&client, "logs/l/0", Some(4)), Err(ErrorKind::Stolen));
+    assert_eq!(attach(&client, "logs/l", Some(4)), Err(ErrorKind::Stolen));
+    assert_eq!(attach(&client, "logs/l/0", None), Ok(()));
+    assert_eq!(attach(&client, "logs/l/0", Some(5)), Ok(()));
+    assert_eq!(attach(&client, "logs/l/1", Some(4)), Ok(()));
+    // With the log, it is forgotten.
+    block_on(client.session.manage(Manage::Delete(at("logs/l")))).unwrap();
+    declare(&client, "logs/l", partitions(1));
+    assert_eq!(attach(&client, "logs/l/0", Some(1)), Ok(()));
+}
+
 fn lost(consumer: &mut Box<dyn Consumer>) -> Option<ErrorKind> {
     match consumer.poll_receive(&mut cx(), &mut Vec::new(), 0) {
         Poll::Ready(Err(error)) => Some(error.kind()),

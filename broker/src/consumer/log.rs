@@ -16,7 +16,7 @@ use crate::lock;
 use crate::log::Reading;
 use crate::mailbox::SessionCore;
 use crate::settlement::asker;
-use crate::store::{LogEntry, ReadFrom};
+use crate::store::{LogEntry, Op, ReadFrom};
 use crate::wakers::Wakeup;
 
 /// Messages of one page.
@@ -48,17 +48,18 @@ struct Cursor {
 }
 
 impl LogConsumer {
+    /// A reader, and what the store is to know before it reads.
     pub(crate) fn attach(
         broker: &Broker,
         session: &Arc<SessionCore>,
         epoch: u32,
         log: &LogTerms,
         terms: &ConsumerTerms,
-    ) -> Result<(Self, Attached)> {
+    ) -> Result<(Self, Attached, Vec<Op>)> {
         let shared = broker.shared();
         let (found, partitions) = shared.partitions(&log.address)?;
         let wakeup = Arc::new(Wakeup::default());
-        let readings = Reading::attach(shared, &partitions, log.group.as_ref(), log.epoch, &wakeup)?;
+        let (readings, ops) = Reading::attach(shared, &partitions, log.group.as_ref(), log.epoch, &wakeup)?;
         let cursors = readings.into_iter().map(|reading| Cursor::new(reading, log.from)).collect();
         let qos_max = terms.qos_max.min(Qos::AtLeastOnce);
         let bindings = lock(&found.inner).bindings.clone();
@@ -74,7 +75,7 @@ impl LogConsumer {
             turn: 0,
             answers: Answers::default(),
         };
-        Ok((consumer, attached))
+        Ok((consumer, attached, ops))
     }
 
     /// Hands over what has been read; asks for more where there is more.

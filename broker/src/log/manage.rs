@@ -123,14 +123,23 @@ impl Shared {
         self.watch_logs(self.now());
     }
 
-    /// Checkpoints of before a restart; of a log that is gone, nothing is left.
-    pub(crate) fn restore_checkpoints(&self, checkpoints: Vec<(QueueId, ByteString, u64)>) {
+    /// Checkpoints and epochs of before a restart; of a log that is gone, nothing is left.
+    pub(crate) fn restore_groups(
+        &self,
+        checkpoints: Vec<(QueueId, ByteString, u64)>,
+        epochs: Vec<(QueueId, ByteString, u64)>,
+    ) {
         let logs: Vec<_> = self.registry.lock().logs.values().cloned().collect();
         let by_id = logs.iter().flat_map(|log| &log.partitions).map(|partition| (partition.id, partition));
         let partitions: HashMap<QueueId, &Arc<Partition>> = by_id.collect();
         for (id, group, position) in checkpoints {
             if let Some(partition) = partitions.get(&id) {
                 lock(&partition.inner).checkpoints.insert(group, position);
+            }
+        }
+        for (id, group, epoch) in epochs {
+            if let Some(partition) = partitions.get(&id) {
+                lock(&partition.inner).epochs.insert(group, epoch);
             }
         }
     }
@@ -148,6 +157,8 @@ impl Shared {
             gone += inner.next - inner.first;
             let checkpoints = std::mem::take(&mut inner.checkpoints).into_keys();
             ops.extend(checkpoints.map(|group| Op::Delete(RowKey::Checkpoint(partition.id, group))));
+            let epochs = std::mem::take(&mut inner.epochs).into_keys();
+            ops.extend(epochs.map(|group| Op::Delete(RowKey::GroupEpoch(partition.id, group))));
             ops.push(Op::DropLog { partition: partition.id });
             readers.extend(inner.readers.iter().filter_map(std::sync::Weak::upgrade));
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, Weak};
 use bytestring::ByteString;
 use roadbed_core::{Error, ErrorKind, Outcome, Result};
 
-use super::Partition;
+use super::{Partition, PartitionInner};
 use crate::broker::Shared;
 use crate::lock;
 use crate::store::{LogEntry, Op, Row, RowKey, StoreError};
@@ -45,14 +45,14 @@ struct Window {
 }
 
 impl Reading {
-    /// Readers of all of `partitions`; none of them if one is refused.
+    /// Readers of all of `partitions`, and what the store is to know before they read; none of them if one is refused.
     pub(crate) fn attach(
         shared: &Shared,
         partitions: &[Arc<Partition>],
         group: Option<&ByteString>,
         epoch: Option<u64>,
         wakeup: &Arc<Wakeup>,
-    ) -> Result<Vec<Arc<Self>>> {
+    ) -> Result<(Vec<Arc<Self>>, Vec<Op>)> {
         let reading = |partition: &Arc<Partition>| {
             Arc::new(Self {
                 partition: partition.clone(),
@@ -64,28 +64,36 @@ impl Reading {
                 window: Mutex::default(),
             })
         };
-        let mut attached: Vec<Arc<Self>> = Vec::with_capacity(partitions.len());
+        let (mut attached, mut ops): (Vec<Arc<Self>>, Vec<Op>) = (Vec::with_capacity(partitions.len()), Vec::new());
         for reading in partitions.iter().map(reading) {
-            if let Err(error) = reading.take_place(shared) {
-                attached.iter().for_each(|reading| reading.detach());
-                return Err(error);
+            match reading.take_place(shared) {
+                Ok(op) => ops.extend(op),
+                Err(error) => {
+                    attached.iter().for_each(|reading| reading.detach());
+                    return Err(error);
+                }
             }
             attached.push(reading);
         }
-        Ok(attached)
+        Ok((attached, ops))
     }
 
-    /// A higher epoch takes the partition from lower ones, the same from the same, and any from none.
-    fn take_place(self: &Arc<Self>, shared: &Shared) -> Result<()> {
+    /// A higher epoch takes the partition from lower ones, the same from the same, and any from none. The highest that a group has had is remembered, so
+    /// that a reader with a lower one is refused whether or not the higher one is still there, and over a restart. What the store is to know of that is
+    /// returned.
+    fn take_place(self: &Arc<Self>, shared: &Shared) -> Result<Option<Op>> {
         let mut inner = lock(&self.partition.inner);
         inner.readers.retain(|reader| reader.strong_count() > 0);
         let of_group: Vec<_> =
             inner.readers.iter().filter_map(Weak::upgrade).filter(|other| other.group == self.group).collect();
-        let highest = of_group.iter().filter_map(|other| other.epoch).max();
+        let of_readers = of_group.iter().filter_map(|other| other.epoch).max();
+        let known = self.group.as_ref().and_then(|group| inner.epochs.get(group)).copied();
+        let highest = of_readers.max(known.filter(|_| self.epoch.is_some()));
         if let Some(higher) = highest.filter(|highest| Some(*highest) > self.epoch) {
-            let words = format!("a reader of the same group has {} with epoch {higher}", self.partition.address);
+            let words = format!("a reader of the same group has taken {} with epoch {higher}", self.partition.address);
             return Err(Error::new(ErrorKind::Stolen, "attach").detail(words));
         }
+        let op = self.raise_epoch(shared, &mut inner)?;
         let stolen: Vec<_> = if self.epoch.is_some() { of_group } else { Vec::new() };
         let gone = |other: &Arc<Self>| stolen.iter().any(|stolen| Arc::ptr_eq(stolen, other));
         inner.readers.retain(|reader| !reader.upgrade().is_some_and(|reader| gone(&reader)));
@@ -95,7 +103,21 @@ impl Reading {
         drop(inner);
         shared.meters.log_readers_stolen.add(stolen.len() as u64);
         stolen.iter().for_each(|other| other.wakeup.wake());
-        Ok(())
+        Ok(op)
+    }
+
+    /// Remembers the epoch, if the group has had none that is as high.
+    fn raise_epoch(&self, shared: &Shared, inner: &mut PartitionInner) -> Result<Option<Op>> {
+        let (Some(group), Some(epoch)) = (&self.group, self.epoch) else { return Ok(None) };
+        let known = inner.epochs.get(group).copied();
+        if known >= Some(epoch) {
+            return Ok(None);
+        }
+        if known.is_none() && inner.epochs.len() >= shared.settings.log_groups_max {
+            return Err(Error::new(ErrorKind::Exhausted, "attach").detail("there are too many groups"));
+        }
+        inner.epochs.insert(group.clone(), epoch);
+        Ok(Some(Op::Put(RowKey::GroupEpoch(self.partition.id, group.clone()), Row::GroupEpoch(epoch))))
     }
 
     pub(crate) fn detach(self: &Arc<Self>) {

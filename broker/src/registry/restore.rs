@@ -35,7 +35,8 @@ impl Shared {
         let op = Op::Put(RowKey::Broker, Row::Broker { epoch });
         self.commits.submit(self, || (Vec::new(), vec![op]), Box::new(|_, _| {}));
         let now = self.now();
-        let (mut keys, mut settled, mut over, mut checkpoints) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut keys, mut settled, mut over) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut checkpoints, mut epochs) = (Vec::new(), Vec::new());
         for (key, row) in recovery.rows {
             if row.is_over(now) {
                 over.push(Op::Delete(key));
@@ -52,11 +53,14 @@ impl Shared {
                 (RowKey::Checkpoint(partition, group), Row::Checkpoint(position)) => {
                     checkpoints.push((partition, group, position));
                 }
+                (RowKey::GroupEpoch(partition, group), Row::GroupEpoch(epoch)) => {
+                    epochs.push((partition, group, epoch))
+                }
                 (key, Row::Key { outcome, order, until }) => keys.push((key, outcome, order, until)),
                 _ => {}
             }
         }
-        self.restore_checkpoints(checkpoints);
+        self.restore_groups(checkpoints, epochs);
         // What is forgotten first is remembered first.
         keys.sort_by_key(|(_, _, _, until)| *until);
         settled.sort_by_key(|(until, ..)| *until);

@@ -58,7 +58,7 @@ pub struct LogTerms {
     /// Whose checkpoints are moved by settling; without a group nothing is remembered.
     pub group: Option<ByteString>,
     /// Takes the partitions for itself: from readers of the same group with a lower epoch, the same, or none. One with a lower epoch is
-    /// refused.
+    /// refused, also when the higher one is not there any more, and over a restart; a reader without one only while it is there.
     pub epoch: Option<u64>,
 }
 

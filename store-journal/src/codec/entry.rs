@@ -226,6 +226,7 @@ const fn knows(row: &Row) -> bool {
             | Row::Tombstone { .. }
             | Row::Log(_)
             | Row::Checkpoint(_)
+            | Row::GroupEpoch(_)
     )
 }
 

@@ -59,6 +59,11 @@ pub(crate) fn key_bytes(key: &RowKey) -> Bytes {
             out.number(u64::from(partition.0));
             out.bytes(group.as_bytes());
         }
+        RowKey::GroupEpoch(partition, group) => {
+            out.byte(11);
+            out.number(u64::from(partition.0));
+            out.bytes(group.as_bytes());
+        }
         _ => out.byte(0),
     }
     out.into()
@@ -81,6 +86,7 @@ pub(crate) fn take_row_key(from: &mut Take) -> Taken<RowKey> {
         }
         9 => RowKey::Log(take_address(from)?),
         10 => RowKey::Checkpoint(take_queue(from)?, from.text()?),
+        11 => RowKey::GroupEpoch(take_queue(from)?, from.text()?),
         _ => return Err(CodecError::Field("row key")),
     })
 }
@@ -161,6 +167,10 @@ pub(crate) fn put_row(out: &mut Gather, row: &Row) {
             out.byte(9);
             out.number(*position);
         }
+        Row::GroupEpoch(epoch) => {
+            out.byte(10);
+            out.number(*epoch);
+        }
         // Rows of a broker that is newer than this store: refused when they are submitted.
         _ => out.byte(u8::MAX),
     }
@@ -188,6 +198,7 @@ pub(crate) fn take_row(from: &mut Take) -> Taken<Row> {
             Row::Log(LogRow { partitions: ids, settings, bindings: from.list(take_binding)? })
         }
         9 => Row::Checkpoint(from.number()?),
+        10 => Row::GroupEpoch(from.number()?),
         6 => Row::Decision { participants: from.list(Take::text)?, commit: from.flag()? },
         7 => Row::Tombstone { outcome: take_outcome(from)?, until: take_time(from)? },
         _ => return Err(CodecError::Field("row")),
