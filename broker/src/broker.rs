@@ -17,6 +17,7 @@ use crate::exactly_once::Names;
 use crate::limits::Settings;
 use crate::memory_store::MemoryStore;
 use crate::paged::Run;
+use crate::positions::Positions;
 use crate::registry::Registry;
 use crate::retained::Retained;
 use crate::router::{Route, Router, Target};
@@ -66,6 +67,7 @@ pub(crate) struct Shared {
     pub(crate) names: Names,
     pub(crate) commits: Commits,
     pub(crate) boot_epoch: u32,
+    pub(crate) positions: Positions,
     /// The store survives a restart, and keeps what does not ask for it, too.
     keeps: bool,
     /// Where it does not.
@@ -211,7 +213,7 @@ impl Builder {
         let keeps = settings.store_at_least_once && store.caps().level > Level::Volatile;
         let load_max = Load { operations: settings.store_operations_max, bytes: settings.store_bytes_max };
         let on_request = filters(&settings.store_on_request)?;
-        let boot_epoch = crate::registry::epoch_of(&recovery) + 1;
+        let (epoch, positions) = crate::registry::numbers_of(&recovery);
         let shared = Arc::new_cyclic(|me| Shared {
             capabilities: Capabilities::full("memory"),
             router: Router::default(),
@@ -223,7 +225,8 @@ impl Builder {
             txns: Txns::default(),
             names: Names::default(),
             commits: Commits::new(store, load_max, me.clone()),
-            boot_epoch,
+            boot_epoch: epoch + 1,
+            positions: Positions::new(positions),
             keeps,
             on_request,
             next_queue: AtomicU32::new(1),

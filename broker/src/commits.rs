@@ -12,8 +12,8 @@ use roadbed_core::{CopyId, QueueId, Time};
 use crate::broker::Shared;
 use crate::lock;
 use crate::store::{
-    Expect, ListedCopy, LogEntry, LogPage, LogRead, LogState, Op, ReadFrom, ReadId, Store, StoreError, StoredCopy,
-    Unit, UnitId,
+    Expect, ListedCopy, LogEntry, LogPage, LogRead, LogState, Op, ReadFrom, ReadId, Row, RowKey, Store, StoreError,
+    StoredCopy, Unit, UnitId,
 };
 use crate::wakers;
 
@@ -140,6 +140,7 @@ impl Commits {
     pub(crate) fn submit(&self, shared: &Shared, make: impl FnOnce() -> (Vec<Expect>, Vec<Op>), then: Then) {
         let mut inner = lock(&self.inner);
         let (expects, mut ops) = make();
+        inner.tell_numbers(shared);
         self.take_retired(&mut ops);
         inner.submit_one(|id| Unit { id, expects, ops, awaited: true }, Follow::One(then));
         drop(inner);
@@ -162,10 +163,13 @@ impl Commits {
     /// Submits what nobody waits for.
     pub(crate) fn submit_unawaited(&self, shared: &Shared, mut ops: Vec<Op>) {
         let mut inner = lock(&self.inner);
+        inner.tell_numbers(shared);
         self.take_retired(&mut ops);
-        inner.submit_one(|id| Unit { id, expects: Vec::new(), ops, awaited: false }, Follow::Nothing);
+        if !ops.is_empty() {
+            inner.submit_one(|id| Unit { id, expects: Vec::new(), ops, awaited: false }, Follow::Nothing);
+            shared.meters.store_units.one();
+        }
         drop(inner);
-        shared.meters.store_units.one();
         self.pump(shared);
     }
 
@@ -179,11 +183,14 @@ impl Commits {
     ) {
         let mut inner = lock(&self.inner);
         let Inner { next, units, .. } = &mut *inner;
+        // A number is left for what the store must know before them.
+        *next += 1;
         make(&mut what, &mut Units { next, units });
         if let Some(first) = units.first_mut() {
             self.take_retired(&mut first.ops);
         }
         let count = inner.units.len();
+        inner.tell_numbers(shared);
         inner.submit_units(Follow::All(Box::new(move |shared, failed| then(shared, what, failed))));
         drop(inner);
         shared.meters.store_units.add(count as u64);
@@ -217,7 +224,7 @@ impl Commits {
 
     /// Tells the store what nobody waits for.
     pub(crate) fn flush(&self, shared: &Shared) {
-        if self.has_retired.load(Ordering::Acquire) {
+        if self.has_retired.load(Ordering::Acquire) || shared.positions.is_due() {
             self.submit_unawaited(shared, Vec::new());
         }
     }
@@ -318,6 +325,19 @@ impl Inner {
         let mut pages = Vec::new();
         self.store.poll_pages(&mut pages);
         pages.into_iter().filter_map(|page| Some((self.log_reads.remove(&page.id)?, page))).collect()
+    }
+
+    /// Tells the store of the broker's own numbers if they are due: before the units that are about to be submitted, and alone, so that it knows them
+    /// whatever becomes of the others.
+    fn tell_numbers(&mut self, shared: &Shared) {
+        let Some(positions) = shared.positions.due() else { return };
+        let behind = std::mem::take(&mut self.units);
+        let id = behind.first().map_or(self.next, |first| first.id - 1);
+        self.next = self.next.max(id + 1);
+        let ops = vec![Op::Put(RowKey::Broker, Row::Broker { epoch: shared.boot_epoch, positions })];
+        self.units.push(Unit { id, expects: Vec::new(), ops, awaited: false });
+        self.submit_units(Follow::Nothing);
+        self.units = behind;
     }
 
     fn submit_one(&mut self, unit: impl FnOnce(UnitId) -> Unit, follow: Follow) {

@@ -45,7 +45,7 @@ impl Shared {
             self.meters.dead_lettered.one();
             let qos = copy.qos.max(Qos::AtLeastOnce);
             if stored {
-                let seq = grave.take_seq();
+                let seq = grave.take_seq(self);
                 let copy = NewCopy { copy: grave.copy_id(seq), qos, retained: false, bindings: Vec::new() };
                 effects.ops.push(Op::Enqueue { message: letter.clone(), at: self.now(), copies: vec![copy] });
                 effects.then.push(Box::new(move |shared| grave.put(shared, &letter, qos, (Some(seq), true), true)));

@@ -257,7 +257,7 @@ impl Shared {
         };
         let nobody = || {
             let origin = message.origin().cloned().unwrap_or_default();
-            std::sync::Arc::new(SessionCore::new(0, None, origin, 0))
+            std::sync::Arc::new(SessionCore::new(0, None, origin, 0, 0))
         };
         Post { session: session.unwrap_or_else(nobody), message, qos, key }
     }

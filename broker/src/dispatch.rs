@@ -244,17 +244,17 @@ impl Plan {
     /// What the store is told of one message, as part of a larger unit. Takes positions, so only while nothing else can be submitted.
     pub(crate) fn ops(&mut self, shared: &Shared, ops: &mut Vec<Op>) {
         debug_assert_eq!(self.len(), 1, "a run is a unit for each message");
-        self.take_stored_positions(shared.now());
+        self.take_stored_positions(shared, shared.now());
         self.ops_of(0, shared.now(), ops);
     }
 
     /// Takes positions for what is for the store; only while nothing else can be submitted.
-    pub(crate) fn take_stored_positions(&mut self, now: Time) {
+    pub(crate) fn take_stored_positions(&mut self, shared: &Shared, now: Time) {
         let count = self.messages.len() as u64;
         for planned in self.copies.iter_mut().filter(|planned| planned.durable) {
             planned.first = match &planned.to {
-                To::Session { session, .. } => session.take_copy_ids(count),
-                To::Queue { queue, .. } => Some(queue.copy_id(queue.take_seqs(count))),
+                To::Session { session, .. } => session.take_copy_ids(shared, count),
+                To::Queue { queue, .. } => Some(queue.copy_id(queue.take_seqs(shared, count))),
                 To::Log { .. } => None,
             };
         }
@@ -306,10 +306,10 @@ impl Plan {
     }
 
     /// Takes positions for what is not for the store, so that what is sent after it, and stored, stays behind it.
-    pub(crate) fn take_positions(&mut self) {
+    pub(crate) fn take_positions(&mut self, shared: &Shared) {
         for planned in &mut self.copies {
             if let To::Queue { queue, .. } = &planned.to {
-                planned.first = Some(queue.copy_id(queue.take_seqs(self.messages.len() as u64)));
+                planned.first = Some(queue.copy_id(queue.take_seqs(shared, self.messages.len() as u64)));
             }
         }
     }

@@ -54,7 +54,8 @@ impl Shared {
         self.publish_with(message, qos, None);
     }
 
-    fn publish_with(&self, message: &Message, qos: Qos, op: Option<Op>) {
+    /// The same; `op` is in the same unit.
+    pub(crate) fn publish_with(&self, message: &Message, qos: Qos, op: Option<Op>) {
         let route = self.route(message.address()).map_err(crate::dispatch::Verdict::Refused);
         let plan = route.and_then(|route| Plan::new(self, &route, message, qos, 0));
         let mut ops: Vec<Op> = op.into_iter().collect();

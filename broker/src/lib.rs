@@ -29,6 +29,7 @@ mod mailbox;
 mod manage;
 mod memory_store;
 mod paged;
+mod positions;
 mod producer;
 mod queue;
 mod registry;

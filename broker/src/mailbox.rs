@@ -100,6 +100,8 @@ pub(crate) struct Cold {
     /// The shared groups that have brought copies; an entry's `share` is an index plus one.
     pub(crate) shares: Vec<Arc<Group>>,
     pub(crate) will: Option<Will>,
+    /// The store has the will in a row of its own, since the session is not kept.
+    pub(crate) will_stored: bool,
     pub(crate) grant_txn: Option<TxnId>,
     /// The strongest assurance that the session's consumer takes.
     pub(crate) qos_max: Option<Qos>,
@@ -123,8 +125,8 @@ pub(crate) struct Life {
 }
 
 impl SessionCore {
-    pub(crate) fn new(id: u64, name: Option<ByteString>, origin: Arc<Origin>, window: u16) -> Self {
-        let inner = Inner { window, ..Inner::default() };
+    pub(crate) fn new(id: u64, name: Option<ByteString>, origin: Arc<Origin>, window: u16, next_seq: u64) -> Self {
+        let inner = Inner { window, next_seq, ..Inner::default() };
         let keys = Mutex::new(None);
         let (queue, epoch) = (AtomicU32::new(0), AtomicU32::new(1));
         Self { id, name, origin, queue, epoch, inner: Mutex::new(inner), keys }
@@ -171,11 +173,12 @@ impl SessionCore {
     }
 
     /// The first of the next `count` positions of a durable session's queue, for copies that the store is told of first.
-    pub(crate) fn take_copy_ids(&self, count: u64) -> Option<CopyId> {
+    pub(crate) fn take_copy_ids(&self, shared: &Shared, count: u64) -> Option<CopyId> {
         let mut inner = lock(&self.inner);
         let queue = inner.durable?;
         let seq = inner.next_seq + 1;
         inner.next_seq += count;
+        shared.positions.given(inner.next_seq);
         Some(CopyId { queue, seq })
     }
 
@@ -343,7 +346,7 @@ impl Inner {
             let bindings = to.ids.as_deref().map_or_else(Vec::new, <[u32]>::to_vec);
             entry.extra = Some(Box::new(Extra { bindings, enqueued_at: shared.now(), ..Extra::default() }));
         }
-        self.append(entry);
+        self.append(shared, entry);
     }
 
     fn push_entry(&mut self, shared: &Shared, mut entry: Entry, bindings: &[u32]) -> Result<(), Condition> {
@@ -366,20 +369,21 @@ impl Inner {
             extra.bindings = bindings.to_vec();
             extra.enqueued_at = shared.now();
         }
-        self.append(entry);
+        self.append(shared, entry);
         Ok(())
     }
 
-    fn append(&mut self, mut entry: Entry) {
+    fn append(&mut self, shared: &Shared, mut entry: Entry) {
         if !entry.stored() {
-            entry.seq = self.take_seq() as u32;
+            entry.seq = self.take_seq(shared) as u32;
         }
         self.bytes += entry.message.cost();
         self.ring.push_back(entry);
     }
 
-    pub(crate) fn take_seq(&mut self) -> u64 {
+    fn take_seq(&mut self, shared: &Shared) -> u64 {
         self.next_seq += 1;
+        shared.positions.given(self.next_seq);
         self.next_seq
     }
 

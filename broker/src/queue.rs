@@ -99,7 +99,7 @@ pub(crate) struct Dead {
 }
 
 impl Queue {
-    pub(crate) fn new(id: QueueId, address: Address, settings: QueueSettings) -> Self {
+    pub(crate) fn new(id: QueueId, address: Address, settings: QueueSettings, next_seq: u64) -> Self {
         let inner = QueueInner {
             settings,
             lanes: Lanes::default(),
@@ -107,7 +107,7 @@ impl Queue {
             scheduled: BTreeMap::new(),
             held: HashMap::new(),
             by_key: HashMap::new(),
-            next_seq: 0,
+            next_seq,
             bytes: 0,
             reported: 0,
             paged: Paged::default(),

@@ -17,7 +17,7 @@ use crate::mailbox::SessionCore;
 use crate::queue::Queue;
 use named::Named;
 pub(crate) use queues::{assigned_name, is_log_filter, is_queue_filter, own};
-pub(crate) use restore::epoch_of;
+pub(crate) use restore::numbers_of;
 
 #[derive(Debug, Default)]
 pub(crate) struct Registry(Mutex<Tables>);

@@ -61,7 +61,9 @@ pub(crate) fn open(broker: &Broker, open: Open) -> Result<(BrokerSession, Stored
                 let cold = inner.cold();
                 (cold.linger, cold.will, cold.life) = (open.linger, open.will, None);
             }
-            inner.durable = (expiry > Duration::ZERO && name.is_some()).then(|| core.queue_id(shared));
+            // What was kept and now ends with its connection is in the store until then: it holds messages that only the store has.
+            let kept = expiry > Duration::ZERO || inner.durable.is_some();
+            inner.durable = (kept && name.is_some()).then(|| core.queue_id(shared));
         }
     }
     shared.meters.sessions_connected_max.raise_to(shared.meters.sessions_connected.load());
@@ -122,7 +124,7 @@ fn claim(
         return Err(Error::new(ErrorKind::Exhausted, "open").detail("there are too many sessions"));
     }
     let id = shared.next_session_id();
-    let core = Arc::new(SessionCore::new(id, name.cloned(), open.origin.clone(), window));
+    let core = Arc::new(SessionCore::new(id, name.cloned(), open.origin.clone(), window, shared.positions.first()));
     tables.all.insert(id, core.clone());
     tables.named.insert(&core);
     shared.meters.sessions.one();
@@ -132,11 +134,13 @@ fn claim(
 /// A step that is done when the store has it.
 pub(crate) type Stored = std::pin::Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
-/// Tells the store of the session as it is now, if it outlives us.
+/// Tells the store of the session as it is now, if it outlives us, or of its will alone, if that does.
 pub(crate) fn stored(broker: &Broker, core: &SessionCore) -> Stored {
     let shared = broker.shared();
-    let Some(op) = shared.session_op(core, None) else { return Box::pin(std::future::ready(Ok(()))) };
-    shared.store(vec![op])
+    match shared.session_op(core, None).or_else(|| shared.will_op(core)) {
+        Some(op) => shared.store(vec![op]),
+        None => Box::pin(std::future::ready(Ok(()))),
+    }
 }
 
 /// What was changed is in the store before it is said to be done: behind everything that was submitted.

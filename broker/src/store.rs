@@ -210,6 +210,8 @@ pub enum RowKey {
     Log(Address),
     /// How far a group has come: the partition, and the group.
     Checkpoint(QueueId, ByteString),
+    /// The will of a session that is not kept, while it is connected: the start of the broker, and the number of the session.
+    Will(u32, u64),
     /// The highest epoch that a reader of a group has had: the partition, and the group.
     GroupEpoch(QueueId, ByteString),
 }
@@ -218,10 +220,12 @@ pub enum RowKey {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Row {
-    /// See [`RowKey::Broker`]: how often the broker has started, and the next queue number.
+    /// See [`RowKey::Broker`].
     Broker {
         /// Starts so far.
         epoch: u32,
+        /// Positions of copies up to here were perhaps given: after a restart, every queue begins behind.
+        positions: u64,
     },
     /// See [`RowKey::Session`].
     Session(SessionRow),
@@ -261,6 +265,8 @@ pub enum Row {
     Log(LogRow),
     /// See [`RowKey::Checkpoint`]: where the group goes on.
     Checkpoint(u64),
+    /// See [`RowKey::Will`]: who left it, and what is sent if the broker does not see the end of the session.
+    Will(ByteString, Will),
     /// See [`RowKey::GroupEpoch`]: a reader with a lower one is refused.
     GroupEpoch(u64),
 }

@@ -2,10 +2,11 @@
 
 mod support;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::executor::block_on;
-use roadbed_broker::StoreError;
+use roadbed_broker::{Settings, StoreError};
 use roadbed_core::*;
 use support::*;
 
@@ -14,6 +15,11 @@ fn describe(client: &Client, name: &str) -> NodeDescription {
         Managed::Description(description) => *description,
         other => panic!("{other:?}"),
     }
+}
+
+/// A broker that starts on the same store, as if the other had been killed: its sessions have not ended.
+fn killed(bench: &Bench) -> Bench {
+    Bench::on(Settings::default(), bench.store.clone(), bench.clock.clone())
 }
 
 #[test]
@@ -52,6 +58,33 @@ fn names_of_deliveries_are_not_used_again_after_a_restart() {
     let after = receive(&mut client.queue(link)).remove(0).info.unwrap().id;
     assert_eq!(before.copy, after.copy);
     assert_ne!(before, after);
+}
+
+#[test]
+fn names_of_copies_are_not_used_again_after_a_restart() {
+    let mut bench = Bench::new();
+    let mut names = HashSet::new();
+    for round in 0..4 {
+        let mut client = bench.anonymous();
+        // What is volatile has a name, too; and a queue that was deleted gives its own to no other.
+        for (address, message) in
+            [("queues/q", stored as fn(_, _) -> _), ("queues/volatile", text), ("queues/gone", stored)]
+        {
+            for _ in 0..=round {
+                client.send(message(address, "x"), ONE);
+            }
+            let mut consumer = client.queue(ConsumerTerms { info: true, ..queue(address) });
+            for delivery in receive(&mut consumer) {
+                assert!(names.insert(delivery.info.as_ref().unwrap().id.copy), "round {round}: {delivery:?}");
+                settle(&mut consumer, &delivery, Outcome::Accepted);
+            }
+        }
+        block_on(client.session.manage(Manage::Delete("queues/gone".parse().unwrap()))).unwrap();
+        assert_eq!(bench.store.copies(), 0);
+        drop(client);
+        bench = bench.reopen();
+    }
+    assert_eq!(names.len(), 30);
 }
 
 #[test]
@@ -145,6 +178,52 @@ fn sessions_expire_over_a_restart_and_their_wills_are_sent() {
     assert_eq!(payloads(&watcher.listen().take()), ["gone"]);
     bench.advance(60);
     assert!(!bench.named("device", 60).session.opened().resumed);
+}
+
+#[test]
+fn a_will_of_a_session_that_is_not_kept_is_sent_if_the_broker_ends_before_it() {
+    let bench = Bench::new();
+    let mut watcher = bench.named("watcher", 3600);
+    watcher.follow("wills/#", ONE);
+    watcher.lose();
+    let rows = bench.store.rows();
+    let will = |message, delay| Some(Will { message, qos: ONE, delay: Duration::from_secs(delay), ttl: None });
+    let open = |name: &str, message, delay| bench.session(Open { will: will(message, delay), ..kept(name, 0) });
+    let connected = open("connected", stored("wills/connected", "x"), 60);
+    let volatile = open("volatile", text("wills/volatile", "x"), 0);
+    let orderly = open("orderly", stored("wills/orderly", "x"), 0);
+    let lost = open("lost", stored("wills/lost", "x"), 0);
+    let _older = open("taken", stored("wills/taken-over", "x"), 0);
+    let taken = open("taken", stored("wills/taken", "x"), 0);
+    block_on(orderly.close(Close::default())).unwrap();
+    drop((orderly, lost));
+    assert_eq!(bench.store.rows(), rows + 2, "two are connected and have one that is stored");
+    let bench = killed(&bench);
+    let topics = |watcher: &mut Client| {
+        let mut topics: Vec<_> = watcher.take().iter().map(|found| found.message.address().to_string()).collect();
+        topics.sort();
+        topics
+    };
+    let mut watcher = bench.named("watcher", 3600);
+    assert_eq!(topics(watcher.listen()), ["wills/connected", "wills/lost", "wills/taken", "wills/taken-over"]);
+    assert_eq!(bench.store.rows(), rows);
+    drop((connected, volatile, taken));
+}
+
+#[test]
+fn a_kept_session_that_is_to_end_with_its_connection_does_not_come_back() {
+    let bench = Bench::new();
+    let mut device = bench.named("device", 3600);
+    device.follow("a", ONE);
+    device.lose();
+    bench.anonymous().send(stored("a", "1"), ONE);
+    let mut device = bench.named("device", 0);
+    assert!(device.session.opened().resumed);
+    assert_eq!(payloads(&device.listen().take()), ["1"]);
+    let bench = killed(&bench);
+    bench.advance(0);
+    assert!(!bench.named("device", 3600).session.opened().resumed);
+    assert_eq!(bench.store.copies(), 0);
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn a_large_message_makes_a_large_segment() {
 fn an_unmet_precondition_fails_alone() {
     let fs = SimFs::new();
     let put = |id, expects| {
-        let ops = vec![Op::Put(RowKey::Broker, Row::Broker { epoch: id as u32 })];
+        let ops = vec![Op::Put(RowKey::Broker, Row::Broker { epoch: id as u32, positions: 0 })];
         Unit { expects, ops, ..Unit::new(id) }
     };
     let expect = |revision| vec![Expect::Revision(RowKey::Broker, revision)];

@@ -59,10 +59,10 @@ impl Behind {
         for item in &mut self.items {
             let Item::Plan { plan, sent } = item else { continue };
             if !plan.stored {
-                plan.take_positions();
+                plan.take_positions(shared);
                 continue;
             }
-            plan.take_stored_positions(now);
+            plan.take_stored_positions(shared, now);
             for (n, sent) in sent.iter().enumerate() {
                 let key = sent.key.as_ref().and_then(|key| shared.key_op(&self.session, key));
                 let mut ops = Vec::with_capacity(1 + usize::from(key.is_some()));

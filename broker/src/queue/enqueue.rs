@@ -79,15 +79,16 @@ impl Queue {
     }
 
     /// The next position, for a copy that the store is told of first, or that waits behind such a one.
-    pub(crate) fn take_seq(&self) -> u64 {
-        self.take_seqs(1)
+    pub(crate) fn take_seq(&self, shared: &Shared) -> u64 {
+        self.take_seqs(shared, 1)
     }
 
     /// The first of the next `count` positions.
-    pub(crate) fn take_seqs(&self, count: u64) -> u64 {
+    pub(crate) fn take_seqs(&self, shared: &Shared, count: u64) -> u64 {
         let mut inner = lock(&self.inner);
         let first = inner.next_seq + 1;
         inner.next_seq += count;
+        shared.positions.given(inner.next_seq);
         first
     }
 
@@ -161,6 +162,7 @@ impl Queue {
         let message = clamped(message, now, inner.settings.ttl_max);
         let seq = seq.unwrap_or_else(|| {
             inner.next_seq += 1;
+            shared.positions.given(inner.next_seq);
             inner.next_seq
         });
         let facts = Facts::of(&message);

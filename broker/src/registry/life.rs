@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use roadbed_core::{Close, Outcome, Qos, Time, Will};
+use roadbed_core::{Close, Origin, Outcome, Qos, Time, Will};
 
 use crate::broker::Shared;
 use crate::entry::Entry;
 use crate::inflight::Body;
 use crate::lock;
-use crate::mailbox::{Bound, Effects, Inner, Life, SessionCore};
+use crate::mailbox::{Bound, Cold, Effects, Inner, Life, SessionCore};
 use crate::router::{Group, Target};
 use crate::store::{Op, Row, RowKey, SessionRow};
 use crate::timers::Timer;
@@ -31,6 +31,7 @@ impl Shared {
         cold.will = None;
         cold.life = None;
         let due = due.filter(|_| was_connected || !resume);
+        let stored = due.as_ref().and_then(|_| self.forget_will(session, cold));
         drop(inner);
         self.timers.cancel(Timer::Session(session.id));
         if was_connected {
@@ -41,7 +42,7 @@ impl Shared {
         }
         idle.iter().for_each(|link| link.queue().pass_on(link));
         if let Some(will) = due {
-            self.send_will(session, &will);
+            self.send_will(&session.origin, &will, stored);
         }
         epoch
     }
@@ -96,7 +97,8 @@ impl Shared {
         }
         let mut will = None;
         if life.will_at.is_some_and(|at| at.has_passed(now)) {
-            will = inner.cold().will.take();
+            let cold = inner.cold();
+            will = cold.will.take().map(|will| (will, self.forget_will(session, cold)));
             life.will_at = None;
         }
         let ends = life.expires_at.has_passed(now);
@@ -104,9 +106,8 @@ impl Shared {
         let kept = inner.expiry() > Duration::ZERO;
         let linger = inner.connected.then_some(life.linger_until);
         drop(inner);
-        if let Some(will) = will {
-            self.send_will(session, &will);
-            self.keep_session(session, Some(now));
+        if let Some((will, stored)) = will {
+            self.send_will(&session.origin, &will, stored.or_else(|| self.session_op(session, Some(now))));
         }
         if ends {
             self.meters.sessions_expired.add(u64::from(kept));
@@ -136,6 +137,7 @@ impl Shared {
         let mut cold = inner.cold.take().unwrap_or_default();
         inner.report(self);
         let will = cold.will.take().filter(|_| cold.life.is_some_and(|life| life.will_at.is_some()));
+        let stored = self.forget_will(session, &mut cold);
         let durable = inner.durable.take();
         drop(inner);
         let keys = lock(&session.keys).take();
@@ -159,8 +161,9 @@ impl Shared {
         for (group, entry) in orphans {
             group.hand_on(self, entry);
         }
-        if let Some(will) = will {
-            self.send_will(session, &will);
+        match will {
+            Some(will) => self.send_will(&session.origin, &will, stored),
+            None => effects.ops.extend(stored),
         }
         self.finish(effects, dead);
         if let (Some(queue), Some(name)) = (durable, &session.name) {
@@ -190,16 +193,34 @@ impl Shared {
         self.meters.bindings.sub(1);
     }
 
-    fn send_will(&self, session: &Arc<SessionCore>, will: &Will) {
+    /// Sends a will; that it is sent is in the store together with it.
+    pub(crate) fn send_will(&self, origin: &Arc<Origin>, will: &Will, sent: Option<Op>) {
         self.meters.wills_sent.one();
         let mut message = will.message.clone();
         if message.origin().is_none() {
-            message = message.to_builder().origin(session.origin.clone()).build();
+            message = message.to_builder().origin(origin.clone()).build();
         }
         if let Some(ttl) = will.ttl {
             message = message.to_builder().expires_at(self.now() + ttl).build();
         }
-        self.publish(&message, will.qos);
+        self.publish_with(&message, will.qos, sent);
+    }
+
+    /// Tells the store of the will of a session that ends with its connection, if the message is one to be stored: so that it is sent although we do not
+    /// see the end of the connection.
+    pub(crate) fn will_op(&self, session: &SessionCore) -> Option<Op> {
+        let mut inner = lock(&session.inner);
+        let cold = inner.cold.as_mut()?;
+        let will = cold.will.clone().filter(|will| self.is_stored(&will.message, will.qos))?;
+        cold.will_stored = true;
+        let row = Row::Will(session.origin.principal.clone(), will);
+        Some(Op::Put(RowKey::Will(self.boot_epoch, session.id), row))
+    }
+
+    /// The store is to forget the will, if it has it.
+    fn forget_will(&self, session: &SessionCore, cold: &mut Cold) -> Option<Op> {
+        let stored = std::mem::take(&mut cold.will_stored);
+        stored.then(|| Op::Delete(RowKey::Will(self.boot_epoch, session.id)))
     }
 
     /// Tells the store of a session that outlives us.

@@ -64,7 +64,7 @@ impl Shared {
         if tables.queues.len() >= self.settings.queues_max {
             return Err(Error::new(ErrorKind::Exhausted, "make a queue").detail("there are too many queues"));
         }
-        let queue = Arc::new(Queue::new(self.next_queue_id(), address, settings));
+        let queue = Arc::new(Queue::new(self.next_queue_id(), address, settings, self.positions.first()));
         self.add_queue(tables, &queue);
         Ok(queue)
     }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 use hashbrown::{HashMap, HashSet};
-use roadbed_core::{ConsumerTerms, CopyId, Error, ErrorKind, Fence, Hold, Outcome, Qos, QueueId, Result, Settle, Time};
+use roadbed_core::{
+    ConsumerTerms, CopyId, Error, ErrorKind, Fence, Hold, Origin, Outcome, Qos, QueueId, Result, Settle, Time,
+};
 
 use crate::broker::Shared;
 use crate::inflight::{Body, Slot};
@@ -19,24 +21,23 @@ use crate::store::{
     StoredHold,
 };
 
-/// How often the broker has started on this store.
-pub(crate) fn epoch_of(recovery: &Recovery) -> u32 {
-    let epochs = recovery.rows.iter().filter_map(|(_, row)| match row {
-        Row::Broker { epoch } => Some(*epoch),
+/// How often the broker has started on this store, and up to where it has perhaps given positions.
+pub(crate) fn numbers_of(recovery: &Recovery) -> (u32, u64) {
+    let mut numbers = recovery.rows.iter().filter_map(|(_, row)| match row {
+        Row::Broker { epoch, positions } => Some((*epoch, *positions)),
         _ => None,
     });
-    epochs.max().unwrap_or(0)
+    numbers.next().unwrap_or_default()
 }
 
 impl Shared {
     /// Takes over everything that was kept.
     pub(crate) fn restore(self: &Arc<Self>, recovery: Recovery) -> Result<()> {
-        let epoch = self.boot_epoch;
-        let op = Op::Put(RowKey::Broker, Row::Broker { epoch });
-        self.commits.submit(self, || (Vec::new(), vec![op]), Box::new(|_, _| {}));
+        // The first that the store is told is the number of this start.
+        self.commits.flush(self);
         let now = self.now();
         let (mut keys, mut settled, mut over) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut checkpoints, mut epochs) = (Vec::new(), Vec::new());
+        let (mut checkpoints, mut epochs, mut wills) = (Vec::new(), Vec::new(), Vec::new());
         for (key, row) in recovery.rows {
             if row.is_over(now) {
                 over.push(Op::Delete(key));
@@ -56,6 +57,7 @@ impl Shared {
                 (RowKey::GroupEpoch(partition, group), Row::GroupEpoch(epoch)) => {
                     epochs.push((partition, group, epoch))
                 }
+                (key @ RowKey::Will(..), Row::Will(principal, will)) => wills.push((key, principal, will)),
                 (key, Row::Key { outcome, order, until }) => keys.push((key, outcome, order, until)),
                 _ => {}
             }
@@ -96,17 +98,21 @@ impl Shared {
         held.into_iter().for_each(|(copy, attempt, hold)| self.restore_hold(copy, attempt, hold));
         self.restore_watchers();
         if !over.is_empty() {
-            self.commits.submit(self, || (Vec::new(), over), Box::new(|_, _| {}));
+            self.commits.submit_unawaited(self, over);
         }
         recovery.prepared.into_iter().for_each(|(gid, prepared)| self.restore_prepared(gid, prepared));
+        // The connections of these have ended with us.
+        for (key, principal, will) in wills {
+            self.send_will(&origin_of(principal), &will, Some(Op::Delete(key)));
+        }
         Ok(())
     }
 
     fn restore_session(&self, principal: ByteString, name: ByteString, row: SessionRow) {
         let now = self.now();
-        let origin = Arc::new(roadbed_core::Origin { principal, protocol: "" });
+        let origin = origin_of(principal);
         let id = self.next_session_id();
-        let session = Arc::new(SessionCore::new(id, Some(name), origin, u16::MAX));
+        let session = Arc::new(SessionCore::new(id, Some(name), origin, u16::MAX, self.positions.first()));
         self.skip_queue_ids(row.queue);
         session.set_queue_id(row.queue);
         let gone_at = row.disconnected_at.unwrap_or(now);
@@ -135,7 +141,7 @@ impl Shared {
 
     fn restore_queue(&self, address: roadbed_core::Address, row: QueueRow) {
         self.skip_queue_ids(row.queue);
-        let queue = Arc::new(Queue::new(row.queue, address, row.settings));
+        let queue = Arc::new(Queue::new(row.queue, address, row.settings, self.positions.first()));
         self.add_queue(&mut self.registry.lock(), &queue);
         for binding in &row.bindings {
             let _ = self.bind_queue(&queue, binding);
@@ -213,7 +219,7 @@ impl Shared {
             }
             Some(Holder::Lease { principal, link, epoch, lease }) => {
                 let lease = lease.min(Duration::from_secs(self.settings.lease_seconds_max));
-                let origin = Arc::new(roadbed_core::Origin { principal, protocol: "" });
+                let origin = origin_of(principal);
                 let owner = Owner {
                     session: 0,
                     session_name: None,
@@ -265,6 +271,10 @@ impl Shared {
             }
         }
     }
+}
+
+fn origin_of(principal: ByteString) -> Arc<Origin> {
+    Arc::new(Origin { principal, protocol: "" })
 }
 
 /// How many copies are looked at at a time.

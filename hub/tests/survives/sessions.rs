@@ -152,6 +152,30 @@ fn wills_that_are_not_due_yet_are_sent_when_they_are() {
 }
 
 #[test]
+fn wills_of_sessions_that_are_not_kept_are_sent_after_a_kill() {
+    let hub = Hub::start();
+    Device::kept(&hub.mqtt, "watcher", 600).subscribe("wills/#", QOS1 >> 1, 1);
+    let will = |topic| Some((topic, "gone", 0));
+    let connected = Device::connect(&hub.mqtt, "connected", 0, true, will("wills/connected"));
+    let mut leaving = Device::connect(&hub.mqtt, "leaving", 0, true, will("wills/leaving"));
+    leaving.disconnect();
+    // Nobody is told that it has left: it is stored within a moment.
+    std::thread::sleep(Duration::from_millis(400));
+    let mut hub = hub;
+    for round in 0..2 {
+        hub = hub.killed();
+        let mut watcher = Device::kept(&hub.mqtt, "watcher", 600);
+        if round == 0 {
+            let came = watcher.publish_in();
+            assert_eq!(came.topic, "wills/connected");
+            watcher.ack(PUBACK, came.id);
+        }
+        assert!(watcher.is_quiet(), "round {round}");
+    }
+    drop(connected);
+}
+
+#[test]
 fn last_values_stay_and_removed_ones_stay_away() {
     let hub = Hub::start();
     let mut sender = Device::kept(&hub.mqtt, "sender", 0);

@@ -227,6 +227,7 @@ const fn knows(row: &Row) -> bool {
             | Row::Log(_)
             | Row::Checkpoint(_)
             | Row::GroupEpoch(_)
+            | Row::Will(..)
     )
 }
 

@@ -64,6 +64,11 @@ pub(crate) fn key_bytes(key: &RowKey) -> Bytes {
             out.number(u64::from(partition.0));
             out.bytes(group.as_bytes());
         }
+        RowKey::Will(epoch, session) => {
+            out.byte(12);
+            out.number(u64::from(*epoch));
+            out.number(*session);
+        }
         _ => out.byte(0),
     }
     out.into()
@@ -87,6 +92,7 @@ pub(crate) fn take_row_key(from: &mut Take) -> Taken<RowKey> {
         9 => RowKey::Log(take_address(from)?),
         10 => RowKey::Checkpoint(take_queue(from)?, from.text()?),
         11 => RowKey::GroupEpoch(take_queue(from)?, from.text()?),
+        12 => RowKey::Will(from.small("epoch")?, from.number()?),
         _ => return Err(CodecError::Field("row key")),
     })
 }
@@ -115,9 +121,10 @@ fn take_key(from: &mut Take) -> Taken<Key> {
 /// Writes the content of a row.
 pub(crate) fn put_row(out: &mut Gather, row: &Row) {
     match row {
-        Row::Broker { epoch } => {
+        Row::Broker { epoch, positions } => {
             out.byte(0);
             out.number(u64::from(*epoch));
+            out.number(*positions);
         }
         Row::Session(row) => {
             out.byte(1);
@@ -171,6 +178,11 @@ pub(crate) fn put_row(out: &mut Gather, row: &Row) {
             out.byte(10);
             out.number(*epoch);
         }
+        Row::Will(principal, will) => {
+            out.byte(11);
+            out.bytes(principal.as_bytes());
+            put_will(out, will);
+        }
         // Rows of a broker that is newer than this store: refused when they are submitted.
         _ => out.byte(u8::MAX),
     }
@@ -179,7 +191,7 @@ pub(crate) fn put_row(out: &mut Gather, row: &Row) {
 /// The content of a row.
 pub(crate) fn take_row(from: &mut Take) -> Taken<Row> {
     Ok(match from.byte()? {
-        0 => Row::Broker { epoch: from.small("epoch")? },
+        0 => Row::Broker { epoch: from.small("epoch")?, positions: from.number()? },
         1 => Row::Session(take_session(from)?),
         2 => Row::Key { outcome: take_outcome(from)?, order: from.number()?, until: from.option(take_time)? },
         3 => {
@@ -199,6 +211,7 @@ pub(crate) fn take_row(from: &mut Take) -> Taken<Row> {
         }
         9 => Row::Checkpoint(from.number()?),
         10 => Row::GroupEpoch(from.number()?),
+        11 => Row::Will(from.text()?, take_will(from)?),
         6 => Row::Decision { participants: from.list(Take::text)?, commit: from.flag()? },
         7 => Row::Tombstone { outcome: take_outcome(from)?, until: take_time(from)? },
         _ => return Err(CodecError::Field("row")),
@@ -210,12 +223,20 @@ fn put_session(out: &mut Gather, row: &SessionRow) {
     out.list(row.bindings.iter(), put_binding);
     put_duration(out, row.expiry);
     out.option(row.disconnected_at, put_time);
-    out.option(row.will.as_ref(), |out, will| {
-        out.byte(qos_code(will.qos));
-        put_duration(out, will.delay);
-        out.option(will.ttl, put_duration);
-        put_message(out, &will.message);
-    });
+    out.option(row.will.as_ref(), put_will);
+}
+
+fn put_will(out: &mut Gather, will: &Will) {
+    out.byte(qos_code(will.qos));
+    put_duration(out, will.delay);
+    out.option(will.ttl, put_duration);
+    put_message(out, &will.message);
+}
+
+fn take_will(from: &mut Take) -> Taken<Will> {
+    let qos = qos(from.byte()?)?;
+    let (delay, ttl) = (take_duration(from)?, from.option(take_duration)?);
+    Ok(Will { message: take_message(from)?, qos, delay, ttl })
 }
 
 fn take_session(from: &mut Take) -> Taken<SessionRow> {
@@ -224,11 +245,7 @@ fn take_session(from: &mut Take) -> Taken<SessionRow> {
         bindings: from.list(take_binding)?,
         expiry: take_duration(from)?,
         disconnected_at: from.option(take_time)?,
-        will: from.option(|from| {
-            let qos = qos(from.byte()?)?;
-            let (delay, ttl) = (take_duration(from)?, from.option(take_duration)?);
-            Ok(Will { message: take_message(from)?, qos, delay, ttl })
-        })?,
+        will: from.option(take_will)?,
     })
 }
 
