@@ -61,6 +61,10 @@ pub(crate) enum Need {
     Priority,
     Wills,
     Retain,
+    /// Reading logs.
+    Logs,
+    /// Logs behind the endpoint, which are read there.
+    Appends,
     /// Both sides in this process, so that the place of a payload can be seen.
     Direct,
 }
@@ -69,6 +73,9 @@ impl Need {
     fn lack(self, world: &World) -> Option<String> {
         if self == Self::Direct {
             return (!world.is_direct()).then(|| "the payload's place cannot be seen over a carrier".into());
+        }
+        if self == Self::Appends {
+            return (!world.inner().capabilities().logs).then(|| "no logs behind it: settlement, section 4".into());
         }
         let (has, section) = self.of(world.can());
         (!has).then(|| format!("no {self}: settlement, section {section}"))
@@ -96,7 +103,8 @@ impl Need {
             Self::Priority => (can.priority, "5, M9"),
             Self::Wills => (can.wills, "5, M7"),
             Self::Retain => (can.retain, "5, M6"),
-            Self::Direct => (true, ""),
+            Self::Logs => (can.logs, "4"),
+            Self::Direct | Self::Appends => (true, ""),
         }
     }
 }
@@ -125,6 +133,7 @@ impl fmt::Display for Need {
             Self::Priority => "priority",
             Self::Wills => "will",
             Self::Retain => "retained value",
+            Self::Logs | Self::Appends => "reading of logs",
             Self::Direct => "sight of the payload",
         })
     }

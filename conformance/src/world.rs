@@ -167,6 +167,11 @@ impl World {
         }
     }
 
+    /// Whether its time passes only as it is told.
+    pub fn is_manual(&self) -> bool {
+        matches!(self.time, Timing::Manual(_))
+    }
+
     /// Lets `by` pass: at once where the clock is manual, by waiting where it is not.
     pub async fn advance(&self, by: Duration) {
         match &self.time {

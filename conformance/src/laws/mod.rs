@@ -8,6 +8,7 @@ mod credit;
 mod delivery;
 mod hold;
 mod life;
+mod log;
 mod outcome;
 mod reconnect;
 mod refusal;
@@ -74,6 +75,15 @@ pub fn laws() -> &'static [Law] {
         routing::shared_binding_delivers_once [Bind];
         routing::overlapping_bindings_deliver_once [Bind];
         routing::unbound_is_left_alone [Bind];
+
+        log::log_keeps_order_per_group [Appends, QosIn(ALO)];
+        log::log_readers_take_nothing [Logs];
+        log::log_is_read_from_any_place [Logs];
+        log::log_groups_read_independently [Logs, QosOut(ALO)];
+        log::log_checkpoint_resumes [Logs, QosOut(ALO)];
+        log::log_higher_epoch_takes_over [Logs, QosOut(ALO)];
+        log::log_loses_only_the_oldest [Logs, QosOut(ALO)];
+        log::log_append_waits_for_the_commit [Appends, Transactions];
 
         refusal::no_route_is_told [Refusals, QosIn(ALO)];
         refusal::full_queue_refuses [Refusals, QosIn(ALO)];
