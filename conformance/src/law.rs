@@ -61,6 +61,8 @@ pub(crate) enum Need {
     Priority,
     Wills,
     Retain,
+    /// Declaring and the like.
+    Manage,
     /// Reading logs.
     Logs,
     /// Logs behind the endpoint, which are read there.
@@ -103,6 +105,7 @@ impl Need {
             Self::Priority => (can.priority, "5, M9"),
             Self::Wills => (can.wills, "5, M7"),
             Self::Retain => (can.retain, "5, M6"),
+            Self::Manage => (can.manage, "3"),
             Self::Logs => (can.logs, "4"),
             Self::Direct | Self::Appends => (true, ""),
         }
@@ -133,6 +136,7 @@ impl fmt::Display for Need {
             Self::Priority => "priority",
             Self::Wills => "will",
             Self::Retain => "retained value",
+            Self::Manage => "management",
             Self::Logs | Self::Appends => "reading of logs",
             Self::Direct => "sight of the payload",
         })

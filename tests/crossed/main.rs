@@ -130,6 +130,7 @@ fn both(endpoint: Arc<dyn Endpoint>, behind: &dyn Endpoint) -> Arc<dyn Endpoint>
         (&mut can.bind, less.bind),
         (&mut can.queues, less.queues),
         (&mut can.browse, less.browse),
+        (&mut can.logs, less.logs),
         (&mut can.resume, less.resume),
         (&mut can.settle_by_id, less.settle_by_id),
         (&mut can.leases, less.leases),

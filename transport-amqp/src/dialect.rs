@@ -14,6 +14,7 @@ mod write;
 pub use answer::{condition_symbol, confirm_state, error_fault, outcome, outcome_state, symbol_condition};
 pub use message::{Encoded, Pieces};
 
+pub(crate) use annotations::{ENQUEUED, PREFIX, SEQUENCE};
 pub(crate) use answer::{txn_bytes, txn_id};
 pub(crate) use write::{bare_tail, is_whole, write_head};
 

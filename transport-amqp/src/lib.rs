@@ -11,6 +11,7 @@ pub mod dialect;
 mod error;
 #[cfg(feature = "fe2o3")]
 pub mod fe2o3;
+mod log;
 mod machine;
 mod management;
 mod server;

@@ -12,7 +12,9 @@ use roadbed_core::{Binding, Error, ErrorKind, QueueSettings, Result, Unbind};
 use serde_amqp::Value;
 
 pub(crate) use binding::{binding_map, bound, unbind_map, unbound};
-pub(crate) use log::{LogChanges, is_log, log_map, unknown_type};
+pub(crate) use log::{
+    CheckpointOf, LogChanges, checkpoint_map, is_log, log_description, log_map, log_settings_map, unknown_type,
+};
 pub(crate) use map::Map;
 pub(crate) use node::{Changes, description, description_map, settings_map};
 
@@ -40,6 +42,10 @@ pub(crate) enum Operation {
     CreateLog(LogChanges),
     /// Changes some settings of a log.
     UpdateLog(LogChanges),
+    /// Removes the messages of a log before a position.
+    Trim(u64),
+    /// Asks for the checkpoint of a group, or sets it.
+    Checkpoint(CheckpointOf),
 }
 
 impl Operation {
@@ -48,16 +54,17 @@ impl Operation {
     /// # Errors
     /// See [`read`](Self::read).
     pub(crate) fn read_log(name: &str, body: Value) -> Result<Self> {
-        let changes = |body| {
-            let mut map = Map::read(body)?;
-            let changes = LogChanges::read(&mut map)?;
-            map.end().map(|()| changes)
-        };
-        match name {
-            "CREATE" => changes(body).map(Self::CreateLog),
-            "UPDATE" => changes(body).map(Self::UpdateLog),
-            _ => Self::read(name, body),
+        if !matches!(name, "CREATE" | "UPDATE" | "TRIM" | "CHECKPOINT") {
+            return Self::read(name, body);
         }
+        let mut map = Map::read(body)?;
+        let operation = match name {
+            "CREATE" => Self::CreateLog(LogChanges::read(&mut map)?),
+            "UPDATE" => Self::UpdateLog(LogChanges::read(&mut map)?),
+            "TRIM" => Self::Trim(map.number("before")?.ok_or_else(|| invalid("before is missing"))?),
+            _ => Self::Checkpoint(CheckpointOf::read(&mut map)?),
+        };
+        map.end().map(|()| operation)
     }
 
     /// The operation of this name, with the map that is its body.
@@ -76,7 +83,7 @@ impl Operation {
             "UNBIND" => Self::Unbind(binding::unbind(&mut map)?),
             "" => return Err(invalid("a request says what is to be done: operation")),
             _ => {
-                let words = format!("there is no operation {name}: CREATE, READ, UPDATE, DELETE, PURGE, BIND, UNBIND");
+                let words = format!("there is no operation {name}: CREATE, READ, UPDATE, DELETE, PURGE, BIND, UNBIND, of a log also TRIM, CHECKPOINT");
                 return Err(Error::new(ErrorKind::NotSupported, "manage").detail(words));
             }
         };

@@ -8,7 +8,6 @@ mod coordinator;
 mod dynamic;
 mod links;
 mod listener;
-mod log;
 mod node;
 mod open;
 mod requests;

@@ -133,6 +133,36 @@ pub(super) async fn log_checkpoint_resumes(world: World) {
     assert_eq!(checkpoint(&world, GROUP).await, Some(4));
 }
 
+/// A reader that outlives a lost connection misses nothing, and what it was done with does not come again: of one partition or all,
+/// for a group or not.
+pub(super) async fn log_reader_goes_on_after_reconnect(world: World) {
+    declare(&world, LogSettings { partitions: 1, ..LogSettings::default() }).await;
+    append(&world, &["a", "b", "c"]).await;
+    let client = world.client().await;
+    let mut readers = Vec::new();
+    for address in [LOG, PARTITION].map(address) {
+        readers.push(reader(&client, LogTerms::new(address.clone(), LogStart::Earliest)).await);
+        let group = if address.as_str() == LOG { "all" } else { "one" };
+        readers.push(reader(&client, LogTerms::group(address, group)).await);
+    }
+    for reader in &mut readers {
+        reader.grant(2);
+        for found in reader.take(2).await {
+            reader.accept(&found).await;
+        }
+    }
+    world.quiet().await;
+    if let Some(carriers) = world.carriers() {
+        carriers.cut();
+    }
+    append(&world, &["d"]).await;
+    for reader in &mut readers {
+        reader.grant(10);
+        assert_eq!(texts(&reader.take(2).await), ["c", "d"], "where it was");
+        reader.nothing("nothing comes twice").await;
+    }
+}
+
 /// A reader with a higher epoch takes the partition from those of its group with a lower one, who are told; a lower one is refused.
 pub(super) async fn log_higher_epoch_takes_over(world: World) {
     single(&world, &["a"]).await;
@@ -159,6 +189,44 @@ pub(super) async fn log_higher_epoch_takes_over(world: World) {
     assert_eq!(texts(&read(&mut other).await), ["a"], "another group is another matter");
     append(&world, &["b"]).await;
     assert_eq!(text(&high.next().await.message), "b", "the higher one reads on");
+}
+
+/// A log is declared, described, given checkpoints and trimmed through the endpoint as it is behind it.
+pub(super) async fn log_is_managed(world: World) {
+    let client = world.client().await;
+    let settings = LogSettings { partitions: 2, retention: Some(Duration::from_secs(3600)), bytes_max: 1 << 20 };
+    client.manage(Manage::DeclareLog(address(LOG), settings)).await.expect("a log can be declared");
+    append(&world, &["a", "b", "c"]).await;
+    let binding = roadbed_core::Binding::new(crate::world::filter_of("plant/#"), Qos::ExactlyOnce);
+    client.manage(Manage::Bind(address(LOG), binding)).await.expect("a log follows topics");
+    let behind = described(&world).await;
+    let partition = behind.partitions.iter().position(|found| found.next == 3).expect("one sender, one partition");
+    let asked = |set| {
+        let partition = address(&format!("{LOG}/{partition}"));
+        Manage::Checkpoint(Checkpoint { partition, group: GROUP.into(), set, force: false })
+    };
+    let told = |managed| match managed {
+        Ok(Managed::Checkpoint(position)) => position,
+        other => panic!("a group has a checkpoint or none: {other:?}"),
+    };
+    assert_eq!(told(client.manage(asked(None)).await), None);
+    assert_eq!(told(client.manage(asked(Some(2))).await), Some(2));
+    assert_eq!(told(client.manage(asked(None)).await), Some(2));
+    let back = client.manage(asked(Some(1))).await.expect_err("a checkpoint does not go back");
+    assert_eq!(back.kind(), ErrorKind::Conflict, "{back}");
+    let trimmed = client.manage(Manage::Trim(address(&format!("{LOG}/{partition}")), 1)).await;
+    assert!(matches!(trimmed, Ok(Managed::Done(1))), "{trimmed:?}");
+    let (behind, seen) = (described(&world).await, describe(&client).await);
+    assert_eq!((&seen.address, seen.settings), (&behind.address, settings));
+    assert_eq!(seen.bindings.len(), 1);
+    for (seen, behind) in seen.partitions.iter().zip(&behind.partitions) {
+        assert_eq!((seen.first, seen.next, seen.bytes), (behind.first, behind.next, behind.bytes));
+        assert_eq!(seen.groups, behind.groups);
+    }
+    assert_eq!((seen.partitions.len(), seen.partitions[partition].first), (2, 1));
+    client.manage(Manage::Delete(address(LOG))).await.expect("a log can be deleted");
+    let gone = client.try_receive(ConsumerTerms::log(LogTerms::new(address(LOG), LogStart::Earliest))).await;
+    assert_eq!(gone.expect_err("it is gone").kind(), ErrorKind::NotFound);
 }
 
 /// What is removed is the oldest, and nothing else: by hand, and by how long and how much a log keeps.
@@ -258,7 +326,11 @@ async fn one_of(client: &Client, name: &'static str) -> String {
 }
 
 async fn described(world: &World) -> LogDescription {
-    match world.peer().await.manage(Manage::Describe(address(LOG))).await {
+    describe(&world.peer().await).await
+}
+
+async fn describe(client: &Client) -> LogDescription {
+    match client.manage(Manage::Describe(address(LOG))).await {
         Ok(Managed::Log(log)) => *log,
         other => panic!("{LOG} cannot be described: {other:?}"),
     }

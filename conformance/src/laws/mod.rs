@@ -81,7 +81,9 @@ pub fn laws() -> &'static [Law] {
         log::log_is_read_from_any_place [Logs];
         log::log_groups_read_independently [Logs, QosOut(ALO)];
         log::log_checkpoint_resumes [Logs, QosOut(ALO)];
+        log::log_reader_goes_on_after_reconnect [Logs, QosOut(ALO)];
         log::log_higher_epoch_takes_over [Logs, QosOut(ALO)];
+        log::log_is_managed [Logs, Manage];
         log::log_loses_only_the_oldest [Logs, QosOut(ALO)];
         log::log_append_waits_for_the_commit [Appends, Transactions];
 

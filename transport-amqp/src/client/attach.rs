@@ -13,10 +13,11 @@ use fe2o3_amqp_types::messaging::{
 };
 use fe2o3_amqp_types::performatives::Attach;
 use fe2o3_amqp_types::transaction::Coordinator;
-use roadbed_core::{Address, Attached, ConsumerTerms, Mode, Node, Outcome, Qos, Settle};
+use roadbed_core::{Address, Attached, ConsumerTerms, LogTerms, Mode, Node, Outcome, Qos, Settle};
 
 use super::calls;
 use super::state::{Kind, Link, Session};
+use crate::log::write as log;
 use crate::server::EXCLUSIVE;
 
 /// How long the server keeps the own queue of a session without a name when its connection is lost. A terminus that is kept at all is a session of its own, which can
@@ -58,6 +59,10 @@ impl Session {
             }
         };
         let (source, target) = self.termini(link);
+        let properties = match &link.kind {
+            Kind::Consumer(inbound) => inbound.log().as_ref().and_then(log::properties),
+            _ => None,
+        };
         Attach {
             name: link.name.clone(),
             handle: Handle(0),
@@ -72,7 +77,7 @@ impl Session {
             max_message_size: None,
             offered_capabilities: None,
             desired_capabilities: None,
-            properties: None,
+            properties,
         }
     }
 
@@ -92,7 +97,13 @@ impl Session {
                 (source, plain(target))
             }
             Kind::Consumer(inbound) => {
-                let mut source = source(&inbound.terms);
+                let mut source = match inbound.log() {
+                    Some(log) => Source { distribution_mode: Some(DistributionMode::Copy), ..log_source(&log) },
+                    None => source(&inbound.terms),
+                };
+                if inbound.is_log() {
+                    return (source, plain(Target { address: Some(link.name.clone()), ..Target::default() }));
+                }
                 if self.terms.kept {
                     (source.durable, source.expiry_policy, source.timeout) = kept(self.terms.expiry);
                 } else if inbound.terms.node == Node::Session {
@@ -134,6 +145,7 @@ pub(super) fn granted(link: &Link, attach: &Attach) -> Option<Attached> {
             let address = source.address.as_deref().and_then(|text| text.parse::<Address>().ok());
             let address = match inbound.terms.node {
                 Node::Session => address,
+                Node::Log(_) => attached.address,
                 _ => address.or(attached.address),
             };
             Some(Attached { qos_max: inbound.terms.qos_max.min(most), address, ..Attached::default() })
@@ -145,9 +157,13 @@ pub(super) fn granted(link: &Link, attach: &Attach) -> Option<Attached> {
     }
 }
 
-/// Whether a link of a kept session goes on where it was.
-pub(super) const fn is_resumable(kind: &Kind) -> bool {
-    matches!(kind, Kind::Producer(_) | Kind::Consumer(_))
+/// Whether a link of a kept session goes on where it was. A reader of a log does so by itself.
+pub(super) fn is_resumable(kind: &Kind) -> bool {
+    match kind {
+        Kind::Producer(_) => true,
+        Kind::Consumer(inbound) => !inbound.is_log(),
+        Kind::Calls(_) | Kind::Replies(_) => false,
+    }
 }
 
 const fn settle(qos_max: Qos) -> ReceiverSettleMode {
@@ -166,6 +182,12 @@ pub(crate) fn source(terms: &ConsumerTerms) -> Source {
     let default_outcome = Some(wire_outcome(&terms.on_lapse));
     let capabilities = terms.exclusive.then(|| alloc::vec![EXCLUSIVE.into()].into());
     Source { address, dynamic, distribution_mode: copy, default_outcome, capabilities, ..outcomes() }
+}
+
+/// Nothing is taken from a log, so that no outcome is the default.
+fn log_source(terms: &LogTerms) -> Source {
+    let Source { address, filter, .. } = log::source(terms);
+    Source { address, filter, ..outcomes() }
 }
 
 fn wire_outcome(outcome: &Outcome) -> WireOutcome {

@@ -123,8 +123,10 @@ impl Clients {
             (Answer::Discharge { txn, commit, answer }, state) => {
                 let done = matches!(state, Some(State::Accepted));
                 let result = if done { Ok(()) } else { Err(refused(state, "commit")) };
-                if commit && !done {
-                    self.rolled_back(txn);
+                match (commit, done) {
+                    (true, false) => self.rolled_back(txn),
+                    (true, true) => self.sessions.values_mut().for_each(|session| session.discharged(txn, true)),
+                    (false, _) => {}
                 }
                 if let Some(answer) = answer {
                     let _ = answer.send(result);

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::inbound::{Inbound, node};
 use super::shared::{Alive, Shared, State, gone};
 use super::state::{Kind, Link, LinkStage, Session};
+use crate::log::write::check;
 
 /// A consumer of a session: a link that receives.
 pub(super) struct Receiving {
@@ -57,6 +58,11 @@ fn sayable(mut terms: ConsumerTerms) -> Result<ConsumerTerms> {
     if terms.declare.is_some() {
         return no("a queue is declared by itself: Session::manage");
     }
+    if let Node::Log(log) = &terms.node {
+        check(log)?;
+        // Reading takes nothing: there is nothing to hand over in two steps.
+        (terms.qos_max, terms.settle) = (terms.qos_max.min(Qos::AtLeastOnce), Settle::First);
+    }
     if terms.qos_max == Qos::ExactlyOnce || terms.settle == Settle::Second {
         terms.settle = Settle::Second;
     }
@@ -71,7 +77,10 @@ impl Session {
             (None, Node::Address(address)) => alloc::format!("in/{address}"),
             _ => "in".into(),
         };
-        let mut name = self.link_name(&what, new);
+        let mut name = match &terms.node {
+            Node::Log(_) => self.unique_name("log", new),
+            _ => self.link_name(&what, new),
+        };
         let left = self.links.iter_mut().find(|(_, link)| {
             let Kind::Consumer(inbound) = &link.kind else { return false };
             let same = link.name == name || (terms.node == Node::Session && inbound.terms.node == Node::Session);

@@ -7,8 +7,8 @@ use core::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use roadbed_core::{
-    Address, Binding, ConsumerTerms, CopyId, Delivery, DeliveryId, DeliveryInfo, Done, Fence, Grant, Outcome, Qos,
-    QueueId, Result, Time, TxnId,
+    Address, Binding, ConsumerTerms, CopyId, Delivery, DeliveryId, DeliveryInfo, Done, Fence, Grant, LogTerms, Node,
+    Outcome, Qos, QueueId, Result, Time, TxnId,
 };
 
 use super::ClientConfig;
@@ -21,9 +21,11 @@ use super::wire::Wire;
 use crate::codec::{Fault, State, Tag};
 use crate::{Incoming, LinkId};
 
+mod log;
 mod settling;
 mod slots;
 
+use log::Places;
 use settling::Said;
 
 /// A consumer's side of the session.
@@ -56,6 +58,8 @@ pub(super) struct Inbound {
     said: VecDeque<Said>,
     /// Of that, how much the store has.
     ready: usize,
+    /// How far it has come, if it reads a log.
+    places: Option<Box<Places>>,
     /// What its queue follows, to be asked for anew if the server loses it.
     pub(super) bindings: Vec<Binding>,
     pub(super) backlog: u32,
@@ -85,6 +89,7 @@ struct Waiting {
 
 impl Inbound {
     pub(super) fn new(terms: ConsumerTerms) -> Self {
+        let places = Places::new(&terms);
         Self {
             terms,
             second: false,
@@ -104,9 +109,23 @@ impl Inbound {
             tags: BTreeMap::new(),
             said: VecDeque::new(),
             ready: 0,
+            places,
             bindings: Vec::new(),
             backlog: 0,
             epoch: 0,
+        }
+    }
+
+    /// Whether it reads a log: nothing of such a link is kept for the next but how far it has come.
+    pub(super) const fn is_log(&self) -> bool {
+        self.places.is_some()
+    }
+
+    /// How a log is to be read from here on.
+    pub(super) fn log(&self) -> Option<LogTerms> {
+        match (&self.terms.node, &self.places) {
+            (Node::Log(terms), Some(places)) => Some(places.go_on(terms)),
+            _ => None,
         }
     }
 
@@ -117,7 +136,7 @@ impl Inbound {
 
     /// Whether its queue was made for it, so that what it followed is followed no more.
     pub(super) fn is_lost(&self) -> bool {
-        !matches!(self.terms.node, roadbed_core::Node::Address(_)) && !self.bindings.is_empty()
+        !matches!(self.terms.node, Node::Address(_)) && !self.bindings.is_empty()
     }
 
     /// The store has everything that was said.
@@ -244,6 +263,9 @@ impl Session {
                     }
                 }
             }
+            if let Some(places) = self.inbound(link).and_then(|inbound| inbound.places.as_mut()) {
+                places.handed(delivery.info.as_deref(), delivery.handle.map(|handle| handle.slot()));
+            }
             into.push(delivery);
         }
         let count = into.len() - before;
@@ -280,7 +302,7 @@ impl Session {
         }
         let Incoming { delivery: number, tag, settled, second, pieces, .. } = incoming;
         let number = (!settled).then_some(number);
-        let Read { message, retained, count, bindings } = match reading::read(pieces, address, context) {
+        let Read { message, retained, count, bindings, log } = match reading::read(pieces, address, context) {
             Ok(read) => read,
             Err(error) => {
                 context.counters.unreadable();
@@ -295,12 +317,17 @@ impl Session {
             (false, false) => Qos::AtLeastOnce,
             (false, true) => Qos::ExactlyOnce,
         };
-        let rare = count > 0 || !bindings.is_empty() || inbound.txn.is_some();
+        let rare = count > 0 || !bindings.is_empty() || inbound.txn.is_some() || log.is_some();
         let info = (rare || inbound.terms.info).then(|| {
             let id = DeliveryId::from_bytes(&tag).unwrap_or_else(|| made_up(inbound.epoch, number.unwrap_or_default()));
             let txn = inbound.txn.as_ref().map(|(txn, _)| *txn);
-            Box::new(DeliveryInfo { bindings, count, txn, ..DeliveryInfo::new(id, context.now) })
+            let (log, enqueued_at) = log.map_or((None, context.now), |(place, at)| (Some(place), at));
+            Box::new(DeliveryInfo { bindings, count, txn, log, ..DeliveryInfo::new(id, enqueued_at) })
         });
+        if inbound.places.as_ref().is_some_and(|places| places.knows(info.as_deref())) {
+            inbound.said.extend(number.map(Said::done));
+            return self.touch(link);
+        }
         let attempt = DeliveryId::from_bytes(&tag).map_or(count.saturating_add(1), |id| id.fence.attempt.max(1));
         let delivery = Delivery { message, handle: None, qos, retained, attempt, info };
         inbound.waiting.push_back(Waiting { delivery, number, tag, bytes });
@@ -396,6 +423,11 @@ impl Session {
     pub(super) fn consumer_lost(&mut self, link: u64, wakers: &mut Wakers) {
         let kept = self.terms.kept;
         let Some(inbound) = self.inbound(link) else { return };
+        let kept = kept && !inbound.is_log();
+        if let Some(places) = &mut inbound.places {
+            places.lost();
+            inbound.waiting.clear();
+        }
         inbound.waiting.retain(|waiting| waiting.number.is_none());
         inbound.waiting_bytes = inbound.waiting.iter().map(|waiting| waiting.bytes).sum();
         inbound.deliverable = inbound.waiting.len();
@@ -448,7 +480,8 @@ pub(super) fn released() -> Option<State> {
 /// Where a delivery came from if its message does not say.
 pub(super) fn node(terms: &ConsumerTerms) -> Option<Address> {
     match &terms.node {
-        roadbed_core::Node::Address(address) => Some(address.clone()),
+        Node::Address(address) => Some(address.clone()),
+        Node::Log(log) => Some(log.address.clone()),
         _ => None,
     }
 }

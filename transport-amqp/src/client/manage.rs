@@ -18,7 +18,10 @@ use super::calls::{Answer, Call, Calls, Target};
 use super::replies::{Replies, Reply};
 use super::shared::{Alive, State, gone};
 use super::state::{Kind, Link, LinkStage, Session};
-use crate::management::{CBS, MANAGEMENT, Map, binding_map, description, refusal, settings_map, unbind_map};
+use crate::management::{
+    CBS, MANAGEMENT, Map, binding_map, checkpoint_map, description, log_description, log_settings_map, refusal,
+    settings_map, unbind_map,
+};
 
 /// How many bindings are asked for at a time.
 const AT_ONCE: usize = 16;
@@ -34,7 +37,8 @@ struct Request {
 
 impl Request {
     fn manage(operation: &'static str, name: &Address, body: impl Into<Value>) -> Self {
-        Self { node: MANAGEMENT, operation, name: name.as_str().into(), kind: "queue", body: body.into() }
+        let kind = if name.log().is_some() { "log" } else { "queue" };
+        Self { node: MANAGEMENT, operation, name: name.as_str().into(), kind, body: body.into() }
     }
 
     /// As a message that is answered to `reply_to`.
@@ -65,6 +69,13 @@ fn encoded(section: &impl serde::Serialize) -> Vec<u8> {
 pub(super) fn manage(alive: &Arc<Alive>, request: &Manage) -> Fut<Managed> {
     let request = match request {
         Manage::Declare(name, settings) => Request::manage("CREATE", name, settings_map(settings)),
+        Manage::DeclareLog(name, settings) => Request::manage("CREATE", name, log_settings_map(settings)),
+        Manage::Trim(name, before) => {
+            let mut map = Map::default();
+            map.set("before", *before);
+            Request::manage("TRIM", name, map)
+        }
+        Manage::Checkpoint(asked) => Request::manage("CHECKPOINT", &asked.partition, checkpoint_map(asked)),
         Manage::Delete(name) => Request::manage("DELETE", name, Value::Null),
         Manage::Purge(name) => Request::manage("PURGE", name, Value::Null),
         Manage::Describe(name) => Request::manage("READ", name, Value::Null),
@@ -75,12 +86,15 @@ pub(super) fn manage(alive: &Arc<Alive>, request: &Manage) -> Fut<Managed> {
             return Box::pin(core::future::ready(Err(error)));
         }
     };
-    let (operation, asked) = (request.operation, ask(alive, request, "manage"));
+    let (operation, is_log) = (request.operation, request.kind == "log");
+    let asked = ask(alive, request, "manage");
     Box::pin(async move {
         let body = asked.await?;
         match operation {
+            "READ" if is_log => Ok(Managed::Log(Box::new(log_description(Map::read(body)?)?))),
             "READ" => Ok(Managed::Description(Box::new(description(body)?))),
-            "PURGE" => Ok(Managed::Done(Map::read(body)?.number("count")?.unwrap_or(0))),
+            "CHECKPOINT" => Ok(Managed::Checkpoint(Map::read(body)?.number("next")?)),
+            "PURGE" | "TRIM" | "DELETE" => Ok(Managed::Done(Map::read(body)?.number("count")?.unwrap_or(0))),
             "UNBIND" => Ok(Managed::Done(Map::read(body)?.flag("found")?.unwrap_or(true).into())),
             _ => Ok(Managed::Done(0)),
         }

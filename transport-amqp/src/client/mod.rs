@@ -205,7 +205,7 @@ impl Inner {
 fn capabilities(config: &ClientConfig) -> Capabilities {
     let mut can = Capabilities::full("amqp");
     can.consumers_per_session = Limit::AtMost(config.consumers_max);
-    (can.settle_by_id, can.logs) = (false, false);
+    can.settle_by_id = false;
     (can.leases, can.renew) = (false, false);
     can.transactions = Transactions::Local;
     can.wills = false;

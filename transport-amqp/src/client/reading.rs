@@ -3,15 +3,12 @@
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use roadbed_core::{Address, Message, ReadContext, Result, Value, WireMessage};
+use roadbed_core::{Address, LogPlace, Message, ReadContext, Result, Time, Value, WireMessage};
 
 use super::inbound::Arriving;
 use crate::DecodeError;
 use crate::codec::{Fields, GuardLimits, Reader, read_value, sections};
-use crate::dialect::{Encoded, Pieces};
-
-/// The annotations that a hub writes.
-const PREFIX: &str = "x-opt-roadbed-";
+use crate::dialect::{ENQUEUED, Encoded, PREFIX, Pieces, SEQUENCE};
 
 /// A message, and what its server says of this delivery.
 pub(crate) struct Read {
@@ -21,6 +18,8 @@ pub(crate) struct Read {
     pub(crate) count: u32,
     /// The ids of the bindings that brought it.
     pub(crate) bindings: Vec<u32>,
+    /// Where it stands in its log, and since when.
+    pub(crate) log: Option<(LogPlace, Time)>,
 }
 
 /// Reads a message. One that does not say where it was sent to was sent to `node`.
@@ -46,7 +45,8 @@ pub(crate) fn read(pieces: Pieces, node: Option<Address>, context: &Arriving<'_>
             message.to_builder().details(annotated).build()
         }
     };
-    Ok(Read { message, retained: told.retained, count: told.count, bindings: told.bindings })
+    let Told { retained, count, bindings, place, .. } = told;
+    Ok(Read { message, retained, count, bindings, log: place.of_log(context.now) })
 }
 
 #[derive(Default)]
@@ -55,6 +55,22 @@ struct Told {
     count: u32,
     bindings: Vec<u32>,
     annotations: Vec<(bytestring::ByteString, Value)>,
+    place: Place,
+}
+
+/// What the annotations of a message of a log say.
+#[derive(Default)]
+struct Place {
+    sequence: Option<u64>,
+    enqueued_ms: Option<u64>,
+    partition: u32,
+}
+
+impl Place {
+    fn of_log(&self, now: Time) -> Option<(LogPlace, Time)> {
+        let place = LogPlace { partition: self.partition, position: self.sequence? };
+        Some((place, self.enqueued_ms.map_or(now, Time::from_millis)))
+    }
 }
 
 /// The hub's name of an annotation of its own, which says whose it is.
@@ -80,17 +96,33 @@ fn told(bytes: &Bytes, total: usize, limits: &GuardLimits) -> Result<Told, Decod
         while pairs.left() > 1 {
             let name = pairs.next()?.and_then(|name| name.symbol().ok());
             let value = pairs.encoded()?;
-            let Some(name) = name.and_then(|name| name.strip_prefix(PREFIX)) else { continue };
-            let Some(value) = value else { continue };
+            let (Some(name), Some(value)) = (name, value) else { continue };
+            match name {
+                SEQUENCE => told.place.sequence = whole(read_value(value, bytes)?),
+                ENQUEUED => told.place.enqueued_ms = whole(read_value(value, bytes)?),
+                _ => {}
+            }
+            let Some(name) = name.strip_prefix(PREFIX) else { continue };
             match (name, read_value(value, bytes)?) {
                 ("retained", value) => told.retained = value == Some(Value::Bool(true)),
                 ("bindings", _) => told.bindings = numbers(value)?,
+                ("partition", value) => {
+                    told.place.partition = whole(value).and_then(|number| number.try_into().ok()).unwrap_or_default();
+                }
                 ("sender" | "sender-protocol" | "sidecar", _) => {}
                 (name, value) => told.annotations.extend(value.map(|value| (own_name(name), value))),
             }
         }
     }
     Ok(told)
+}
+
+fn whole(value: Option<Value>) -> Option<u64> {
+    match value? {
+        Value::Int(number) | Value::Timestamp(number) => u64::try_from(number).ok(),
+        Value::Uint(number) => Some(number),
+        _ => None,
+    }
 }
 
 fn numbers(encoded: &[u8]) -> Result<Vec<u32>, DecodeError> {

@@ -35,7 +35,8 @@ fn kind(condition: &str) -> ErrorKind {
         "amqp:transaction:timeout" => ErrorKind::TimedOut,
         "amqp:transaction:unknown-id" => ErrorKind::NotFound,
         "amqp:connection:forced" | "amqp:connection:redirect" | "amqp:link:redirect" => ErrorKind::Unavailable,
-        "amqp:link:stolen" | "amqp:link:detach-forced" | "amqp:resource-deleted" => ErrorKind::Closed,
+        "amqp:link:stolen" => ErrorKind::Stolen,
+        "amqp:link:detach-forced" | "amqp:resource-deleted" => ErrorKind::Closed,
         _ => ErrorKind::Unavailable,
     }
 }

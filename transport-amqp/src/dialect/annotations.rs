@@ -13,7 +13,7 @@ use crate::codec::{
 };
 
 /// The annotations that only a hub writes.
-pub(super) const PREFIX: &str = "x-opt-roadbed-";
+pub(crate) const PREFIX: &str = "x-opt-roadbed-";
 /// The delivery annotation that a sidecar is.
 pub(super) const SIDECAR: &str = "x-opt-roadbed-sidecar";
 /// Not before this time, in milliseconds since the epoch: as JMS clients of AMQP say it.
@@ -36,9 +36,9 @@ const SENDER_PROTOCOL: &str = "x-opt-roadbed-sender-protocol";
 
 /// Where a message stands in the partition of its log, by the names that readers of events look for: the sequence number, the same as an
 /// offset, and when it was enqueued. Only a hub writes them, when the message is read from a log.
-const SEQUENCE: &str = "x-opt-sequence-number";
+pub(crate) const SEQUENCE: &str = "x-opt-sequence-number";
 const OFFSET: &str = "x-opt-offset";
-const ENQUEUED: &str = "x-opt-enqueued-time";
+pub(crate) const ENQUEUED: &str = "x-opt-enqueued-time";
 /// What the partition was chosen by.
 const PARTITION_KEY: &str = "x-opt-partition-key";
 /// The number of the partition.

@@ -3,12 +3,13 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use roadbed_core::{LogDescription, LogSettings, PartitionDescription, Result, Time};
+use roadbed_core::{Address, Checkpoint, LogDescription, LogSettings, PartitionDescription, Result, Time};
 use serde_amqp::Value;
 use serde_amqp::primitives::Timestamp;
 
-use super::Map;
-use super::binding::binding_map;
+use super::binding::{binding_map, bindings};
+use super::map::number;
+use super::{Map, invalid};
 
 /// The settings of a log that a map names; the others stay as they are.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,6 +30,81 @@ impl LogChanges {
     pub(crate) fn over(&self, old: &LogSettings) -> LogSettings {
         old.changed(self.partitions, self.retention_ms, self.bytes_max)
     }
+}
+
+/// The map that gives a log its settings.
+pub(crate) fn log_settings_map(settings: &LogSettings) -> Map {
+    let mut map = Map::default();
+    map.set("partitions", settings.partitions).set("retention_ms", settings.retention_ms());
+    map.set("bytes_max", settings.bytes_max);
+    map
+}
+
+/// The map that asks for the checkpoint of a group, or sets it.
+pub(crate) fn checkpoint_map(asked: &Checkpoint) -> Map {
+    let mut map = Map::default();
+    map.set("group", &*asked.group).set("force", asked.force);
+    if let Some(position) = asked.set {
+        map.set("next", position);
+    }
+    map
+}
+
+/// What is asked of the checkpoint of a group.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct CheckpointOf {
+    group: String,
+    set: Option<u64>,
+    force: bool,
+}
+
+impl CheckpointOf {
+    pub(super) fn read(map: &mut Map) -> Result<Self> {
+        let group = map.text("group")?.filter(|group| !group.is_empty());
+        let group = group.ok_or_else(|| invalid("group is missing"))?;
+        Ok(Self { group, set: map.number("next")?, force: map.flag("force")?.unwrap_or_default() })
+    }
+
+    pub(crate) fn of(self, partition: Address) -> Checkpoint {
+        Checkpoint { partition, group: self.group.into(), set: self.set, force: self.force }
+    }
+}
+
+/// What a map says a log is like.
+pub(crate) fn log_description(mut map: Map) -> Result<LogDescription> {
+    let address = map.text("address")?.ok_or_else(|| invalid("address is missing"))?;
+    let address = Address::new(&*address).map_err(invalid)?;
+    let count = map.number("partition_count")?;
+    let settings = LogSettings::default().changed(count, map.number("retention_ms")?, map.number("bytes_max")?);
+    let bindings = bindings(map.take("filters"))?;
+    let partitions = match map.take("partitions") {
+        Some(Value::List(partitions)) => partitions.into_iter().map(partition).collect::<Result<_>>()?,
+        _ => return Err(invalid("partitions is a list")),
+    };
+    Ok(LogDescription { address, settings, bindings, partitions })
+}
+
+fn partition(value: Value) -> Result<PartitionDescription> {
+    let mut map = Map::read(value)?;
+    let last = match map.take("last_enqueued") {
+        Some(Value::Timestamp(at)) => u64::try_from(at.milliseconds()).ok().map(Time::from_millis),
+        _ => None,
+    };
+    let groups = match map.take("groups") {
+        Some(Value::Map(groups)) => groups.into_iter().filter_map(|(name, position)| match name {
+            Value::String(name) => Some((name.into(), number(&position)?)),
+            _ => None,
+        }),
+        _ => return Err(invalid("groups is a map")),
+    };
+    Ok(PartitionDescription {
+        first: map.number("first")?.unwrap_or_default(),
+        next: map.number("next")?.unwrap_or_default(),
+        bytes: map.number("bytes")?.unwrap_or_default(),
+        last_enqueued_at: last,
+        readers: map.number("readers")?.unwrap_or_default(),
+        groups: groups.collect(),
+    })
 }
 
 /// The map of what a log is like.

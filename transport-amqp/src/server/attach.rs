@@ -22,8 +22,8 @@ use super::Shared;
 use super::again::{self, Tags};
 use super::dynamic;
 use super::links::{Kind, Rare, Suspended};
-use super::log;
 use super::node::{Kept, Place, address, invalid, is_exclusive, on_lapse, place};
+use crate::log;
 use crate::{Accept, UnsettledMap, unsettled_map};
 
 /// A link that the endpoint has granted, and what to answer with.

@@ -9,6 +9,7 @@ use roadbed_core::{
     TxnId, Unsettled,
 };
 
+use super::log::Places;
 use super::released;
 use crate::client::counters::Counters;
 use crate::client::held::Stage;
@@ -31,6 +32,11 @@ impl Said {
     /// Nobody here wants it any more.
     pub(super) fn unwanted(number: u64) -> Self {
         Self { number, state: released(), settled: true }
+    }
+
+    /// It was done with before.
+    pub(super) const fn done(number: u64) -> Self {
+        Self { number, state: Some(State::Accepted), settled: true }
     }
 
     pub(super) const fn rejected(number: u64, fault: Fault) -> Self {
@@ -109,6 +115,7 @@ impl Session {
         let waits = answers && (qos == Qos::ExactlyOnce || cookie.is_some() || !settled);
         let entry = self.held.slot(slot)?;
         (entry.keep, entry.cookie) = (!settled, cookie);
+        self.place(link, |places| places.settled(slot, &outcome));
         let name = self.stored_name(link, &tag)?;
         if qos == Qos::ExactlyOnce {
             let receipt = StoredReceipt { name, slot, outcome: Some(outcome.clone()), keep: !settled };
@@ -143,6 +150,7 @@ impl Session {
                 .detail(format_args!("the transaction cannot be used: {condition}"))
         })?;
         let Some(number) = self.held.slot(slot).and_then(|entry| entry.number) else { return Ok(Settled::Late) };
+        self.place(link, |places| places.enlisted(slot, txn, !settled));
         let said = Some(alloc::boxed::Box::new(outcome_state(&outcome)));
         let state = Some(State::Transactional { txn: name, outcome: said });
         if let Some(inbound) = self.inbound(link) {
@@ -164,6 +172,20 @@ impl Session {
             .map(|(handle, _)| handle.slot())
             .collect();
         slots.into_iter().for_each(|slot| self.held.set(slot, Stage::Open));
+        self.discharged(txn, false);
+    }
+
+    /// A transaction has ended: what it has settled of logs is done with, or not.
+    pub(in crate::client) fn discharged(&mut self, txn: TxnId, committed: bool) {
+        let links: Vec<u64> = self.links.keys().copied().collect();
+        links.into_iter().for_each(|link| self.place(link, |places| places.discharged(txn, committed)));
+    }
+
+    /// If the link reads a log.
+    fn place(&mut self, link: u64, change: impl FnOnce(&mut Places)) {
+        if let Some(places) = self.inbound(link).and_then(|inbound| inbound.places.as_mut()) {
+            change(places);
+        }
     }
 
     /// Writes what was said.
@@ -222,6 +244,8 @@ impl Session {
     /// Nothing of a delivery is left here.
     pub(super) fn let_go(&mut self, link: u64, slot: u16) {
         let Some(entry) = self.held.remove(slot) else { return };
+        // Who lets go without an outcome has given it back.
+        self.place(link, |places| places.settled(slot, &Outcome::Released));
         if let Some(inbound) = self.inbound(link) {
             entry.number.map(|number| inbound.numbers.remove(&number));
             inbound.tags.remove(&entry.tag);

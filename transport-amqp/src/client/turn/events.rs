@@ -184,7 +184,8 @@ impl Running {
             let words = if refused { "the server refuses the link" } else { "the server has detached the link" };
             Fault::new(if refused { "amqp:not-allowed" } else { "amqp:link:detach-forced" }, words)
         });
-        if fault.condition == "amqp:link:stolen" && found.terms.kept {
+        let resumable = is_resumable(&link.kind);
+        if fault.condition == "amqp:link:stolen" && found.terms.kept && resumable {
             let ended = Ended::new(ErrorKind::Closed, "another connection has taken the session's name");
             return state.end(session, &ended, Some(SessionEvent::TakenOver));
         }

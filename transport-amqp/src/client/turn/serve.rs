@@ -264,7 +264,7 @@ fn detach(
         _ => return,
     };
     let Some(wire) = found.wire.filter(|_| found.is_attached()) else { return };
-    let closed = how == Detach::Close;
+    let closed = how == Detach::Close || !is_resumable(&found.kind);
     let _ = machine.detach(wire, closed, None, out);
     places.links.remove(&wire);
     if let Some(detached) = found.detached.take() {

@@ -51,6 +51,8 @@ pub(super) fn on_node(name: Address, operation: Operation, session: &dyn Session
             create(name.clone(), Manage::DeclareLog(name, settings), session)
         }
         Operation::UpdateLog(changes) => update_log(name, changes, session),
+        Operation::Trim(before) => count(session.manage(Manage::Trim(name, before)), 200, "OK"),
+        Operation::Checkpoint(of) => checkpoint(session.manage(Manage::Checkpoint(of.of(name)))),
         Operation::Read => describe(name, session, Answer::ok(200, "OK")),
         Operation::Update(changes) => update(name, changes, session),
         Operation::Delete => count(session.manage(Manage::Delete(name)), 204, "Deleted"),
@@ -126,6 +128,17 @@ fn count(asked: Fut<Managed>, status: u16, words: &'static str) -> Work {
             map.set("count", count);
         }
         Next::Done(Answer::ok(status, words).with(map))
+    })
+}
+
+/// Without a number, the group has no checkpoint.
+fn checkpoint(asked: Fut<Managed>) -> Work {
+    then(asked, |managed| {
+        let mut map = Map::default();
+        if let Managed::Checkpoint(Some(next)) = managed {
+            map.set("next", next);
+        }
+        Next::Done(Answer::ok(200, "OK").with(map))
     })
 }
 

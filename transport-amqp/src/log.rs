@@ -1,5 +1,7 @@
 //! Sources that are logs: which partition, for which group, and where a reader begins.
 
+pub(crate) mod write;
+
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -12,8 +14,6 @@ use roadbed_core::{Address, Error, ErrorKind, LogStart, LogTerms, Result, Time};
 use serde_amqp::Value;
 use serde_amqp::descriptor::Descriptor;
 
-use super::node::invalid;
-
 /// The one filter that is known: a comparison of an annotation (Part 3, section 3.5.8, and the selector filter of the registry).
 const SELECTOR: &str = "apache.org:selector-filter:string";
 const SELECTOR_CODE: u64 = 0x0000_468c_0000_0004;
@@ -23,7 +23,7 @@ const EPOCH: [&str; 2] = ["epoch", "com.microsoft:epoch"];
 /// How a log is read; `None`: the source is no log.
 ///
 /// Addresses are `logs/NAME`, `logs/NAME/N`, and for a group `logs/NAME/ConsumerGroups/GROUP` with or without `/Partitions/N`.
-pub(super) fn log(source: &Source) -> Result<Option<LogTerms>> {
+pub(crate) fn log(source: &Source) -> Result<Option<LogTerms>> {
     let Some(text) = source.address.as_deref().filter(|text| text.starts_with("logs/")) else { return Ok(None) };
     if text.contains(['+', '#']) {
         return Ok(None);
@@ -38,7 +38,7 @@ pub(super) fn log(source: &Source) -> Result<Option<LogTerms>> {
 }
 
 /// The epoch among the properties of a link.
-pub(super) fn epoch(properties: Option<&Fields>) -> Result<Option<u64>> {
+pub(crate) fn epoch(properties: Option<&Fields>) -> Result<Option<u64>> {
     let found = properties.and_then(|properties| {
         EPOCH.iter().find_map(|name| properties.iter().find(|(key, _)| key.0 == **name).map(|(_, value)| value))
     });
@@ -128,6 +128,10 @@ fn start(selector: &str) -> Result<LogStart> {
     found.ok_or_else(wrong)
 }
 
+fn invalid(words: &str) -> Error {
+    Error::new(ErrorKind::Invalid, "attach").detail(words)
+}
+
 /// A literal, in quotes or not.
 fn unquoted(value: &str) -> Option<&str> {
     let bare = match value.strip_prefix('\'') {
@@ -148,7 +152,7 @@ fn unknown(what: &str) -> Error {
 }
 
 /// What is read, boxed as terms of a node.
-pub(super) fn boxed(terms: LogTerms, properties: Option<&Fields>) -> Result<Box<LogTerms>> {
+pub(crate) fn boxed(terms: LogTerms, properties: Option<&Fields>) -> Result<Box<LogTerms>> {
     Ok(Box::new(LogTerms { epoch: epoch(properties)?, ..terms }))
 }
 
