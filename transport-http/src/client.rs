@@ -7,6 +7,7 @@ mod dial;
 mod http;
 mod lanes;
 mod locks;
+mod log;
 mod manage;
 mod poller;
 mod producer;
@@ -140,7 +141,6 @@ fn capabilities(config: &ClientConfig) -> Capabilities {
     capabilities.qos_out = Qos::AtLeastOnce;
     capabilities.credit = CreditKind::Window(config.window.into());
     capabilities.browse = false;
-    capabilities.logs = false;
     capabilities.resume = false;
     capabilities.transactions = Transactions::Local;
     capabilities.wills = false;

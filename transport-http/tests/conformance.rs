@@ -60,6 +60,7 @@ impl Fixture for Http {
             "exclusive_consumer_is_alone" => {
                 "between two polls nobody is attached: settlement, section 4, lock deadline"
             }
+            "log_higher_epoch_takes_over" => "between two reads nobody is attached: settlement, section 4, logs",
             "shared_binding_delivers_once" => "a group shares a queue instead: settlement, section 5, M8",
             "retained_reaches_a_new_binding" => {
                 "a queue takes what is sent from its binding on: settlement, section 5, M6"

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use roadbed_core::{
-    Address, Checkpoint, ConsumerTerms, Delivery, ErrorKind, LogDescription, LogPlace, LogSettings, LogStart, LogTerms,
-    Manage, Managed, Outcome, Qos, Settled, Step, Time,
+    Address, Checkpoint, ConsumerTerms, Delivery, ErrorKind, Grant, LogDescription, LogPlace, LogSettings, LogStart,
+    LogTerms, Manage, Managed, Outcome, Qos, Settled, Step, Time,
 };
 
 use crate::client::{Client, Receiving, text};
@@ -56,6 +56,12 @@ pub(super) async fn log_readers_take_nothing(world: World) {
         let found = read(&mut reader).await;
         assert_eq!(texts(&found), ["a", "b", "c"]);
         seen.push(found.iter().map(|found| (place(found), enqueued_at(found))).collect::<Vec<_>>());
+    }
+    if world.can().drain {
+        let mut reader = reader(&client, LogTerms::new(address(LOG), LogStart::Earliest)).await;
+        reader.grant_as(Grant { credit: 10, drain: true, txn: None });
+        assert_eq!(texts(&reader.take(3).await), ["a", "b", "c"]);
+        assert!(reader.try_next().await.expect("a drain ends well").is_none(), "there is no more");
     }
     assert_eq!(seen[0].iter().map(|(place, _)| place.position).collect::<Vec<_>>(), [0, 1, 2]);
     assert!(seen[0].is_sorted_by_key(|(_, at)| *at), "times follow positions");

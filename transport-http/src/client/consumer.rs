@@ -13,6 +13,7 @@ use roadbed_core::{
 use tokio::sync::Notify;
 
 use super::lanes::Lanes;
+use super::log;
 use super::manage;
 use super::poller::{self, Plan};
 use super::session::Link;
@@ -74,6 +75,7 @@ pub(super) async fn attach(link: Link, terms: ConsumerTerms) -> Result<(Box<dyn 
         Node::Session | Node::Dynamic => {
             (Address::new(format!("queues/http-{}", Link::nonce()?)).map_err(illegal)?, true)
         }
+        Node::Log(log) => return log::attach(link, log, &terms).await,
         _ => return lacks("HTTP has no such node"),
     };
     let plan = Plan::new(queue.clone(), own, &terms);

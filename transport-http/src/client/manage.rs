@@ -1,12 +1,19 @@
 //! Declaring, describing, binding, purging and deleting queues over the wire.
 
+mod logs;
+
 use http::Method;
 use roadbed_core::{Address, Binding, Error, ErrorKind, Manage, Managed, Result, Unbind};
 
 use super::session::Link;
 use crate::codec::nodes::{ChangeDoc, ChangedDoc, DescriptionDoc, FilterDoc, NodeDoc, PurgedDoc, UnbindDoc};
 
+pub(super) use logs::{checkpoint_path, describe as describe_log};
+
 pub(super) async fn manage(link: Link, request: Manage) -> Result<Managed> {
+    if let Some(asked) = logs::request(&link, &request) {
+        return logs::manage(&link, asked?).await;
+    }
     match request {
         Manage::Declare(queue, settings) => {
             let call = link.request(Method::PUT, path("queues", &queue)?).json(&NodeDoc::new(&settings));
@@ -43,8 +50,12 @@ pub(super) async fn unbind(link: &Link, queue: &Address, unbind: &Unbind) -> Res
     Ok(self::change(link, queue, &change).await?.unbound.first().copied().unwrap_or_default())
 }
 
-async fn change(link: &Link, queue: &Address, change: &ChangeDoc) -> Result<ChangedDoc> {
-    link.ask(&link.request(Method::POST, path("subscriptions", queue)?).json(change), "bind").await?.json()
+async fn change(link: &Link, node: &Address, change: &ChangeDoc) -> Result<ChangedDoc> {
+    let path = match node.log_place() {
+        Some((_, None)) => format!("/v1/{}", node.to_path()),
+        _ => path("subscriptions", node)?,
+    };
+    link.ask(&link.request(Method::POST, path).json(change), "bind").await?.json()
 }
 
 fn path(collection: &str, queue: &Address) -> Result<String> {

@@ -121,20 +121,20 @@ pub(super) async fn run(link: Link, shared: Arc<Shared>, plan: Plan) {
 }
 
 /// The time in which the server was not reached.
-struct Outage {
+pub(super) struct Outage {
     waits: Box<dyn Iterator<Item = Duration> + Send>,
     since: Option<Instant>,
     max: Duration,
 }
 
 impl Outage {
-    fn new(link: &Link) -> Self {
+    pub(super) fn new(link: &Link) -> Self {
         let max = Duration::from_millis(link.http.config.outage_ms_max);
         Self { waits: Box::new(link.http.waits()), since: None, max }
     }
 
     /// How long to wait before the next attempt; `None` if it has lasted too long.
-    fn wait(&mut self) -> Option<Duration> {
+    pub(super) fn wait(&mut self) -> Option<Duration> {
         let since = *self.since.get_or_insert_with(Instant::now);
         self.waits.next().filter(|_| since.elapsed() < self.max)
     }

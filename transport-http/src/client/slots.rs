@@ -7,22 +7,22 @@ use roadbed_core::Handle;
 
 use super::budget::Budget;
 
-/// Lock tokens by slot, reused first in, first out.
+/// What is held, by slot: lock tokens, or places in a log. Slots are reused first in, first out.
 #[derive(Debug)]
-pub(super) struct Slots {
-    entries: Vec<Entry>,
+pub(super) struct Slots<T = String> {
+    entries: Vec<Entry<T>>,
     free: VecDeque<u16>,
     max: u16,
     session: Arc<Budget>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Entry<T> {
     generation: u64,
-    token: Option<String>,
+    token: Option<T>,
 }
 
-impl Slots {
+impl<T: Clone> Slots<T> {
     /// At most `max`, and no more than the session permits.
     pub(super) fn new(max: u16, session: Arc<Budget>) -> Self {
         Self { entries: Vec::new(), free: VecDeque::new(), max: max.max(1), session }
@@ -36,7 +36,7 @@ impl Slots {
     }
 
     /// Takes a slot; `None` if there is none.
-    pub(super) fn insert(&mut self, token: String) -> Option<Handle> {
+    pub(super) fn insert(&mut self, token: T) -> Option<Handle> {
         if self.free() == 0 || !self.session.take() {
             return None;
         }
@@ -52,7 +52,7 @@ impl Slots {
     }
 
     /// The token of whoever is in the slot, if it is who is meant.
-    pub(super) fn find(&self, handle: Handle) -> Option<&String> {
+    pub(super) fn find(&self, handle: Handle) -> Option<&T> {
         let entry = self.entries.get(usize::from(handle.slot()) - 1)?;
         let meant = handle.generation() == 0 || handle.generation() == entry.generation;
         entry.token.as_ref().filter(|_| meant)
@@ -67,7 +67,7 @@ impl Slots {
     }
 
     /// Everything that is held.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Handle, &String)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Handle, &T)> {
         self.entries
             .iter()
             .zip(1..)
@@ -75,14 +75,14 @@ impl Slots {
     }
 
     /// Empties every slot.
-    pub(super) fn drain(&mut self) -> Vec<(Handle, String)> {
+    pub(super) fn drain(&mut self) -> Vec<(Handle, T)> {
         let held: Vec<_> = self.iter().map(|(handle, token)| (handle, token.clone())).collect();
         held.iter().for_each(|(handle, _)| self.remove(*handle));
         held
     }
 }
 
-impl Drop for Slots {
+impl<T> Drop for Slots<T> {
     fn drop(&mut self) {
         self.session.give_back(self.entries.len() - self.free.len());
     }
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn an_old_handle_opens_nothing() {
         let session = Arc::new(Budget::new(3));
-        let mut slots = Slots::new(2, session.clone());
+        let mut slots = Slots::<String>::new(2, session.clone());
         let one = slots.insert("1".into()).unwrap();
         let two = slots.insert("2".into()).unwrap();
         assert_eq!((slots.insert("3".into()), slots.free()), (None, 0));
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(slots.free(), 2);
         assert_eq!(slots.find(Handle::new(9, 0).unwrap()), None);
 
-        let mut other = Slots::new(9, session.clone());
+        let mut other = Slots::<String>::new(9, session.clone());
         let held = ["1", "2", "3"].map(|token| other.insert(token.into()));
         assert!(held.iter().all(Option::is_some));
         assert_eq!((slots.insert("4".into()), other.insert("4".into())), (None, None));

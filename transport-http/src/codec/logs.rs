@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use roadbed_core::cloudevents::rfc3339;
+use roadbed_core::cloudevents::{read_rfc3339, rfc3339};
 use roadbed_core::{LogDescription, LogSettings, PartitionDescription, Time};
 use serde::{Deserialize, Serialize};
 
@@ -10,11 +10,11 @@ use super::batch::Item;
 use super::nodes::{DocError, FilterDoc};
 
 /// The body of `PUT /v1/logs/{name}`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LogDoc {
     /// What the log follows; without it, what it follows stays as it is.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) filters: Option<Vec<FilterDoc>>,
     /// Its bounds; a field that is not there has its default.
     #[serde(default)]
@@ -34,7 +34,7 @@ pub(crate) struct LogSettingsDoc {
 }
 
 /// What `GET /v1/logs/{name}` answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct LogDescriptionDoc {
     address: String,
     filters: Vec<FilterDoc>,
@@ -42,13 +42,13 @@ pub(crate) struct LogDescriptionDoc {
     partitions: Vec<PartitionDoc>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct PartitionDoc {
     partition: usize,
     first: u64,
     next: u64,
     bytes: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     last_enqueued: Option<String>,
     readers: u32,
     groups: BTreeMap<String, u64>,
@@ -61,12 +61,12 @@ pub(crate) struct CheckpointDoc {
     /// Where the group goes on.
     pub(crate) next: u64,
     /// It may also go back.
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) force: bool,
 }
 
 /// What `GET /v1/logs/{name}/{partition}` answers: messages as in a page of a queue, and where to go on.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct LogPage {
     pub(crate) messages: Vec<Item>,
     pub(crate) next: u64,
@@ -78,7 +78,7 @@ impl LogSettingsDoc {
         old.changed(self.partitions, self.retention_ms, self.bytes_max)
     }
 
-    fn new(settings: &LogSettings) -> Self {
+    pub(crate) fn new(settings: &LogSettings) -> Self {
         let LogSettings { partitions, bytes_max, .. } = *settings;
         Self { partitions: Some(partitions), retention_ms: Some(settings.retention_ms()), bytes_max: Some(bytes_max) }
     }
@@ -101,6 +101,17 @@ impl LogDescriptionDoc {
             partitions: log.partitions.iter().enumerate().map(PartitionDoc::new).collect(),
         }
     }
+
+    /// What it says; `None` if that is not legal.
+    pub(crate) fn description(self) -> Option<LogDescription> {
+        let binding = |filter: &FilterDoc| filter.binding(roadbed_core::Qos::ExactlyOnce).ok();
+        Some(LogDescription {
+            address: self.address.parse().ok()?,
+            settings: self.log.over(LogSettings::default()),
+            bindings: self.filters.iter().map(binding).collect::<Option<_>>()?,
+            partitions: self.partitions.into_iter().map(PartitionDoc::description).collect(),
+        })
+    }
 }
 
 impl PartitionDoc {
@@ -109,6 +120,17 @@ impl PartitionDoc {
         let groups = found.groups.iter().map(|(group, position)| (group.to_string(), *position)).collect();
         Self { partition, first, next, bytes, last_enqueued: found.last_enqueued_at.map(text), readers, groups }
     }
+
+    fn description(self) -> PartitionDescription {
+        let Self { first, next, bytes, readers, .. } = self;
+        let last_enqueued_at = self.last_enqueued.as_deref().and_then(time);
+        let groups = self.groups.into_iter().map(|(group, position)| (group.into(), position)).collect();
+        PartitionDescription { first, next, bytes, last_enqueued_at, readers, groups }
+    }
+}
+
+fn time(text: &str) -> Option<Time> {
+    read_rfc3339(text).and_then(|millis| u64::try_from(millis).ok()).map(Time::from_millis)
 }
 
 fn text(at: Time) -> String {

@@ -19,6 +19,7 @@ use super::body::ResponseBody;
 use super::connection::Connection;
 use super::locks::document;
 use super::managing::Managing;
+use super::nodes;
 use super::poll::{Held, fail};
 use super::query::{Accepts, given_name, pairs, positive};
 use super::reply::{Failure, Reply, empty, json};
@@ -59,6 +60,19 @@ where
 pub(super) async fn describe(connection: &Connection, name: &str, head: &request::Parts) -> Result<Reply, Failure> {
     let (log, logs) = (address(name, None)?, Logs::of(connection, head).await?);
     Ok(json(StatusCode::OK, &LogDescriptionDoc::new(&logs.describe(&log).await?)))
+}
+
+/// `POST /v1/logs/{name}`: some filters come, others go.
+pub(super) async fn follow<B>(
+    connection: &Connection,
+    name: &str,
+    head: &request::Parts,
+    body: B,
+) -> Result<Reply, Failure>
+where
+    B: Body<Data = Bytes>,
+{
+    nodes::follow(connection, address(name, None)?, Qos::ExactlyOnce, head, body).await
 }
 
 /// `DELETE /v1/logs/{name}`.

@@ -76,17 +76,31 @@ pub(super) async fn change<B>(
 where
     B: Body<Data = Bytes>,
 {
+    follow(connection, queue(name)?, Qos::AtLeastOnce, head, body).await
+}
+
+/// Some filters of a node come, others go.
+pub(super) async fn follow<B>(
+    connection: &Connection,
+    node: Address,
+    default: Qos,
+    head: &request::Parts,
+    body: B,
+) -> Result<Reply, Failure>
+where
+    B: Body<Data = Bytes>,
+{
     let doc: ChangeDoc = required(connection, body).await?;
-    let bindings = doc.bind.iter().map(|filter| filter.binding(Qos::AtLeastOnce)).collect::<Result<Vec<_>, _>>();
+    let bindings = doc.bind.iter().map(|filter| filter.binding(default)).collect::<Result<Vec<_>, _>>();
     let unbinds = doc.unbind.iter().map(|unbind| unbind.unbind()).collect::<Result<Vec<_>, _>>();
     let (bindings, unbinds) = (bindings.map_err(|error| wrong(&error))?, unbinds.map_err(|error| wrong(&error))?);
-    let (queue, nodes) = (queue(name)?, Nodes::of(connection, head).await?);
+    let nodes = Nodes::of(connection, head).await?;
     let mut changed = ChangedDoc::default();
     for binding in bindings {
-        changed.bound.push(nodes.change(Manage::Bind(queue.clone(), binding)).await?);
+        changed.bound.push(nodes.change(Manage::Bind(node.clone(), binding)).await?);
     }
     for unbind in unbinds {
-        changed.unbound.push(nodes.change(Manage::Unbind(queue.clone(), unbind)).await?);
+        changed.unbound.push(nodes.change(Manage::Unbind(node.clone(), unbind)).await?);
     }
     Ok(json(StatusCode::OK, &changed))
 }

@@ -135,6 +135,7 @@ impl Routes {
             (Route::Subscription | Route::Queue, "DELETE") => nodes::delete(connection, param("name"), head).await,
             (Route::Subscription | Route::Queue, _) => nodes::describe(connection, param("name"), head).await,
             (Route::Log, "PUT") => logs::declare(connection, param("name"), head, body).await,
+            (Route::Log, "POST") => logs::follow(connection, param("name"), head, body).await,
             (Route::Log, "DELETE") => logs::delete(connection, param("name"), head).await,
             (Route::Log, _) => logs::describe(connection, param("name"), head).await,
             (Route::Partition, "DELETE") => logs::trim(connection, param("name"), param("partition"), head).await,
@@ -176,8 +177,8 @@ impl Route {
             Self::Messages => "POST, GET, HEAD, DELETE, OPTIONS",
             Self::Lock => "DELETE, OPTIONS",
             Self::Verb | Self::Transactions | Self::Discharge => "POST, OPTIONS",
-            Self::Subscription => "PUT, POST, GET, HEAD, DELETE, OPTIONS",
-            Self::Queue | Self::Log => "PUT, GET, HEAD, DELETE, OPTIONS",
+            Self::Subscription | Self::Log => "PUT, POST, GET, HEAD, DELETE, OPTIONS",
+            Self::Queue => "PUT, GET, HEAD, DELETE, OPTIONS",
             Self::Partition => "GET, HEAD, DELETE, OPTIONS",
             Self::Checkpoint => "PUT, GET, HEAD, OPTIONS",
         }
