@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 use roadbed_core::{
-    Address, Binding, Close, ConsumerTerms, Endpoint, Error, ErrorKind, Filter, Open, ProducerTerms, Qos, Receiver,
-    Result, Sender, Session, Transaction,
+    Address, Binding, Close, ConsumerTerms, Endpoint, Error, ErrorKind, Filter, LogStart, LogTerms, Open,
+    ProducerTerms, Qos, Receiver, Result, Sender, Session, Transaction,
 };
 
 /// How many deliveries a receiver keeps permitted.
@@ -59,8 +59,8 @@ impl Client {
         Ok(Sender::new(self.session.producer(terms).await?.0))
     }
 
-    /// A receiver of what is sent to `from`: a queue by its address, or all addresses that match a filter, which
-    /// `$share/GROUP/FILTER` shares out among a group of receivers.
+    /// A receiver of what is sent to `from`: a queue by its address, a log from its beginning, or all addresses that match a filter, which
+    /// `$share/GROUP/FILTER` shares out among a group of receivers. Where logs cannot be read, their partitions are followed from now on.
     ///
     /// Deliveries have at most the assurance `qos`. They are to be settled, and belong to the receiver until it ends.
     ///
@@ -69,10 +69,25 @@ impl Client {
     pub async fn receiver(&self, from: &str, qos: Qos) -> Result<Receiver> {
         let wrong = |error: &dyn fmt::Display| Error::new(ErrorKind::Invalid, "receive").detail(error);
         let (share, filter) = Filter::parse_shared(&ByteString::from(from)).map_err(|error| wrong(&error))?;
+        let log = from.parse::<Address>().ok().filter(|address| address.log_place().is_some());
+        if let Some(log) = log.filter(|_| self.endpoint.capabilities().logs) {
+            return self.log(LogTerms::new(log, LogStart::Earliest), qos).await;
+        }
         match from.parse::<Address>().ok().filter(|address| self.is_node(address)) {
             Some(node) => self.attach(ConsumerTerms { qos_max: qos, ..ConsumerTerms::queue(node) }).await,
             None => self.follow(Binding { share, ..Binding::new(filter, qos) }).await,
         }
+    }
+
+    /// A receiver of what is in a log, and of what comes: [`LogTerms`] say from where on, and for which group.
+    ///
+    /// Nothing is taken. For a group, accepting and rejecting moves its checkpoint, up to the first message that is neither; with QoS 0, what is
+    /// handed over moves it. Where a delivery stands is in its [`DeliveryInfo::log`](crate::DeliveryInfo::log).
+    ///
+    /// # Errors
+    /// If there is no such log, another reader of the group has a higher epoch, or the endpoint cannot read logs so.
+    pub async fn log(&self, log: LogTerms, qos: Qos) -> Result<Receiver> {
+        self.attach(ConsumerTerms { qos_max: qos, ..ConsumerTerms::log(log) }).await
     }
 
     /// Whether messages are received from an address as a node of its own. Over AMQP every address is one, and what it is like is the server's
@@ -129,7 +144,7 @@ impl fmt::Debug for Client {
 
 #[cfg(all(test, feature = "broker"))]
 mod tests {
-    use roadbed_core::{Message, Outcome, Settled};
+    use roadbed_core::{LogSettings, Manage, Message, Outcome, Settled};
 
     use super::*;
     use crate::Broker;
@@ -158,6 +173,30 @@ mod tests {
         job.reject("no").await.unwrap();
         let dead = client.receiver("$dead/jobs", Qos::AtLeastOnce).await.unwrap();
         assert_eq!(dead.receive().await.unwrap().unwrap().message.payload().to_bytes(), "waits");
+    }
+
+    #[tokio::test]
+    async fn a_log_is_read_and_not_taken_from() {
+        let client = client().await;
+        let settings = LogSettings { partitions: 1, ..LogSettings::default() };
+        client.session().manage(Manage::DeclareLog("logs/l".parse().unwrap(), settings)).await.unwrap();
+        let sender = client.sender().await.unwrap();
+        for payload in ["a", "b"] {
+            sender.send(message("logs/l", payload), Qos::AtLeastOnce).await.unwrap();
+        }
+        let next = async |receiver: &Receiver| {
+            let found = receiver.receive().await.unwrap().unwrap();
+            let payload = found.message.payload().to_bytes();
+            found.accept().await.unwrap();
+            payload
+        };
+        for _ in 0..2 {
+            assert_eq!(next(&client.receiver("logs/l/0", Qos::AtLeastOnce).await.unwrap()).await, "a");
+        }
+        for payload in ["a", "b"] {
+            let group = LogTerms::group("logs/l".parse().unwrap(), "g");
+            assert_eq!(next(&client.log(group, Qos::AtLeastOnce).await.unwrap()).await, payload);
+        }
     }
 
     #[tokio::test]

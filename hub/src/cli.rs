@@ -2,9 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use roadbed::LogStart;
 use roadbed::sasl::{ITERATIONS, ITERATIONS_MIN};
 
 /// The hub, and a hand to send and receive messages with over every protocol that it speaks.
@@ -182,7 +185,9 @@ Examples:
   roadbed receive mqtt://127.0.0.1/plant/+/alarm
   roadbed receive --json --count 1 --timeout 5s http://127.0.0.1:8080/queues/orders
   roadbed receive --settle release amqp://127.0.0.1/queues/orders        (a look: it goes back as it was)
-  roadbed receive --settle reject http://127.0.0.1:8080/queues/orders    (to the dead letters)")]
+  roadbed receive --settle reject http://127.0.0.1:8080/queues/orders    (to the dead letters)
+  roadbed receive --from 2026-01-31T12:00:00Z amqp://127.0.0.1/logs/telemetry
+  roadbed receive --group billing http://127.0.0.1:8080/logs/telemetry/0  (goes on where the group was)")]
 pub struct Receive {
     /// Where, and how
     #[command(flatten)]
@@ -193,6 +198,15 @@ pub struct Receive {
     /// End after this many messages
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
+    /// Read a log from here on: a position, earliest, latest, checkpoint, or a time such as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "START", value_parser = LogStart::from_str)]
+    pub from: Option<LogStart>,
+    /// Read a log for this group: from its checkpoint on, unless --from says otherwise; what is settled moves it
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub group: Option<String>,
+    /// Take the log from readers of the group with a lower epoch, or none
+    #[arg(long, value_name = "N")]
+    pub epoch: Option<u64>,
     /// What to do with each message
     #[arg(long, value_enum, default_value_t = SettleAs::Accept)]
     pub settle: SettleAs,

@@ -14,7 +14,7 @@ use crate::access::Gates;
 use crate::demo::fault::{self, Fault};
 use crate::error::{Failure, Result};
 use crate::web::Pages;
-use crate::{Config, Shutdown, listen, logs, queues, sys, web};
+use crate::{Config, Shutdown, listen, nodes, queues, sys, web};
 
 /// A hub that runs, until [`stop`](Self::stop) or its [`Shutdown`] ends it.
 pub(crate) struct Running {
@@ -54,7 +54,8 @@ impl Running {
         let mqtt = bind("MQTT", &config.listen.mqtt, config)?;
         let http = bind("HTTP", &config.listen.http, config)?;
         let amqp = bind("AMQP", &config.listen.amqp, config)?;
-        queues::check(&config.queues)?;
+        nodes::check(&config.queues)?;
+        nodes::check(&config.logs)?;
         let settings = queues::settings(&config.queues, config.broker.clone());
         let (builder, store) = (Broker::builder().settings(settings), open()?);
         let journal = store.as_ref().map(JournalStore::monitor);
@@ -62,8 +63,8 @@ impl Running {
             Some(store) => builder.store(store).build()?,
             None => builder.build()?,
         };
-        queues::declare(&config.queues, &broker).await?;
-        logs::declare(&broker, &config.logs).await?;
+        nodes::declare(&config.queues, &broker).await?;
+        nodes::declare(&config.logs, &broker).await?;
         let mut hub = Self {
             mqtt: addresses(&mqtt)?,
             http: addresses(&http)?,

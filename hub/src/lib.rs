@@ -18,6 +18,7 @@ mod log;
 mod logs;
 mod metrics;
 mod mqtt;
+mod nodes;
 mod output;
 mod queues;
 mod receive;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use roadbed::{Binding, Broker, Close, Endpoint, Filter, LogSettings, Manage, Open, Qos};
+use roadbed::broker::Settings;
+use roadbed::{Address, LogSettings, Manage};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Failure, Result};
+use crate::nodes::Declared;
 
 /// A log that exists from the start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,33 +33,43 @@ impl Default for Log {
     }
 }
 
+impl Declared for Log {
+    const TABLE: &'static str = "log";
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn filters(&self) -> &[String] {
+        &self.filters
+    }
+
+    fn address(&self) -> Option<Address> {
+        let address = Address::new(format!("logs/{}", self.name)).ok();
+        address.filter(|address| matches!(address.log_place(), Some((_, None))))
+    }
+
+    fn fault(&self) -> Option<String> {
+        let most = LogSettings::PARTITIONS_MAX;
+        if !(1..=most).contains(&self.partitions) {
+            return Some(format!("partitions = {}: a log has 1 to {most}", self.partitions));
+        }
+        if self.bytes_max == 0 {
+            return Some("bytes_max = 0: a partition has room for a message".into());
+        }
+        let is_node = |filter: &&String| matches!(filter.split('/').next(), Some("queues" | "logs" | "$dead"));
+        let filter = self.filters.iter().find(is_node)?;
+        Some(format!("the filter {filter:?}: a log follows topics, and neither queues nor logs"))
+    }
+
+    fn declaration(&self, address: Address, _: &Settings) -> Manage {
+        Manage::DeclareLog(address, self.settings())
+    }
+}
+
 impl Log {
     fn settings(&self) -> LogSettings {
         let retention = (self.retention_seconds > 0).then(|| Duration::from_secs(self.retention_seconds));
         LogSettings { partitions: self.partitions, retention, bytes_max: self.bytes_max }
     }
-}
-
-/// Makes the logs that do not exist, and gives all of them their settings.
-///
-/// # Errors
-/// If one of them is not legal, or has another number of partitions.
-pub(crate) async fn declare(broker: &Broker, logs: &[Log]) -> Result {
-    if logs.is_empty() {
-        return Ok(());
-    }
-    let session = broker.open(Open::default()).await?;
-    for log in logs {
-        let wrong = |error: &dyn std::fmt::Display| Failure::usage(format!("the log {:?}: {error}", log.name));
-        let address: roadbed::Address = format!("logs/{}", log.name).parse().map_err(|error| wrong(&error))?;
-        let declared = session.manage(Manage::DeclareLog(address.clone(), log.settings())).await;
-        declared.map_err(|error| wrong(&error))?;
-        for filter in &log.filters {
-            let filter = Filter::new(filter.as_str()).map_err(|error| wrong(&error))?;
-            let bound = session.manage(Manage::Bind(address.clone(), Binding::new(filter, Qos::ExactlyOnce))).await;
-            bound.map_err(|error| wrong(&error))?;
-        }
-    }
-    session.close(Close::default()).await?;
-    Ok(())
 }

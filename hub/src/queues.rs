@@ -1,14 +1,12 @@
 //! Queues that the configuration declares: `[[queue]]`.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use roadbed::broker::Settings;
-use roadbed::{Address, Binding, Broker, Client, Filter, Manage, Open, Overflow, Qos, QueueSettings};
+use roadbed::{Address, Manage, Overflow, QueueSettings};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Failure, Result};
+use crate::nodes::Declared;
 
 /// A queue that is there from the start. What is left out is as in `[broker]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -71,20 +69,31 @@ pub enum WhenFull {
     PushBack,
 }
 
+impl Declared for Queue {
+    const TABLE: &'static str = "queue";
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn filters(&self) -> &[String] {
+        &self.filters
+    }
+
+    fn address(&self) -> Option<Address> {
+        Address::new(format!("queues/{}", self.name)).ok().filter(|address| address.queue().is_some())
+    }
+
+    fn fault(&self) -> Option<String> {
+        None
+    }
+
+    fn declaration(&self, address: Address, broker: &Settings) -> Manage {
+        Manage::Declare(address, self.settings(broker))
+    }
+}
+
 impl Queue {
-    fn address(&self) -> Result<Address> {
-        let address = Address::new(format!("queues/{}", self.name)).ok().filter(|address| address.queue().is_some());
-        address.ok_or_else(|| Failure::usage(format!("[[queue]] name = {:?} is no name of a queue", self.name)))
-    }
-
-    fn bindings(&self) -> Result<Vec<Binding>> {
-        let binding = |filter: &String| match Filter::new(filter.as_str()) {
-            Ok(filter) => Ok(Binding::new(filter, Qos::ExactlyOnce)),
-            Err(error) => Err(Failure::usage(format!("[[queue]] {}: the filter {filter:?}: {error}", self.name))),
-        };
-        self.filters.iter().map(binding).collect()
-    }
-
     fn settings(&self, broker: &Settings) -> QueueSettings {
         let defaults = QueueSettings::default();
         QueueSettings {
@@ -106,63 +115,9 @@ impl Queue {
     }
 }
 
-/// Says what of the queues is wrong before anything is opened.
-///
-/// # Errors
-/// A name or a filter is not legal, or a queue is there twice.
-pub(crate) fn check(queues: &[Queue]) -> Result {
-    let mut names = BTreeSet::new();
-    for queue in queues {
-        queue.address()?;
-        queue.bindings()?;
-        if !names.insert(&queue.name) {
-            return Err(Failure::usage(format!("[[queue]] name = {:?} is there twice", queue.name)));
-        }
-    }
-    Ok(())
-}
-
 /// The broker's settings with what the queues say of storing.
 pub(crate) fn settings(queues: &[Queue], mut broker: Settings) -> Settings {
     let on_request = queues.iter().filter(|queue| queue.store == Policy::OnRequest);
     broker.store_on_request.extend(on_request.map(|queue| format!("queues/{}", queue.name)));
     broker
-}
-
-/// Makes the queues, or changes those that are there; what else they follow, they go on to follow.
-///
-/// # Errors
-/// The broker refuses one.
-pub(crate) async fn declare(queues: &[Queue], broker: &Broker) -> Result {
-    if queues.is_empty() {
-        return Ok(());
-    }
-    let client = Client::open(Arc::new(broker.clone()), Open::default()).await?;
-    for queue in queues {
-        let address = queue.address()?;
-        let refused = |error: roadbed::Error| Failure::usage(format!("[[queue]] {}: {error}", queue.name));
-        let settings = queue.settings(broker.settings());
-        client.session().manage(Manage::Declare(address.clone(), settings)).await.map_err(refused)?;
-        for binding in queue.bindings()? {
-            client.session().manage(Manage::Bind(address.clone(), binding)).await.map_err(refused)?;
-        }
-    }
-    Ok(client.close().await?)
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::Config;
-
-    fn refused(text: &str) -> String {
-        let config = Config::parse(text, "roadbed.toml").expect("it is legal TOML");
-        super::check(&config.queues).expect_err("it is not in order").to_string()
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_queue_is_said_by_its_name() {
-        assert!(refused("[[queue]]\nname = \"a/+\"").contains("\"a/+\" is no name"));
-        assert!(refused("[[queue]]\nname = \"a\"\nfilters = [\"x/#/y\"]").contains("a: the filter \"x/#/y\""));
-        assert!(refused("[[queue]]\nname = \"a\"\n[[queue]]\nname = \"a\"").contains("twice"));
-    }
 }

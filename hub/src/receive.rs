@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use roadbed::{Client, Detach, Properties, Qos, Received, Receiver, Settled, Time, Url, Value};
+use roadbed::{Client, Detach, LogStart, LogTerms, Properties, Qos, Received, Receiver, Settled, Time, Url, Value};
 use serde_json::{Map, json};
 
 use crate::cli::{self, SettleAs};
@@ -17,10 +17,13 @@ use crate::error::{Failure, Result};
 /// If the server cannot be reached or refuses, or fewer messages come than were asked for.
 pub(crate) async fn run(options: &cli::Receive) -> Result {
     let url: Url = options.common.url.parse()?;
-    let filter = url.filter()?;
+    let (filter, log) = (url.filter()?, log(&url, options)?);
     let qos = Qos::from_level(options.common.qos).expect("the command line takes 0 to 2");
     let client: Client = roadbed::connect(&url).await?;
-    let receiver = client.receiver(filter.as_str(), qos).await?;
+    let receiver = match log {
+        Some(log) => client.log(log, qos).await?,
+        None => client.receiver(filter.as_str(), qos).await?,
+    };
     let result = tokio::select! {
         result = receive(&receiver, options) => result,
         _ = tokio::signal::ctrl_c() => Ok(()),
@@ -28,6 +31,23 @@ pub(crate) async fn run(options: &cli::Receive) -> Result {
     receiver.detach(Detach::Close).await?;
     client.close().await?;
     result
+}
+
+/// How a log is to be read, if the options say that it is one.
+fn log(url: &Url, options: &cli::Receive) -> Result<Option<LogTerms>> {
+    let cli::Receive { from, group, epoch, .. } = options;
+    if from.is_none() && group.is_none() && epoch.is_none() {
+        return Ok(None);
+    }
+    let address = url.address().ok().filter(|address| address.log_place().is_some());
+    let address = address.ok_or_else(|| {
+        Failure::usage(format!(
+            "--from, --group and --epoch are for logs: logs/NAME or logs/NAME/N, not `{}`",
+            url.path()
+        ))
+    })?;
+    let from = from.unwrap_or(if group.is_some() { LogStart::Checkpoint } else { LogStart::Earliest });
+    Ok(Some(LogTerms { group: group.as_deref().map(Into::into), epoch: *epoch, ..LogTerms::new(address, from) }))
 }
 
 async fn receive(receiver: &Receiver, options: &cli::Receive) -> Result {
@@ -95,6 +115,10 @@ fn describe(received: &Received) -> serde_json::Value {
     put("qos", json!(received.qos.level()));
     put("retained", json!(received.retained));
     put("attempt", json!(received.attempt));
+    let place = received.info.as_ref().and_then(|info| Some((info.log?, info.enqueued_at)));
+    put("partition", json!(place.map(|(place, _)| place.partition)));
+    put("position", json!(place.map(|(place, _)| place.position)));
+    put("enqueued_ms", json!(place.map(|(_, at)| at.as_millis())));
     put("failed", json!(received.info.as_ref().map(|info| info.count)));
     put("priority", json!(message.priority()));
     put("ttl_ms", json!(message.expires_at().map(|at| at.remaining(now()).as_millis() as u64)));

@@ -143,6 +143,41 @@ fn what_is_sent_by_one_protocol_is_received_by_another() {
 }
 
 #[test]
+fn a_log_is_read_by_both_clients_from_anywhere_and_for_a_group() {
+    let config = file("[[log]]\nname = \"events\"\npartitions = 1\nfilters = [\"plant/#\"]\n");
+    let config = config.path().to_str().expect("a path");
+    let any = "127.0.0.1:0";
+    let hub = Hub::start(&["--config", config, "--mqtt", any, "--http", any, "--amqp", any]);
+    for payload in ["one", "two", "three"] {
+        said(&["send", &format!("{}/plant/7", hub.url("mqtt://")), payload]);
+    }
+    let read = |scheme: &str, count: &str, options: &[&str]| {
+        let log = format!("{}/logs/events", hub.url(scheme));
+        said(&[&["receive", "--count", count, "--timeout", "20s", &log][..], options].concat())
+    };
+    for scheme in ["amqp://", "http://"] {
+        assert_eq!(read(scheme, "3", &[]), "one\ntwo\nthree\n", "{scheme}");
+        assert_eq!(read(scheme, "2", &["--from", "1"]), "two\nthree\n", "{scheme}");
+        assert_eq!(
+            read(scheme, "3", &["--from", "2020-01-01T00:00:00Z", "--qos", "0"]),
+            "one\ntwo\nthree\n",
+            "{scheme}"
+        );
+        let known = read(scheme, "1", &["--from", "2", "--json"]);
+        assert!(known.contains("\"position\":2") && known.contains("\"partition\":0"), "{scheme}: {known}");
+    }
+    assert_eq!(read("amqp://", "1", &["--group", "billing", "--epoch", "1"]), "one\n");
+    assert_eq!(read("http://", "1", &["--group", "billing"]), "two\n", "it goes on over another protocol");
+    assert_eq!(read("amqp://", "1", &["--group", "billing"]), "three\n");
+    let error = refused(&["receive", "--from", "0", &format!("{}/queues/q", hub.url("http://"))], 2);
+    assert!(error.contains("--from, --group and --epoch are for logs"), "{error}");
+    let error = refused(&["receive", "--epoch", "1", &format!("{}/logs/events", hub.url("http://"))], 2);
+    assert!(error.contains("nobody is attached"), "{error}");
+    let error = refused(&["receive", "--from", "0", &format!("{}/logs/none", hub.url("amqp://"))], 1);
+    assert!(error.contains("no log"), "{error}");
+}
+
+#[test]
 fn what_is_rejected_becomes_a_dead_letter_and_what_is_released_comes_again() {
     let hub = Hub::start(&["--http", "127.0.0.1:0"]);
     let http = hub.url("http://");

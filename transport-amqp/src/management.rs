@@ -83,7 +83,9 @@ impl Operation {
             "UNBIND" => Self::Unbind(binding::unbind(&mut map)?),
             "" => return Err(invalid("a request says what is to be done: operation")),
             _ => {
-                let words = format!("there is no operation {name}: CREATE, READ, UPDATE, DELETE, PURGE, BIND, UNBIND, of a log also TRIM, CHECKPOINT");
+                let words = format!(
+                    "there is no operation {name}: CREATE, READ, UPDATE, DELETE, PURGE, BIND, UNBIND, of a log also TRIM, CHECKPOINT"
+                );
                 return Err(Error::new(ErrorKind::NotSupported, "manage").detail(words));
             }
         };

@@ -40,7 +40,8 @@ pub(super) async fn log_keeps_order_per_group(world: World) {
         }
         for group in 0..3 {
             let own = |n: &u32| n % 3 == group;
-            let sent: Vec<u32> = found.iter().filter_map(|found| text(&found.message).parse().ok()).filter(own).collect();
+            let sent: Vec<u32> =
+                found.iter().filter_map(|found| text(&found.message).parse().ok()).filter(own).collect();
             assert!(sent.is_sorted(), "a group keeps its order: {sent:?}");
         }
     }

@@ -1,11 +1,13 @@
 //! Logs: what they are like, how they are read, and what is asked about them.
 
 use alloc::vec::Vec;
+use core::str::FromStr;
 use core::time::Duration;
 
 use bytestring::ByteString;
 
-use crate::{Address, Binding, Time};
+use crate::cloudevents::read_rfc3339;
+use crate::{Address, Binding, Error, ErrorKind, Result, Time};
 
 /// Bounds of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +93,25 @@ pub enum LogStart {
     Time(Time),
 }
 
+/// As people write it: `earliest`, `latest`, `checkpoint`, a position, or a time such as `2026-01-31T12:00:00Z`.
+impl FromStr for LogStart {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let position = || text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+        let time = || Some(Time::from_millis(u64::try_from(read_rfc3339(text)?).unwrap_or(0)));
+        let start = match text {
+            "earliest" => Some(Self::Earliest),
+            "latest" => Some(Self::Latest),
+            "checkpoint" => Some(Self::Checkpoint),
+            _ => position().map(Self::Position).or_else(|| time().map(Self::Time)),
+        };
+        let words =
+            "the start of a log is a position, earliest, latest, checkpoint, or a time such as 2026-01-31T12:00:00Z";
+        start.ok_or_else(|| Error::new(ErrorKind::Invalid, "read a log").detail(words))
+    }
+}
+
 /// Where in its log a delivery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogPlace {
@@ -141,4 +162,26 @@ pub struct PartitionDescription {
     pub readers: u32,
     /// Groups with their checkpoints.
     pub groups: Vec<(ByteString, u64)>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn starts_as_people_write_them() {
+        for (text, start) in [
+            ("earliest", LogStart::Earliest),
+            ("latest", LogStart::Latest),
+            ("checkpoint", LogStart::Checkpoint),
+            ("0", LogStart::Position(0)),
+            ("18446744073709551615", LogStart::Position(u64::MAX)),
+            ("1970-01-01T00:00:01.5Z", LogStart::Time(Time::from_millis(1500))),
+        ] {
+            assert_eq!(text.parse::<LogStart>().expect("legal"), start, "{text}");
+        }
+        for wrong in ["", "-1", "+1", "18446744073709551616", "yesterday", "Earliest"] {
+            assert_eq!(wrong.parse::<LogStart>().expect_err(wrong).kind(), ErrorKind::Invalid);
+        }
+    }
 }

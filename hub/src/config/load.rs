@@ -4,14 +4,15 @@ use std::path::Path;
 
 use super::Config;
 use crate::error::{Failure, Result};
+use crate::nodes;
 use crate::suggest::nearest;
 
 impl Config {
     /// Reads the configuration from a file.
     ///
     /// # Errors
-    /// If the file cannot be read, is not TOML, has a key that is not known or a value that cannot be: with the file, the
-    /// line and the nearest known key.
+    /// If the file cannot be read, is not TOML, has a key that is not known or a value that cannot be, or a queue or log that is
+    /// not legal: with the file, the line and the nearest known key.
     pub fn load(path: &Path) -> Result<Self> {
         let name = path.display();
         let text = std::fs::read_to_string(path).map_err(|error| {
@@ -26,7 +27,10 @@ impl Config {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn parse(text: &str, name: &str) -> Result<Self> {
-        toml::from_str(text).map_err(|error| explain(&error, text, name))
+        let config: Self = toml::from_str(text).map_err(|error| explain(&error, text, name))?;
+        let nodes = nodes::check(&config.queues).and_then(|()| nodes::check(&config.logs));
+        nodes.map_err(|wrong| wrong.explain(text, name))?;
+        Ok(config)
     }
 }
 

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use roadbed_core::{
-    Attached, Binding, Consumer, ConsumerTerms, Delivery, DeliveryRef, Detach, Disposition, Done, Error, ErrorKind, Fut,
-    Grant, Granted, LogDescription, LogPlace, LogTerms, Qos, Result, Settled, Step, Unbind,
+    Attached, Binding, Consumer, ConsumerTerms, Delivery, DeliveryRef, Detach, Disposition, Done, Error, ErrorKind,
+    Fut, Grant, Granted, LogDescription, LogPlace, LogTerms, Qos, Result, Settled, Step, Unbind,
 };
 use tokio::sync::Notify;
 
@@ -56,11 +56,7 @@ struct Failed {
 }
 
 /// Attaches a reader. What HTTP has no word for is refused.
-pub(super) async fn attach(
-    link: Link,
-    log: &LogTerms,
-    terms: &ConsumerTerms,
-) -> Result<(Box<dyn Consumer>, Attached)> {
+pub(super) async fn attach(link: Link, log: &LogTerms, terms: &ConsumerTerms) -> Result<(Box<dyn Consumer>, Attached)> {
     if log.epoch.is_some() {
         let words = "between two reads nobody is attached: over HTTP no reader has a partition for itself";
         return Err(Error::new(ErrorKind::NotSupported, "attach").detail(words));
@@ -232,26 +228,26 @@ impl State {
             DeliveryRef::Handle(handle) => self.slots.find(handle).copied().map(|place| (handle, place)),
             DeliveryRef::Id(_) => None,
         };
-        let result = match (place, step) {
-            (None, _) => Ok(Settled::Late),
-            (Some((handle, place)), Step::Outcome { outcome, .. }) => {
-                self.slots.remove(handle);
-                if self.windows.settled(place, &outcome, cookie) {
-                    // The answer comes when the server has the checkpoint.
-                    return;
+        let result =
+            match (place, step) {
+                (None, _) => Ok(Settled::Late),
+                (Some((handle, place)), Step::Outcome { outcome, .. }) => {
+                    self.slots.remove(handle);
+                    if self.windows.settled(place, &outcome, cookie) {
+                        // The answer comes when the server has the checkpoint.
+                        return;
+                    }
+                    Ok(Settled::Applied)
                 }
-                Ok(Settled::Applied)
-            }
-            (Some((handle, _)), Step::Settle) => {
-                self.slots.remove(handle);
-                Ok(Settled::Applied)
-            }
-            (Some(_), Step::Enlist { .. }) => Err(Error::new(ErrorKind::NotSupported, "settle")
-                .detail("over HTTP a checkpoint is a request of its own, and in no transaction")),
-            (Some(_), _) => {
-                Err(Error::new(ErrorKind::Invalid, "settle").detail("nothing of a log is held: there is no lease to renew"))
-            }
-        };
+                (Some((handle, _)), Step::Settle) => {
+                    self.slots.remove(handle);
+                    Ok(Settled::Applied)
+                }
+                (Some(_), Step::Enlist { .. }) => Err(Error::new(ErrorKind::NotSupported, "settle")
+                    .detail("over HTTP a checkpoint is a request of its own, and in no transaction")),
+                (Some(_), _) => Err(Error::new(ErrorKind::Invalid, "settle")
+                    .detail("nothing of a log is held: there is no lease to renew")),
+            };
         self.done.extend(cookie.map(|cookie| Done { cookie, result }));
     }
 

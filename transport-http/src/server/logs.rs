@@ -9,10 +9,10 @@ use bytestring::ByteString;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode, Uri, request};
 use http_body::Body;
-use roadbed_core::cloudevents::{self, read_rfc3339};
+use roadbed_core::cloudevents;
 use roadbed_core::{
     Address, Checkpoint, Consumer, ConsumerTerms, Delivery, Error, ErrorKind, Grant, LogDescription, LogSettings,
-    LogStart, LogTerms, Losses, Manage, Managed, Node, PartitionDescription, Qos, Time,
+    LogStart, LogTerms, Losses, Manage, Managed, Node, PartitionDescription, Qos,
 };
 
 use super::body::ResponseBody;
@@ -206,16 +206,8 @@ impl Query {
 }
 
 fn from(value: &str) -> Result<LogStart, Failure> {
-    let time = || {
-        let text = text::decode(value.as_bytes()).ok()?;
-        let millis = read_rfc3339(&text)?;
-        Some(LogStart::Time(Time::from_millis(u64::try_from(millis).unwrap_or(0))))
-    };
-    let start = match value {
-        "earliest" => Some(LogStart::Earliest),
-        "latest" => Some(LogStart::Latest),
-        position => digits(position).map(LogStart::Position).or_else(time),
-    };
+    let text = text::decode(value.as_bytes()).ok();
+    let start = text.and_then(|text| text.parse().ok()).filter(|start| *start != LogStart::Checkpoint);
     start
         .ok_or_else(|| Failure::invalid("from is a position, earliest, latest, or a time such as 2026-01-31T12:00:00Z"))
 }

@@ -177,7 +177,9 @@ mod tests {
         [1, 2, 4].into_iter().for_each(|slot| places.settled(slot, &Outcome::Accepted));
         places.lost();
         assert_eq!(from(&places, "logs/l/0", LogStart::Earliest), LogStart::Position(2));
-        assert!(places.knows(Some(&info(0, 1))) && !places.knows(Some(&info(0, 2))) && !places.knows(Some(&info(1, 0))));
+        assert!(
+            places.knows(Some(&info(0, 1))) && !places.knows(Some(&info(0, 2))) && !places.knows(Some(&info(1, 0)))
+        );
     }
 
     #[test]

@@ -105,7 +105,12 @@ pub(super) async fn run(link: Link, shared: Arc<Shared>, plan: Plan) {
         if let Some(group) = &group {
             while let Some((partition, next, cookies)) = shared.lock().windows.next() {
                 let Some(cursor) = cursors.iter().find(|cursor| cursor.partition == partition) else { continue };
-                let asked = Checkpoint { partition: cursor.address.clone(), group: group.clone(), set: Some(next), force: false };
+                let asked = Checkpoint {
+                    partition: cursor.address.clone(),
+                    group: group.clone(),
+                    set: Some(next),
+                    force: false,
+                };
                 telling.push(tell(&link, asked, next, cookies));
             }
         }
@@ -184,12 +189,7 @@ fn take(shared: &Shared, cursor: &mut Cursor, read: Read, rest_ms: u64) {
     state.wake();
 }
 
-async fn tell(
-    link: &Link,
-    asked: Checkpoint,
-    next: u64,
-    cookies: Vec<u64>,
-) -> (u32, Vec<u64>, Result<(), Failed>) {
+async fn tell(link: &Link, asked: Checkpoint, next: u64, cookies: Vec<u64>) -> (u32, Vec<u64>, Result<(), Failed>) {
     let partition = asked.partition.log_place().and_then(|(_, partition)| partition).unwrap_or_default();
     let call = link.request(Method::PUT, checkpoint_path(&asked)).json(&CheckpointDoc { next, force: false });
     let told = match link.ask(&call, "checkpoint").await {
