@@ -46,6 +46,8 @@ pub struct Amqp {
     pub requests_max: usize,
     /// How many transactions a connection may have.
     pub transactions_max: usize,
+    /// How many identities a connection may have beside its own, each by a token of its own.
+    pub identities_max: usize,
     /// How long the answer to a request waits for the credit of its link, in seconds; then it is dropped.
     pub reply_timeout_seconds: u64,
     /// How long the last bytes may take to leave, in seconds.
@@ -75,6 +77,7 @@ impl Default for Amqp {
             answer_bytes_max: server.answer_bytes_max,
             requests_max: server.requests_max,
             transactions_max: server.transactions_max,
+            identities_max: server.identities_max,
             reply_timeout_seconds: server.reply_timeout.as_secs(),
             close_timeout_seconds: server.close_timeout.as_secs(),
             connections_max: 65_536,
@@ -108,6 +111,7 @@ impl Amqp {
         config.write_bytes_max = self.write_bytes_max;
         config.answer_bytes_max = self.answer_bytes_max;
         config.requests_max = self.requests_max.max(1);
+        config.identities_max = self.identities_max;
         config.reply_timeout = Duration::from_secs(self.reply_timeout_seconds);
         config.close_timeout = Duration::from_secs(self.close_timeout_seconds);
         Server::new(serving.endpoint.clone(), config)

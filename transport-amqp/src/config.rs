@@ -50,7 +50,7 @@ pub struct MachineConfig {
     pub sidecar_bytes_max: usize,
 }
 
-const MECHANISMS: [&str; 5] = ["EXTERNAL", "SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "ANONYMOUS"];
+const MECHANISMS: [&str; 6] = ["EXTERNAL", "SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "MSSBCBS", "ANONYMOUS"];
 
 impl Default for MachineConfig {
     fn default() -> Self {

@@ -6,6 +6,7 @@ mod config;
 mod connection;
 mod coordinator;
 mod dynamic;
+mod identities;
 mod links;
 mod listener;
 mod node;

@@ -70,13 +70,13 @@ fn sending(client: &Client, session: &dyn Session, asked: Attach, before: Before
         None => return Err(invalid("the target is missing")),
     };
     if target.dynamic {
-        return Ok(dynamic::target(session, asked, target));
+        return Ok(dynamic::target(client, session, asked, target));
     }
     let to = target.address.as_ref().filter(|text| !text.is_empty()).map(|text| address(text)).transpose()?;
     let terms = ProducerTerms { to, name: Some(asked.name.clone().into()), qos_max: qos_asked(&asked) };
     match Kept::of(&target.expiry_policy, target.timeout) {
         Some(kept) => Ok(Box::pin(resumable_sender(client.clone(), asked, target, terms, kept, before.closing))),
-        None => Ok(ordinary_sender(session, asked, target, terms, before)),
+        None => Ok(ordinary_sender(client, session, asked, target, terms, before)),
     }
 }
 
@@ -91,6 +91,7 @@ fn coordinator(asked: Attach) -> Fut<Granted> {
 
 /// A link that lives in its connection: what its sender has not forgotten is recognised as long as its session is there.
 fn ordinary_sender(
+    client: &Client,
     session: &dyn Session,
     asked: Attach,
     target: Target,
@@ -98,7 +99,7 @@ fn ordinary_sender(
     before: Before,
 ) -> Fut<Granted> {
     let (to, qos_max, granted_max) = (terms.to.clone(), terms.qos_max, session.opened().qos_max);
-    let producer = session.producer(terms);
+    let (producer, origin) = (session.producer(terms), Arc::clone(&client.origin));
     let (prefix, tags) = match before.suspended {
         Some(Suspended::Sender { prefix, tags }) => (prefix, tags),
         _ => (before.prefix, Vec::new()),
@@ -111,7 +112,7 @@ fn ordinary_sender(
         let unsettled = again::got(&mut *producer, &in_doubt, &prefix, &theirs, asked.incomplete_unsettled);
         let target = Some(TargetArchetype::Target(target));
         let accept = Accept { source: asked.source.map(|source| *source), target, unsettled, ..Accept::default() };
-        Ok(Granted { kind: Kind::Producer { producer, to, prefix }, accept, rare: None })
+        Ok(Granted { kind: Kind::Producer { producer, to, prefix, origin }, accept, rare: None })
     })
 }
 
@@ -136,7 +137,8 @@ async fn resumable_sender(
     let (source, resumed) = (asked.source.map(|source| *source), core.opened().resumed);
     let accept = Accept { source, target, unsettled, resumed, ..Accept::default() };
     let rare = Some(Rare::resumable(core, kept, VecDeque::new()));
-    Ok(Granted { kind: Kind::Producer { producer, to, prefix: Bytes::new() }, accept, rare })
+    let origin = Arc::clone(&client.origin);
+    Ok(Granted { kind: Kind::Producer { producer, to, prefix: Bytes::new(), origin }, accept, rare })
 }
 
 fn receiving(client: &Client, session: &dyn Session, asked: Attach, before: Before) -> Result<Fut<Granted>> {

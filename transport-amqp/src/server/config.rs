@@ -26,6 +26,8 @@ pub struct ServerConfig {
     pub requests_max: usize,
     /// How many transactions a connection may have. Default 64.
     pub transactions_max: usize,
+    /// How many identities a connection may have beside its own, each with a token. Default 1,000.
+    pub identities_max: usize,
     /// How long the answer to a request waits for the credit of its link; then it is dropped. Default 10 s.
     pub reply_timeout: Duration,
     /// How long the last bytes may take to leave when a connection ends. Default 2 s.
@@ -44,6 +46,7 @@ impl ServerConfig {
             answer_bytes_max: 1 << 20,
             requests_max: 4096,
             transactions_max: 64,
+            identities_max: 1000,
             reply_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(2),
         }

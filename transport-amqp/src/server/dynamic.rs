@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 
 use bytes::Bytes;
 use fe2o3_amqp_types::messaging::{DeleteOnClose, LifetimePolicy, NodeProperties, Target, TargetArchetype};
@@ -11,15 +12,16 @@ use roadbed_core::{Address, ConsumerTerms, Error, ErrorKind, Fut, Node, Producer
 use serde_amqp::Value;
 use serde_amqp::primitives::Symbol;
 
-use super::attach::Granted;
+use super::attach::{Client, Granted};
 use super::links::{Kind, Rare};
 use crate::Accept;
 
 const LIFETIME: &str = "lifetime-policy";
 
 /// A queue for a link that sends to it. As long as the link is there the queue is, since a consumer without credit is attached to it.
-pub(super) fn target(session: &dyn Session, asked: Attach, mut target: Target) -> Fut<Granted> {
+pub(super) fn target(client: &Client, session: &dyn Session, asked: Attach, mut target: Target) -> Fut<Granted> {
     let name = Some(asked.name.clone().into());
+    let origin = Arc::clone(&client.origin);
     let keeper = session.consumer(ConsumerTerms { node: Node::Dynamic, ..ConsumerTerms::default() });
     // The address is known when the queue is there, and the session is not ours to hold until then: messages find the queue by it.
     let producer = session.producer(ProducerTerms { to: None, name, qos_max: Qos::ExactlyOnce });
@@ -32,7 +34,7 @@ pub(super) fn target(session: &dyn Session, asked: Attach, mut target: Target) -
         let rare = Some(Box::new(Rare { keeper: Some(keeper), ..rare.map_or_else(Rare::default, |rare| *rare) }));
         let (source, target) = (asked.source.map(|source| *source), Some(TargetArchetype::Target(target)));
         let accept = Accept { source, target, ..Accept::default() };
-        Ok(Granted { kind: Kind::Producer { producer, to: Some(address), prefix: Bytes::new() }, accept, rare })
+        Ok(Granted { kind: Kind::Producer { producer, to: Some(address), prefix: Bytes::new(), origin }, accept, rare })
     })
 }
 

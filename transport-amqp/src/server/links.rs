@@ -1,9 +1,10 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use roadbed_core::{Address, Consumer, Outcome, Producer, ReadySet, Session};
+use roadbed_core::{Address, Consumer, Origin, Outcome, Producer, ReadySet, Session};
 
 use super::again::{Again, Tags};
 use super::node::Kept;
@@ -35,8 +36,8 @@ pub(super) struct Link {
 }
 
 pub(super) enum Kind {
-    /// The peer sends, to an address or where each message says. The keys of what comes begin with `prefix`.
-    Producer { producer: Box<dyn Producer>, to: Option<Address>, prefix: Bytes },
+    /// The peer sends, to an address or where each message says. The keys of what comes begin with `prefix`; it is from `origin`.
+    Producer { producer: Box<dyn Producer>, to: Option<Address>, prefix: Bytes, origin: Arc<Origin> },
     /// The peer receives, from a queue that it could be attached to again, or from something of its own.
     Consumer { consumer: Box<dyn Consumer>, on_lapse: Outcome, queue: Option<Address> },
     /// The peer controls transactions.

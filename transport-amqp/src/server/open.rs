@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Shared;
 use super::attach::Client;
+use super::identities::Nobody;
 use super::turn::Running;
 use crate::{Event, Machine, dialect};
 use roadbed_core::Timer;
@@ -32,6 +33,8 @@ pub(super) struct Admitted {
     pub(super) client: Client,
     pub(super) session: Box<dyn Session>,
     pub(super) valid_until: Option<Time>,
+    /// It is nobody yet: a token comes first.
+    pub(super) guest: bool,
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
@@ -46,7 +49,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
         let mut identity = None;
         loop {
             match self.next().await? {
-                Event::Sasl { mechanism, response } => identity = Some(self.sasl(&mechanism, response).await?),
+                Event::Sasl { mechanism, response } => identity = self.sasl(&mechanism, response).await?,
                 Event::Open(open) => return self.opened(identity, open.container_id.into()).await,
                 _ => return Err(Error::new(ErrorKind::Protocol, "open").detail("open was expected")),
             }
@@ -116,22 +119,36 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
     }
 }
 
-/// Opens the client's session. Without SASL, the client is nobody in particular.
+/// Opens the client's session. Without SASL, the client is nobody in particular; where tokens are taken and nobody else may come in, it has the time of
+/// an open to show one.
 async fn attach(
     shared: &Arc<Shared>,
     peer: &Peer,
     identity: Option<Identity>,
     container: ByteString,
 ) -> Result<Admitted> {
+    let config = &shared.config;
     let identity = match identity {
-        Some(identity) => identity,
-        None => shared.config.authenticator.authenticate(peer, "", &Credential::Anonymous).await?,
+        Some(identity) => Ok(identity),
+        None => config.authenticator.authenticate(peer, "", &Credential::Anonymous).await,
+    };
+    let (identity, guest) = match identity {
+        Err(error) if error.kind() == ErrorKind::Unauthenticated && config.authenticator.takes_tokens() => {
+            let valid_until = Some(config.clock.now() + config.machine.open_timeout);
+            let mut nobody = Identity::default();
+            nobody.valid_until = valid_until;
+            (nobody, true)
+        }
+        identity => (identity?, false),
     };
     let origin = Arc::new(Origin { principal: identity.principal, protocol: "amqp" });
     let scope = Scope::unique();
-    let session = shared.endpoint.open(Open { origin: Arc::clone(&origin), scope, ..Open::default() }).await?;
+    let session = match guest {
+        true => Nobody::session(),
+        false => shared.endpoint.open(Open { origin: Arc::clone(&origin), scope, ..Open::default() }).await?,
+    };
     let client = Client { shared: Arc::clone(shared), origin, scope, container };
-    Ok(Admitted { client, session, valid_until: identity.valid_until })
+    Ok(Admitted { client, session, valid_until: identity.valid_until, guest })
 }
 
 pub(super) fn lost(error: std::io::Error) -> Error {

@@ -21,7 +21,9 @@ use fe2o3_amqp_types::messaging::{Source, TargetArchetype};
 use fe2o3_amqp_types::performatives::Attach;
 use roadbed_core::{Authenticator, Error, Fut, Peer, Session, Time};
 
+use super::attach::Client;
 use super::attach::Granted;
+use super::identities::{Arrival, Identities};
 use super::links::{Kind, Links};
 use crate::codec::{Fault, GuardLimits, State};
 use crate::management::{CBS, MANAGEMENT};
@@ -83,8 +85,21 @@ pub(super) struct Answered {
     /// Otherwise the address.
     pub(super) reply_to: String,
     pub(super) message: Bytes,
-    /// When the right to be here ends, if that has changed.
-    pub(super) valid_until: Option<Option<Time>>,
+    /// Who has shown a token.
+    pub(super) token: Option<Token>,
+}
+
+/// Who has shown a token.
+pub(super) enum Token {
+    /// The connection's own identity: its right to be here ends then.
+    Own {
+        /// What the token is for, as the client says.
+        audience: String,
+        /// When the right ends.
+        until: Option<Time>,
+    },
+    /// Somebody else, or the first one on a connection of nobody.
+    Other(Box<Arrival>),
 }
 
 /// Who asks, and of whom.
@@ -92,7 +107,10 @@ pub(super) struct Asker<'a> {
     pub(super) session: &'a dyn Session,
     pub(super) authenticator: &'a Arc<dyn Authenticator>,
     pub(super) peer: &'a Arc<Peer>,
-    pub(super) principal: &'a str,
+    pub(super) client: &'a Client,
+    pub(super) identities: &'a Identities,
+    /// The connection is nobody's yet.
+    pub(super) guest: bool,
     pub(super) limits: &'a GuardLimits,
 }
 
@@ -204,7 +222,7 @@ impl Requests {
                     // In the order in which they were asked, as far as they are answered at once.
                     let asked = self.asked.remove(at);
                     let to = self.replies.get(&(asked.node, asked.reply_to.clone())).copied();
-                    into.push(asked.answered(&answer, to));
+                    into.push(asked.answered(answer, to));
                 }
             }
         }
@@ -212,10 +230,10 @@ impl Requests {
 }
 
 impl Asked {
-    fn answered(self, answer: &Answer, to: Option<LinkId>) -> Answered {
+    fn answered(self, answer: Answer, to: Option<LinkId>) -> Answered {
         let message = answer.write(&self.correlation);
         let (link, delivery, reply_to) = (self.link, self.delivery, self.reply_to);
-        Answered { link, delivery, to, reply_to, message, valid_until: answer.valid_until }
+        Answered { link, delivery, to, reply_to, message, token: answer.token }
     }
 }
 

@@ -17,10 +17,15 @@ use crate::{Admission, Event};
 const ROUNDS_MAX: usize = 16;
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
-    /// From the client's choice of a mechanism to the outcome.
-    pub(super) async fn sasl(&mut self, mechanism: &str, response: Option<Bytes>) -> Result<Identity> {
+    /// From the client's choice of a mechanism to the outcome. `None`: it is nobody, and may be here to show a token.
+    pub(super) async fn sasl(&mut self, mechanism: &str, response: Option<Bytes>) -> Result<Option<Identity>> {
+        let nobody =
+            |error: &Error| error.kind() == ErrorKind::Unauthenticated && matches!(mechanism, "ANONYMOUS" | "MSSBCBS");
         let (admission, identity) = match self.conduct(mechanism, response).await {
-            Ok((identity, data)) => (Admission::Admitted(data), Ok(identity)),
+            Ok((identity, data)) => (Admission::Admitted(data), Ok(Some(identity))),
+            Err(error) if nobody(&error) && self.shared.config.authenticator.takes_tokens() => {
+                (Admission::Admitted(None), Ok(None))
+            }
             Err(error) => (Admission::Refused(code(&error)), Err(error)),
         };
         let mut out = self.socket.output();
@@ -51,7 +56,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
     /// The mechanisms of one message.
     async fn credential(&mut self, mechanism: &str, response: Option<Bytes>) -> Result<Identity> {
         let (name, credential) = match mechanism {
-            "ANONYMOUS" => (ByteString::new(), Credential::Anonymous),
+            "ANONYMOUS" | "MSSBCBS" => (ByteString::new(), Credential::Anonymous),
             "EXTERNAL" => external(self.peer.name.as_ref(), &response.unwrap_or_default()).ok_or_else(malformed)?,
             "PLAIN" => {
                 let response = match response {

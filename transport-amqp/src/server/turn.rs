@@ -22,6 +22,7 @@ use super::Shared;
 use super::again;
 use super::attach::{Client, Granted};
 use super::coordinator::{Transactions, unknown};
+use super::identities::Identities;
 use super::links::{Kind, Links, Resumable, Suspended};
 use super::open::{Admitted, lost};
 use super::requests::{Mail, Requests};
@@ -75,6 +76,10 @@ pub(super) struct Running<S> {
     /// The place of the link whose messages are in the batch.
     filling: usize,
     valid_until: Option<Time>,
+    /// The connection is nobody's yet: a token comes first.
+    guest: bool,
+    /// Who else is on it.
+    identities: Identities,
     /// The session's byte budget is used up.
     paused: bool,
 }
@@ -156,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         peer: Arc<Peer>,
         admitted: Admitted,
     ) -> Self {
-        let Admitted { client, session, valid_until } = admitted;
+        let Admitted { client, session, valid_until, guest } = admitted;
         let nonce = random();
         Self {
             shared,
@@ -182,6 +187,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             losses: Losses::default(),
             filling: 0,
             valid_until,
+            guest,
+            identities: Identities::default(),
             paused: false,
         }
     }
@@ -228,6 +235,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
                 _ => {}
             }
         }
+        self.leave(cx, now, out);
         match self.valid_until {
             Some(at) if at.has_passed(now) => Err(self.part("amqp:unauthorized-access", ErrorKind::Unauthorized, out)),
             _ => Ok(()),
@@ -308,7 +316,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             self.hand_over(batch);
             return self.request(node, incoming, out);
         }
-        let Kind::Producer { producer, to, prefix } = &mut link.kind else {
+        let Kind::Producer { producer, to, prefix, origin } = &mut link.kind else {
             // What was posted before counts to the transaction that may now be discharged.
             self.hand_over(batch);
             self.links.touch(place);
@@ -339,7 +347,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         let key = second.then(|| again::key(prefix, &tag));
         let (limits, sidecar_bytes_max) = (self.shared.machine.guard, self.shared.machine.sidecar_bytes_max);
         let encoded = Encoded { address: to.clone(), pieces, limits, sidecar_bytes_max };
-        let context = ReadContext { origin: &self.client.origin, now };
+        let context = ReadContext { origin, now };
         match encoded.read(&context) {
             Ok(message) => {
                 let qos = match (settled, second) {
@@ -423,7 +431,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
     }
 
     fn timers(&mut self, cx: &mut Context<'_>, now: Time, out: &mut Output) -> Turn<()> {
-        let deadlines = [self.machine.poll_timeout(), self.valid_until, self.reply_deadline];
+        let deadlines =
+            [self.machine.poll_timeout(), self.valid_until, self.reply_deadline, self.identities.deadline()];
         if self.timer.poll(cx, now, deadlines.into_iter().flatten().min()).is_pending() {
             return Ok(());
         }

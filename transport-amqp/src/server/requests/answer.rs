@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 use fe2o3_amqp_types::messaging::{AmqpValue, ApplicationProperties, MessageId, Properties};
-use roadbed_core::{Error, Time};
+use roadbed_core::Error;
 use serde_amqp::Value;
 
+use super::Token;
 use crate::management::{Map, status};
 
 /// What a request comes to.
@@ -15,20 +16,21 @@ pub(super) struct Answer {
     status: u16,
     description: String,
     body: Value,
-    pub(super) valid_until: Option<Option<Time>>,
+    /// Who has shown a token.
+    pub(super) token: Option<Token>,
 }
 
 impl Answer {
     pub(super) fn ok(status: u16, description: &str) -> Self {
-        Self { status, description: description.into(), body: Value::Null, valid_until: None }
+        Self { status, description: description.into(), body: Value::Null, token: None }
     }
 
     pub(super) fn with(self, body: Map) -> Self {
         Self { body: body.into(), ..self }
     }
 
-    pub(super) fn valid_until(self, at: Option<Time>) -> Self {
-        Self { valid_until: Some(at), ..self }
+    pub(super) fn token(self, token: Token) -> Self {
+        Self { token: Some(token), ..self }
     }
 
     pub(super) fn refused(error: &Error) -> Self {

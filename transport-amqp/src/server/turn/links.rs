@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 use fe2o3_amqp_types::definitions::Role;
-use fe2o3_amqp_types::messaging::TerminusExpiryPolicy;
+use fe2o3_amqp_types::messaging::{TargetArchetype, TerminusExpiryPolicy};
 use fe2o3_amqp_types::performatives::Attach;
 use roadbed_core::{Close, Detach, Fut, Manage, Output, Result, Session};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -31,7 +31,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         let prefix = Bytes::from([self.nonce.to_be_bytes(), self.attached_links.to_be_bytes()].concat());
         let granted = match own_link(&asked) {
             Some(granted) => Box::pin(core::future::ready(Ok(granted))),
-            None => attach(&self.client, &*self.session, asked, Before { closing, suspended, prefix }),
+            None => {
+                self.identities.forget(id);
+                let (client, session) = match self.identities.choose(id, address(&asked).as_deref()) {
+                    Some(other) => (&other.client, &*other.session),
+                    None => (&self.client, &*self.session),
+                };
+                attach(client, session, asked, Before { closing, suspended, prefix })
+            }
         };
         self.attaching.push((id, granted));
     }
@@ -93,6 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         let why = Fault::new("amqp:link:stolen", "the link was attached over another connection");
         let _ = self.machine.detach(id, false, Some(why), out);
         drop(self.forget_link(id));
+        self.identities.forget(id);
     }
 
     /// A session is gone, and with it what lives no longer than it does.
@@ -129,7 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
     }
 
     fn close_link(&mut self, name: Option<Name>, link: Link) {
-        let Link { kind, rare, .. } = link;
+        let Link { id, kind, rare, .. } = link;
         let detaching = match kind {
             Kind::Producer { producer, .. } => producer.detach(Detach::Close),
             Kind::Consumer { consumer, .. } => consumer.detach(Detach::Close),
@@ -137,13 +145,18 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         };
         self.detaching.push(match rare {
             None => (None, detaching),
-            Some(rare) => (name, rare.end(detaching, &*self.session)),
+            Some(rare) => {
+                let owner = self.identities.of(id).map_or(&*self.session, |other| &*other.session);
+                (name, rare.end(detaching, owner))
+            }
         });
+        self.identities.forget(id);
     }
 
     /// Keeps what can be attached again.
     fn suspend(&mut self, name: Name, link: Link, tags: Vec<Tag>) {
         let Link { id, kind, rare, .. } = link;
+        self.identities.forget(id);
         if let Some(resumable) = rare.and_then(|rare| rare.resumable) {
             // The link suspends as it is dropped; its session, when nobody holds it any more.
             drop(kind);
@@ -188,6 +201,15 @@ impl Rare {
             }
             Ok(())
         })
+    }
+}
+
+/// Where a link leads.
+fn address(asked: &Attach) -> Option<String> {
+    match (&asked.role, asked.target.as_deref()) {
+        (Role::Sender, Some(TargetArchetype::Target(target))) => target.address.clone(),
+        (Role::Sender, _) => None,
+        (Role::Receiver, _) => asked.source.as_ref().and_then(|source| source.address.clone()),
     }
 }
 

@@ -3,13 +3,14 @@
 use alloc::vec::Vec;
 use core::task::Context;
 
-use roadbed_core::{Output, ReadContext, Time, WireMessage};
+use roadbed_core::{Close, Output, ReadContext, Time, WireMessage};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::super::identities::Arrival;
 use super::super::links::Kind;
-use super::super::requests::{Answered, Asker, OwnNode, address, dropped};
+use super::super::requests::{Answered, Asker, OwnNode, Token, address, dropped};
 use super::Running;
-use crate::codec::State;
+use crate::codec::{Fault, State};
 use crate::dialect::Encoded;
 use crate::{Incoming, LinkId, Sending};
 
@@ -23,7 +24,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             session: &*self.session,
             authenticator: &self.shared.config.authenticator,
             peer: &self.peer,
-            principal: &self.client.origin.principal,
+            client: &self.client,
+            identities: &self.identities,
+            guest: self.guest,
             limits: &self.shared.machine.guard,
         };
         if let Err(state) = self.requests.hear(node, &asker, &mut self.links, incoming) {
@@ -51,9 +54,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
     }
 
     fn send_answer(&mut self, answered: Answered, now: Time, settled: &mut Vec<(LinkId, u64)>) {
-        let Answered { link, delivery, to, reply_to, message, valid_until } = answered;
-        if let Some(until) = valid_until {
-            self.valid_until = until;
+        let Answered { link, delivery, to, reply_to, message, token } = answered;
+        if let Some(token) = token {
+            self.shown(token);
         }
         let Some(held) = self.requests.budget.hold(message.len(), self.shared.config.answer_bytes_max) else {
             settled.push((link, delivery));
@@ -82,6 +85,41 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
         };
         if !sent {
             dropped(&mut self.losses);
+        }
+    }
+
+    /// Somebody has shown a token. The first one on a connection that was nobody's has it from now on; others have their own links.
+    fn shown(&mut self, token: Token) {
+        match token {
+            Token::Own { audience, until } => {
+                self.valid_until = until;
+                self.identities.own_for(&audience);
+            }
+            Token::Other(arrival) => match *arrival {
+                Arrival { audience, client, valid_until, session: Some(session) } if self.guest => {
+                    (self.guest, self.session, self.client, self.valid_until) = (false, session, client, valid_until);
+                    self.identities.own_for(&audience);
+                }
+                // Two first ones at once, of the same.
+                Arrival { audience, client, valid_until, .. } if client.origin == self.client.origin => {
+                    self.valid_until = valid_until;
+                    self.identities.own_for(&audience);
+                }
+                arrival => self.identities.arrived(arrival),
+            },
+        }
+    }
+
+    /// Those whose tokens have ended go, with their links; the connection stays for the others.
+    pub(super) fn leave(&mut self, cx: &mut Context<'_>, now: Time, out: &mut Output) {
+        for (other, links) in self.identities.leaving(cx, now) {
+            for link in links {
+                let fault =
+                    Fault::new("amqp:unauthorized-access", "the right of the link's owner to be here has ended");
+                self.break_link(link, fault, out);
+            }
+            // After its links, which are being given back.
+            self.detaching.push((None, other.session.close(Close::default())));
         }
     }
 
