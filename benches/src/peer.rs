@@ -106,7 +106,7 @@ impl Receiver {
     fn new(wire: Wire, received: Arc<AtomicUsize>) -> Self {
         let config = MachineConfig::default().sasl_required(false);
         Self {
-            socket: Socket::with_read(wire, bytes::Bytes::new()),
+            socket: Socket::new(wire),
             machine: Machine::server(Arc::new(config), NOW),
             address: Address::new(TOPIC).expect("a legal name"),
             origin: Arc::new(Origin { principal: "bench".into(), protocol: "amqp" }),

@@ -60,12 +60,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         Self { stream, head: Head::None, unsent: Output::new() }
     }
 
-    /// A socket over `stream`, of which `already` has been read.
-    pub fn with_read(stream: S, already: Bytes) -> Self {
-        let head = if already.is_empty() { Head::None } else { Head::Short(already) };
-        Self { stream, head, unsent: Output::new() }
-    }
-
     /// Reads what there is, up to 256 KiB, after what was [unread](Self::unread). `None` at the end of the stream.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
+use bytes::Bytes;
 use roadbed_core::serve::Driver;
 use roadbed_core::{Peer, Result, Socket};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,8 +19,8 @@ use super::turn::Running;
 pub struct Connection<S>(Driver<Running<S>>);
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection<S> {
-    pub(super) fn new(shared: Arc<Shared>, socket: Socket<S>, peer: Arc<Peer>) -> Self {
-        Self(Driver::new(Box::pin(Opening::new(shared, socket, peer).open())))
+    pub(super) fn new(shared: Arc<Shared>, socket: Socket<S>, already: Bytes, peer: Arc<Peer>) -> Self {
+        Self(Driver::new(Box::pin(Opening::new(shared, socket, already, peer).open())))
     }
 }
 

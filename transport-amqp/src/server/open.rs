@@ -38,10 +38,10 @@ pub(super) struct Admitted {
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
-    pub(super) fn new(shared: Arc<Shared>, socket: Socket<S>, peer: Arc<Peer>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, socket: Socket<S>, held: Bytes, peer: Arc<Peer>) -> Self {
         let config = if peer.name.is_some() { &shared.machine_external } else { &shared.machine };
         let machine = Machine::server(Arc::clone(config), shared.config.clock.now());
-        Self { shared, socket, machine, timer: Timer::default(), held: Bytes::new(), peer }
+        Self { shared, socket, machine, timer: Timer::default(), held, peer }
     }
 
     /// From the first byte to open.

@@ -78,7 +78,7 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        Connection::new(Arc::clone(&self.shared), Socket::with_read(stream, already), peer)
+        Connection::new(Arc::clone(&self.shared), Socket::new(stream), already, peer)
     }
 }
 

@@ -37,9 +37,9 @@ pub(super) struct Opening<S> {
 struct Refusal(ReasonCode, Error);
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
-    pub(super) fn new(shared: Arc<Shared>, socket: Socket<S>, peer: Arc<Peer>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, socket: Socket<S>, held: Bytes, peer: Arc<Peer>) -> Self {
         let machine = Machine::server(Arc::clone(&shared.machine), shared.config.clock.now());
-        Self { shared, socket, machine, timer: Timer::default(), held: Bytes::new(), peer }
+        Self { shared, socket, machine, timer: Timer::default(), held, peer }
     }
 
     /// From the first byte to CONNACK.
