@@ -2,9 +2,14 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+// With no protocol, nothing is connected to.
+#[cfg_attr(not(any(feature = "amqp", feature = "http", feature = "mqtt")), allow(dead_code, unused_variables))]
 mod connect;
 mod facade;
+#[cfg_attr(not(any(feature = "amqp", feature = "http", feature = "mqtt")), allow(dead_code, unused_variables))]
+mod proxy;
 pub mod remote;
+#[cfg_attr(not(any(feature = "amqp", feature = "http", feature = "mqtt")), allow(dead_code, unused_variables))]
 mod url;
 
 #[cfg(feature = "amqp")]
@@ -21,12 +26,14 @@ pub use roadbed_mqtt as mqtt;
 pub use roadbed_sasl as sasl;
 #[cfg(feature = "journal")]
 pub use roadbed_store_journal as journal;
+#[cfg(feature = "tls")]
+pub use roadbed_tls as tls;
 #[cfg(feature = "ws")]
 pub use roadbed_ws as ws;
 
 #[cfg(feature = "broker")]
 pub use broker::Broker;
-pub use connect::{connect, endpoint};
+pub use connect::{Route, connect, connect_by, endpoint, endpoint_by};
 pub use facade::Client;
 pub use roadbed_core::*;
 pub use url::Url;

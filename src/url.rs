@@ -59,14 +59,20 @@ impl Url {
         format!("{}://{}", self.scheme, self.host)
     }
 
+    /// The host, a name or a number without the brackets of IPv6.
+    pub fn host(&self) -> &str {
+        match self.host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((number, _)) => number,
+            None => self.host.split_once(':').map_or(&self.host, |(name, _)| name),
+        }
+    }
+
     /// The server with login and options, as the transports read it.
-    #[cfg(any(feature = "amqp", feature = "http", feature = "mqtt"))]
     pub(crate) fn target(&self) -> String {
         self.target_as(&self.scheme)
     }
 
     /// The same, as if it were another protocol's.
-    #[cfg(any(feature = "amqp", feature = "http", feature = "mqtt"))]
     pub(crate) fn target_as(&self, scheme: &str) -> String {
         let login = self.login.as_ref().map_or_else(String::new, |login| format!("{login}@"));
         let options = if self.options.is_empty() { String::new() } else { format!("?{}", self.options) };
@@ -133,8 +139,8 @@ mod tests {
     fn reads_every_part() {
         let url = url("MQTT://al%40ice:p%3Ass:w@example.org:1884/a//%C3%A9?version=3.1.1&client_id=a%26b");
         assert_eq!((url.scheme(), url.path()), ("mqtt", "a//é"));
+        assert_eq!((url.host(), super::tests::url("mqtt://[::1]:1").host()), ("example.org", "::1"));
         assert_eq!(format!("{url:?}"), "Url(mqtt://example.org:1884/a//é)");
-        #[cfg(any(feature = "amqp", feature = "http", feature = "mqtt"))]
         assert_eq!(url.target(), "mqtt://al%40ice:p%3Ass:w@example.org:1884?version=3.1.1&client_id=a%26b");
     }
 

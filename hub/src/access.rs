@@ -28,7 +28,8 @@ impl Access {
     /// # Errors
     /// If it would let everybody in from other machines without saying so, or take their passwords in the clear.
     pub(crate) fn of(config: &Config) -> Result<Self> {
-        let open: Option<&SocketAddr> = config.listen.plain().find(|address| !address.ip().is_loopback());
+        let open: Option<&SocketAddr> =
+            config.listen.plain(config.roads.plain).find(|address| !address.ip().is_loopback());
         let beyond: Option<&SocketAddr> = config.listen.all().find(|address| !address.ip().is_loopback());
         match (knows(config), beyond) {
             (true, _) => match open.filter(|_| !config.hub.insecure) {

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use roadbed::LogStart;
+use roadbed::{LogStart, Url};
+
+use crate::roads::ClientAuth;
 use roadbed::sasl::{ITERATIONS, ITERATIONS_MIN};
 
 /// The hub, and a hand to send and receive messages with over every protocol that it speaks.
@@ -52,6 +54,8 @@ pub enum Command {
     User(User),
     /// Look after the journal of a hub that does not run
     Store(Store),
+    /// Make certificates to develop with
+    Tls(Tls),
 }
 
 /// `roadbed serve`
@@ -60,6 +64,8 @@ pub enum Command {
 Examples:
   roadbed serve                                     on 127.0.0.1: MQTT on port 1883, AMQP on 5672, HTTP on 8080
   roadbed serve --mqtt 127.0.0.1:0                  MQTT alone, on a free port
+  roadbed serve --listen 127.0.0.1:8883 --cert tls/server.pem --key tls/server.key
+                                                    every protocol on one port, over TLS or not
   roadbed serve --config roadbed.toml               as `roadbed config` shows it
   roadbed serve --mqtt 0.0.0.0:1883 --insecure      for everybody who can reach it, without authentication")]
 pub struct Serve {
@@ -72,6 +78,36 @@ pub struct Serve {
     /// Listen for AMQP 1.0 here
     #[arg(long, value_name = "ADDR")]
     pub amqp: Vec<SocketAddr>,
+    /// Listen for MQTT over TLS here
+    #[arg(long, value_name = "ADDR")]
+    pub mqtts: Vec<SocketAddr>,
+    /// Listen for HTTP over TLS here
+    #[arg(long, value_name = "ADDR")]
+    pub https: Vec<SocketAddr>,
+    /// Listen for AMQP 1.0 over TLS here
+    #[arg(long, value_name = "ADDR")]
+    pub amqps: Vec<SocketAddr>,
+    /// Listen for MQTT and AMQP over WebSocket alone here; HTTP listeners take it, too
+    #[arg(long, value_name = "ADDR")]
+    pub ws: Vec<SocketAddr>,
+    /// The same over TLS
+    #[arg(long, value_name = "ADDR")]
+    pub wss: Vec<SocketAddr>,
+    /// Listen for all of them on one port here: MQTT, AMQP, HTTP and WebSocket, over TLS or not
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Vec<SocketAddr>,
+    /// Speak TLS with this certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// and this key of it
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// Know the clients whose certificates this authority has signed (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub client_ca: Option<PathBuf>,
+    /// Whether clients show certificates; with --client-ca they are asked unless this says otherwise
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub client_auth: Option<ClientAuth>,
     /// Read the configuration from this file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -123,10 +159,47 @@ pub enum StoreCommand {
     },
 }
 
+/// `roadbed tls`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  roadbed tls make tls                                     ca.pem, server.pem and client.pem, each with its key
+  roadbed tls make tls --client sensor-7 --no-server       one more client of the same authority
+  roadbed serve --mqtts 127.0.0.1:8883 --cert tls/server.pem --key tls/server.key --client-ca tls/ca.pem
+  roadbed send mqtts://localhost/plant/7/alarm hot --ca tls/ca.pem --cert tls/client.pem --key tls/client.key")]
+pub struct Tls {
+    /// What to do
+    #[command(subcommand)]
+    pub command: TlsCommand,
+}
+
+/// What to do about certificates.
+#[derive(Debug, Subcommand)]
+pub enum TlsCommand {
+    /// Write an authority, or use the one that is there, and certificates of a server and of clients
+    Make {
+        /// The folder
+        dir: PathBuf,
+        /// A name of the server, or a number [default: localhost, 127.0.0.1, ::1]
+        #[arg(long, value_name = "HOST", conflicts_with = "no_server")]
+        server: Vec<String>,
+        /// Make none for a server
+        #[arg(long)]
+        no_server: bool,
+        /// The name of a client [default: client]
+        #[arg(long, value_name = "NAME")]
+        client: Vec<String>,
+        /// Write over what is there, the authority too
+        #[arg(long)]
+        force: bool,
+    },
+}
+
 /// What `send` and `receive` have in common.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
-    /// Where: `mqtt://user:password@host:port/topic`, `amqp://host/queues/name`, `http://host:port/queues/name`
+    /// Where: `mqtt://user:password@host:port/topic`, `amqp://host/queues/name`, `http://host:port/queues/name`; also `mqtts://`, `amqps://`, `https://`, and
+    /// `ws+mqtt://`, `ws+amqp://`, `wss+mqtt://`, `wss+amqp://`
     #[arg(value_name = "URL")]
     pub url: String,
     /// The assurance to ask for: 0, 1 or 2
@@ -135,6 +208,31 @@ pub struct Common {
     /// Print one JSON object a line
     #[arg(long)]
     pub json: bool,
+    /// Trust servers whose certificates this authority has signed (PEM) [default: those that the system trusts]
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Show this certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// The key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// Go through this HTTP proxy (CONNECT), `http://user:password@host:port`; empty: straight. Otherwise HTTPS_PROXY is for URLs over TLS, but for hosts of NO_PROXY and this
+    /// machine
+    #[arg(long, value_name = "URL")]
+    pub proxy: Option<String>,
+}
+
+impl Common {
+    /// By which road the server is reached.
+    pub(crate) fn route(&self, url: &Url) -> roadbed::Route {
+        let mut route = roadbed::Route::default();
+        route.tls =
+            roadbed::tls::ClientSettings { ca: self.ca.clone(), cert: self.cert.clone(), key: self.key.clone() };
+        let proxy = self.proxy.clone().or_else(|| proxy_for(url, |name| std::env::var(name).ok()));
+        route.proxy = proxy.filter(|proxy| !proxy.is_empty());
+        route
+    }
 }
 
 /// `roadbed send`
@@ -311,6 +409,23 @@ pub enum UserCommand {
     },
 }
 
+/// The proxy that the environment names for this URL.
+fn proxy_for(url: &Url, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    if !(matches!(url.scheme(), "mqtts" | "amqps" | "https") || url.scheme().starts_with("wss+")) {
+        return None;
+    }
+    let either = |name: &str| variable(name).or_else(|| variable(&name.to_ascii_lowercase()));
+    let host = url.host().to_ascii_lowercase();
+    let skipped = either("NO_PROXY").unwrap_or_default().to_ascii_lowercase();
+    let skipped = skipped.split(',').map(str::trim).chain(["localhost", "127.0.0.1", "::1"]);
+    let mut skipped = skipped.filter(|name| !name.is_empty()).map(|name| name.trim_start_matches('.'));
+    let is_within = |name: &str| host.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    match skipped.any(|name| name == "*" || is_within(name)) {
+        true => None,
+        false => either("HTTPS_PROXY"),
+    }
+}
+
 fn property(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("a property is NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
@@ -341,6 +456,22 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_proxy_of_the_environment_is_for_tls_to_others() {
+        let proxy = |url: &str, except: &str| {
+            let variable = |name: &str| match name {
+                "https_proxy" => Some("http://proxy:3128".to_owned()),
+                "NO_PROXY" => Some(except.to_owned()),
+                _ => None,
+            };
+            proxy_for(&url.parse().unwrap(), variable).is_some()
+        };
+        assert!(proxy("mqtts://hub.example/a", "") && proxy("wss+amqp://hub.example:8443/a", "other.example"));
+        assert!(!proxy("mqtt://hub.example/a", "") && !proxy("https://localhost:8443/a", ""));
+        assert!(!proxy("https://[::1]:8443/a", "") && !proxy("https://hub.example/a", "x, .EXAMPLE"));
+        assert!(!proxy("https://hub.example/a", "*") && proxy("https://myexample/a", "example"));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::auth::{Auth, Secrets};
 use crate::logs::Log;
 use crate::mqtt::Mqtt;
 use crate::queues::Queue;
+use crate::roads::{Courier, Road, Roads, Tls};
 use crate::store::Store;
 use crate::ws::Ws;
 
@@ -25,6 +26,10 @@ use crate::ws::Ws;
 pub struct Config {
     /// Where the hub listens.
     pub listen: Listen,
+    /// With what it speaks TLS.
+    pub tls: Tls,
+    /// How connections arrive.
+    pub roads: Roads,
     /// What concerns the hub as a whole.
     pub hub: Hub,
     /// Who may come in: names, and what is kept of their passwords.
@@ -70,27 +75,84 @@ pub struct Listen {
     pub http: Vec<SocketAddr>,
     /// For AMQP.
     pub amqp: Vec<SocketAddr>,
+    /// For MQTT over TLS.
+    pub mqtts: Vec<SocketAddr>,
+    /// For HTTP over TLS.
+    pub https: Vec<SocketAddr>,
+    /// For AMQP over TLS.
+    pub amqps: Vec<SocketAddr>,
+    /// For WebSocket alone.
+    pub ws: Vec<SocketAddr>,
+    /// For WebSocket alone, over TLS.
+    pub wss: Vec<SocketAddr>,
+    /// For all of them on one port, told apart by what comes first.
+    pub any: Vec<SocketAddr>,
 }
 
 impl Listen {
     /// No listeners.
-    pub const NONE: Self = Self { mqtt: Vec::new(), http: Vec::new(), amqp: Vec::new() };
+    pub const NONE: Self = Self {
+        mqtt: Vec::new(),
+        http: Vec::new(),
+        amqp: Vec::new(),
+        mqtts: Vec::new(),
+        https: Vec::new(),
+        amqps: Vec::new(),
+        ws: Vec::new(),
+        wss: Vec::new(),
+        any: Vec::new(),
+    };
 
     /// All addresses.
     pub fn all(&self) -> impl Iterator<Item = &SocketAddr> {
-        self.plain()
+        self.roads().into_iter().flat_map(|(_, addresses)| addresses)
     }
 
-    /// Those at which nothing is encrypted.
-    pub fn plain(&self) -> impl Iterator<Item = &SocketAddr> {
-        self.mqtt.iter().chain(&self.http).chain(&self.amqp)
+    /// Those at which nothing is encrypted; with `any`, the port for all is one of them.
+    pub fn plain(&self, any: bool) -> impl Iterator<Item = &SocketAddr> {
+        let plain = move |road: &Road| !road.secure && (any || road.courier.is_some());
+        self.roads().into_iter().filter(move |(road, _)| plain(road)).flat_map(|(_, addresses)| addresses)
+    }
+
+    /// Those where there is nothing but TLS.
+    pub fn secure(&self) -> impl Iterator<Item = &SocketAddr> {
+        self.roads().into_iter().filter(|(road, _)| road.secure).flat_map(|(_, addresses)| addresses)
+    }
+
+    pub(crate) fn roads(&self) -> [(Road, &Vec<SocketAddr>); 9] {
+        [
+            (Road::plain("mqtt", Courier::Mqtt), &self.mqtt),
+            (Road::plain("http", Courier::Http), &self.http),
+            (Road::plain("amqp", Courier::Amqp), &self.amqp),
+            (Road::secure("mqtts", Courier::Mqtt), &self.mqtts),
+            (Road::secure("https", Courier::Http), &self.https),
+            (Road::secure("amqps", Courier::Amqp), &self.amqps),
+            (Road::plain("ws", Courier::Ws), &self.ws),
+            (Road::secure("wss", Courier::Ws), &self.wss),
+            (Road::ANY, &self.any),
+        ]
+    }
+
+    /// The addresses of a road.
+    pub(crate) fn of(&mut self, road: Road) -> &mut Vec<SocketAddr> {
+        match road.name {
+            "mqtt" => &mut self.mqtt,
+            "http" => &mut self.http,
+            "amqp" => &mut self.amqp,
+            "mqtts" => &mut self.mqtts,
+            "https" => &mut self.https,
+            "amqps" => &mut self.amqps,
+            "ws" => &mut self.ws,
+            "wss" => &mut self.wss,
+            _ => &mut self.any,
+        }
     }
 }
 
 impl Default for Listen {
     fn default() -> Self {
         let local = |port| vec![SocketAddr::from(([127, 0, 0, 1], port))];
-        Self { mqtt: local(1883), http: local(8080), amqp: local(5672) }
+        Self { mqtt: local(1883), http: local(8080), amqp: local(5672), ..Self::NONE }
     }
 }
 

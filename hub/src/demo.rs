@@ -59,7 +59,7 @@ pub(crate) async fn run(options: &cli::Demo) -> Result {
 /// A hub on free ports, with its journal in `data`. It publishes no figures of its own, so that all that it counts is the demo's.
 async fn start_hub(data: &Path, fault: Option<&Fault>) -> Result<Running> {
     let any = || vec!["127.0.0.1:0".parse().expect("an address")];
-    let listen = Listen { mqtt: any(), http: any(), amqp: any() };
+    let listen = Listen { mqtt: any(), http: any(), amqp: any(), ..Listen::NONE };
     let mut config = Config { listen, ..Config::default() };
     config.hub.sys_interval_seconds = 0;
     config.store = Store { data: data.into(), ..Store::default() };

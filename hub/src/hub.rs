@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use roadbed::journal::{JournalMonitor, JournalStore};
-use roadbed::{Authenticator, Broker, Client, Endpoint, Open, amqp, http, mqtt};
+use roadbed::serve::accept;
+use roadbed::{Authenticator, Broker, Client, Endpoint, Open, http};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tower_layer::Layer;
@@ -13,15 +14,16 @@ use tower_layer::Layer;
 use crate::access::Gates;
 use crate::demo::fault::{self, Fault};
 use crate::error::{Failure, Result};
+use crate::roads::{Courier, Figures, Gatehouse, Road};
+use crate::shutdown::HangUps;
 use crate::web::Pages;
-use crate::{Config, Shutdown, listen, nodes, queues, sys, web};
+use crate::{Config, Listen, Shutdown, listen, nodes, queues, roads, sys, web};
 
 /// A hub that runs, until [`stop`](Self::stop) or its [`Shutdown`] ends it.
 pub(crate) struct Running {
     broker: Broker,
-    mqtt: Vec<SocketAddr>,
-    http: Vec<SocketAddr>,
-    amqp: Vec<SocketAddr>,
+    /// Where it listens, with real ports.
+    listen: Listen,
     shutdown: Shutdown,
     drain: Duration,
     listeners: JoinSet<()>,
@@ -51,9 +53,8 @@ impl Running {
         open: impl FnOnce() -> Result<Option<JournalStore>>,
     ) -> Result<Self> {
         let gates = Gates::new(config)?;
-        let mqtt = bind("MQTT", &config.listen.mqtt, config)?;
-        let http = bind("HTTP", &config.listen.http, config)?;
-        let amqp = bind("AMQP", &config.listen.amqp, config)?;
+        let tls = config.tls.acceptor(&config.listen)?;
+        let (listeners, listen) = bind(config)?;
         nodes::check(&config.queues)?;
         nodes::check(&config.logs)?;
         let settings = queues::settings(&config.queues, config.broker.clone());
@@ -66,9 +67,7 @@ impl Running {
         nodes::declare(&config.queues, &broker).await?;
         nodes::declare(&config.logs, &broker).await?;
         let mut hub = Self {
-            mqtt: addresses(&mqtt)?,
-            http: addresses(&http)?,
-            amqp: addresses(&amqp)?,
+            listen,
             shutdown: Shutdown::default(),
             drain: Duration::from_secs(config.hub.drain_seconds),
             listeners: JoinSet::new(),
@@ -85,12 +84,19 @@ impl Running {
         let (by_mqtt, by_amqp) = (over_mqtt.clone(), over_amqp.clone());
         let losses = Box::new(move || vec![("mqtt", by_mqtt.losses()), ("amqp", by_amqp.losses())]);
         let over_http = config.http.clone().token_key(config.store.token_key(config.http.token_key.clone())?);
-        let pages = Pages::new(hub.broker.clone(), hub.journal.clone(), gates.clone(), losses, Instant::now());
-        let gate = config.ws.gate(&over_mqtt, &over_amqp);
-        let over_http = web::server(serving("http"), over_http, gate, pages)?;
-        mqtt.into_iter().for_each(|listener| hub.serve_mqtt(listener, over_mqtt.clone(), config));
-        http.into_iter().for_each(|listener| hub.serve_http(listener, over_http.clone()));
-        amqp.into_iter().for_each(|listener| hub.serve_amqp(listener, over_amqp.clone(), config));
+        let figures = Figures::new(&config.roads, tls.clone());
+        let pages =
+            Pages::new(hub.broker.clone(), hub.journal.clone(), gates.clone(), losses, figures.clone(), Instant::now());
+        let gate = Arc::new(config.ws.gate(&over_mqtt, &over_amqp));
+        let over_http = web::server(serving("http"), over_http, gate.clone(), pages)?;
+        let gatehouse =
+            Gatehouse::new(config, (over_mqtt, over_amqp, over_http.clone()), gate, &figures, hub.shutdown.clone());
+        for (road, listener) in listeners {
+            hub.serve(road, listener, gatehouse.clone(), over_http.clone(), config);
+        }
+        if let Some(tls) = tls {
+            hub.helpers.spawn(roads::reload(tls, config.tls.reload_seconds));
+        }
         hub.helpers.spawn(reload(gates));
         let timers = hub.broker.clone();
         hub.helpers.spawn(async move { timers.run().await });
@@ -105,17 +111,22 @@ impl Running {
 
     /// Where it listens for MQTT, with real ports.
     pub(crate) fn mqtt(&self) -> &[SocketAddr] {
-        &self.mqtt
+        &self.listen.mqtt
     }
 
     /// Where it listens for HTTP, with real ports.
     pub(crate) fn http(&self) -> &[SocketAddr] {
-        &self.http
+        &self.listen.http
     }
 
     /// Where it listens for AMQP, with real ports.
     pub(crate) fn amqp(&self) -> &[SocketAddr] {
-        &self.amqp
+        &self.listen.amqp
+    }
+
+    /// Where it listens, with real ports.
+    pub(crate) const fn listen(&self) -> &Listen {
+        &self.listen
     }
 
     /// What ends it.
@@ -161,29 +172,21 @@ impl Running {
         Ok(())
     }
 
-    fn serve_mqtt(&mut self, listener: TcpListener, server: mqtt::Server, config: &Config) {
-        let shutdown = self.shutdown.clone();
-        let listener = mqtt::Listener::new(listener, server).connections_max(config.mqtt.connections_max.max(1));
-        self.listeners.spawn(async move {
-            if let Err(error) = listener.run(async move { shutdown.started().await }).await {
-                tracing::error!(%error, "an MQTT listener has failed");
-            }
-        });
-    }
-
-    fn serve_http(&mut self, listener: TcpListener, server: http::Server) {
+    fn serve(&mut self, road: Road, listener: TcpListener, gatehouse: Gatehouse, http: http::Server, config: &Config) {
+        let connections_max = match road.courier {
+            Some(Courier::Mqtt) => config.mqtt.connections_max,
+            Some(Courier::Amqp) => config.amqp.connections_max,
+            Some(Courier::Http) => config.http.connections_max,
+            Some(Courier::Ws) | None => config.roads.connections_max,
+        };
         let shutdown = self.shutdown.clone();
         self.listeners.spawn(async move {
-            server.serve_listener(listener, async move { shutdown.started().await }).await;
-        });
-    }
-
-    fn serve_amqp(&mut self, listener: TcpListener, server: amqp::Server, config: &Config) {
-        let shutdown = self.shutdown.clone();
-        let listener = amqp::Listener::new(listener, server).connections_max(config.amqp.connections_max.max(1));
-        self.listeners.spawn(async move {
-            if let Err(error) = listener.run(async move { shutdown.started().await }).await {
-                tracing::error!(%error, "an AMQP listener has failed");
+            let serve = |stream, address| gatehouse.clone().serve(road, stream, address);
+            let connections = accept(listener, connections_max.max(1), shutdown.started(), serve).await;
+            match road.courier {
+                Some(Courier::Mqtt | Courier::Amqp) => drop(connections.join_all().await),
+                // Those that leave HTTP are no longer among them.
+                _ => http.shut_down(connections).await,
             }
         });
     }
@@ -212,27 +215,29 @@ fn guarded(gates: &Gates, endpoint: Arc<dyn Endpoint>) -> Arc<dyn Endpoint> {
 }
 
 /// Reads users and policy again at each SIGHUP.
-#[cfg(unix)]
 async fn reload(gates: Gates) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut hangup) = signal(SignalKind::hangup()) else { return };
-    while hangup.recv().await.is_some() {
+    let mut hang_ups = HangUps::new();
+    loop {
+        hang_ups.next().await;
         let gates = gates.clone();
         // Files are read, and hashes are checked.
         let _ = tokio::task::spawn_blocking(move || gates.reload()).await;
     }
 }
 
-#[cfg(not(unix))]
-async fn reload(_: Gates) {}
-
-fn bind(protocol: &str, addresses: &[SocketAddr], config: &Config) -> Result<Vec<TcpListener>> {
-    addresses.iter().map(|address| listen::bind(protocol, *address, config.hub.backlog)).collect()
-}
-
-fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>> {
-    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<std::io::Result<_>>();
-    addresses.map_err(|error| Failure::unavailable(format!("cannot tell an address: {error}")))
+/// Opens all listeners, and says where they are.
+fn bind(config: &Config) -> Result<(Vec<(Road, TcpListener)>, Listen)> {
+    let (mut listeners, mut listen) = (Vec::new(), Listen::NONE);
+    for (road, addresses) in config.listen.roads() {
+        for address in addresses {
+            let listener = listen::bind(&road.name.to_ascii_uppercase(), *address, config.hub.backlog)?;
+            let address = listener.local_addr();
+            let address = address.map_err(|error| Failure::unavailable(format!("cannot tell an address: {error}")))?;
+            listen.of(road).push(address);
+            listeners.push((road, listener));
+        }
+    }
+    Ok((listeners, listen))
 }
 
 #[cfg(test)]
@@ -242,7 +247,7 @@ mod tests {
     use roadbed_store_journal::simulation::SimFs;
 
     use super::*;
-    use crate::{Listen, Store};
+    use crate::Store;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_hub_whose_disk_fails_ends_and_says_why() {

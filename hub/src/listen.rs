@@ -22,7 +22,7 @@ pub(crate) fn bind(protocol: &str, address: SocketAddr, backlog: u32) -> Result<
 }
 
 fn explain(protocol: &str, address: SocketAddr, error: &std::io::Error) -> Failure {
-    let flag = protocol.to_ascii_lowercase();
+    let flag = if protocol == "ANY" { "listen".into() } else { protocol.to_ascii_lowercase() };
     let (ip, port) = (address.ip(), address.port());
     let failure = |what: &str| Failure::unavailable(format!("cannot listen for {protocol} on {address}: {what}"));
     match error.kind() {

@@ -10,6 +10,8 @@ use roadbed::http::HttpCounters;
 use roadbed::journal::{Figure, JournalStats};
 use roadbed::{Losses, RefusalsSnapshot};
 
+use crate::roads::Figures;
+
 /// The media type of the format.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -35,6 +37,7 @@ pub(crate) fn render(
     http: &HttpCounters,
     (logins, refusals): &(Option<GuardCounters>, RefusalsSnapshot),
     losses: &[(&'static str, Losses)],
+    roads: &Figures,
     uptime_seconds: u64,
 ) -> String {
     let mut out = Text(String::with_capacity(8192));
@@ -71,6 +74,14 @@ pub(crate) fn render(
     for (name, value) in refusals.iter() {
         let help = format!("What rights did not allow: {name}.");
         out.counter(&format!("roadbed_refused_{name}_total"), &help, value);
+    }
+    for (name, value) in roads.totals() {
+        let words = name.replace('_', " ");
+        out.counter(&format!("roadbed_roads_{name}_total"), &format!("The roads' {words}."), value);
+    }
+    out.gauge("roadbed_roads_arriving", "Connections of which it is not known what they speak, now.", roads.now());
+    if let Some(at) = roads.certificate_ends_at() {
+        out.gauge("roadbed_tls_certificate_ends_seconds", "When the certificate ends, in seconds since 1970.", at);
     }
     out.losses(losses);
     out.gauge("roadbed_uptime_seconds", "Seconds since the hub started.", uptime_seconds);
@@ -117,12 +128,14 @@ mod tests {
         let mut lost = Losses::default();
         lost.note("subject", "MQTT 3.1.1, section 3.3");
         let gates = (Some(GuardCounters::default()), RefusalsSnapshot::default());
+        let roads = Figures::new(&crate::Roads::default(), None);
         let text = render(
             &Counters::default(),
             Some(JournalStats::default()),
             &HttpCounters::default(),
             &gates,
             &[("mqtt", lost)],
+            &roads,
             3,
         );
         let sample = "roadbed_losses_total{protocol=\"mqtt\",what=\"subject\",section=\"MQTT 3.1.1, section 3.3\"} 1\n";

@@ -19,7 +19,7 @@ pub(crate) async fn run(options: &cli::Receive) -> Result {
     let url: Url = options.common.url.parse()?;
     let (filter, log) = (url.filter()?, log(&url, options)?);
     let qos = Qos::from_level(options.common.qos).expect("the command line takes 0 to 2");
-    let client: Client = roadbed::connect(&url).await?;
+    let client: Client = roadbed::connect_by(&url, &options.common.route(&url)).await?;
     let receiver = match log {
         Some(log) => client.log(log, qos).await?,
         None => client.receiver(filter.as_str(), qos).await?,

@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use roadbed::tls::make::{Make, make};
 
 use crate::access::Access;
 use crate::cli::{self, Cli, Command};
 use crate::error::{Failure, Result};
 use crate::output::say;
-use crate::{Config, auth, demo, log, receive, send, serve, store};
+use crate::{Config, auth, demo, log, receive, roads, send, serve, store};
 
 /// Runs the command that the command line names.
 pub fn main() -> ExitCode {
@@ -33,6 +34,7 @@ fn run(command: &Command) -> Result {
         Command::Hash(options) => hash(options),
         Command::Store(options) => store::run(options),
         Command::User(options) => auth::user(options),
+        Command::Tls(options) => certificates(options),
     }
 }
 
@@ -53,6 +55,26 @@ fn config(options: &cli::Config) -> Result {
             say(format_args!("{} is in order", path.display()))
         }
     }
+}
+
+fn certificates(options: &cli::Tls) -> Result {
+    let cli::TlsCommand::Make { dir, server, no_server, client, force } = &options.command;
+    let mut what = Make { force: *force, ..Make::default() };
+    if *no_server || !server.is_empty() {
+        what.server_names.clone_from(server);
+    }
+    if !client.is_empty() {
+        what.clients.clone_from(client);
+    }
+    if let Some(name) =
+        what.clients.iter().find(|name| name.contains(['/', '\\']) || matches!(&***name, "ca" | "server"))
+    {
+        return Err(Failure::usage(format!("`{name}` cannot be the name of a client's files")));
+    }
+    for path in make(dir, &what).map_err(roads::failure)? {
+        say(path.display())?;
+    }
+    Ok(())
 }
 
 fn hash(options: &cli::Hash) -> Result {

@@ -22,7 +22,7 @@ const IN_FLIGHT: usize = 64;
 pub(crate) async fn run(options: &cli::Send) -> Result {
     let url: Url = options.common.url.parse()?;
     let address = url.address()?;
-    let client = within(options.timeout, roadbed::connect(&url)).await?;
+    let client = within(options.timeout, roadbed::connect_by(&url, &options.common.route(&url))).await?;
     let sender = within(options.timeout, client.sender_to(address.clone(), qos(options))).await?;
     let tally = send_all(&sender, &address, options).await?;
     within(options.timeout, async {

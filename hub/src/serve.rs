@@ -7,7 +7,7 @@ use crate::cli;
 use crate::error::Result;
 use crate::hub::Running;
 use crate::output::say;
-use crate::{Config, Listen};
+use crate::{ClientAuth, Config, Listen, Tls};
 
 /// Runs a hub as the options and the configuration file say.
 ///
@@ -29,16 +29,41 @@ fn config(options: &cli::Serve) -> Result<Config> {
         Some(path) => Config::load(path)?,
         None => Config::default(),
     };
-    let named = Listen { mqtt: options.mqtt.clone(), http: options.http.clone(), amqp: options.amqp.clone() };
+    let named = Listen {
+        mqtt: options.mqtt.clone(),
+        http: options.http.clone(),
+        amqp: options.amqp.clone(),
+        mqtts: options.mqtts.clone(),
+        https: options.https.clone(),
+        amqps: options.amqps.clone(),
+        ws: options.ws.clone(),
+        wss: options.wss.clone(),
+        any: options.listen.clone(),
+    };
     if named != Listen::NONE {
         config.listen = named;
     }
+    tls(options, &mut config.tls);
     config.hub.insecure |= options.insecure;
     config.store.memory |= options.memory;
     if let Some(dir) = &options.data {
         (config.store.data, config.store.memory) = (dir.clone(), false);
     }
     Ok(config)
+}
+
+/// What the command line says of certificates.
+fn tls(options: &cli::Serve, tls: &mut Tls) {
+    if let (Some(cert), Some(key)) = (&options.cert, &options.key) {
+        (tls.cert, tls.key) = (cert.clone(), key.clone());
+    }
+    if let Some(authority) = &options.client_ca {
+        tls.client_ca = authority.clone();
+        if tls.client_auth == ClientAuth::Off {
+            tls.client_auth = ClientAuth::Requested;
+        }
+    }
+    tls.client_auth = options.client_auth.unwrap_or(tls.client_auth);
 }
 
 fn banner(hub: &Running, access: Access, place: &str) -> String {
@@ -51,6 +76,18 @@ fn banner(hub: &Running, access: Access, place: &str) -> String {
     }
     for address in hub.amqp() {
         out += &format!("  AMQP  amqp://{address}\n");
+    }
+    for (road, addresses) in hub.listen().roads() {
+        let what = match road.name {
+            "mqtts" => "MQTT  mqtts://",
+            "https" => "HTTP  https://",
+            "amqps" => "AMQP  amqps://",
+            "ws" => "WS    ws://",
+            "wss" => "WS    wss://",
+            "any" => "ALL   ",
+            _ => continue,
+        };
+        addresses.iter().for_each(|address| out += &format!("  {what}{address}\n"));
     }
     out + &examples(hub.mqtt().first(), hub.http().first(), hub.amqp().first())
 }

@@ -13,6 +13,7 @@ use crate::access::Gates;
 use crate::error::{Failure, Result};
 use crate::hub::Serving;
 use crate::metrics;
+use crate::roads::Figures;
 use crate::ws::Gate;
 
 /// What the other protocols have lost in translation, by their names.
@@ -22,7 +23,7 @@ pub(crate) type LossesOf = Box<dyn Fn() -> Vec<(&'static str, Losses)> + Send + 
 ///
 /// # Errors
 /// If the system has no randomness to sign lock tokens with.
-pub(crate) fn server(serving: Serving, config: HttpConfig, gate: Gate, pages: Pages) -> Result<Server> {
+pub(crate) fn server(serving: Serving, config: HttpConfig, gate: Arc<Gate>, pages: Pages) -> Result<Server> {
     let pages = Arc::new(pages);
     let answering = pages.clone();
     let server = Server::builder(serving.endpoint)
@@ -41,6 +42,7 @@ pub(crate) struct Pages {
     journal: Option<JournalMonitor>,
     gates: Gates,
     losses: LossesOf,
+    roads: Figures,
     started: Instant,
     /// The server that shows them, for its counters. Each holds the other: a hub lives as long as its process.
     server: OnceLock<Server>,
@@ -52,9 +54,10 @@ impl Pages {
         journal: Option<JournalMonitor>,
         gates: Gates,
         losses: LossesOf,
+        roads: Figures,
         started: Instant,
     ) -> Self {
-        Self { broker, journal, gates, losses, started, server: OnceLock::new() }
+        Self { broker, journal, gates, losses, roads, started, server: OnceLock::new() }
     }
 
     fn answer(&self, head: &request::Parts) -> Option<Response<Bytes>> {
@@ -70,6 +73,7 @@ impl Pages {
                     &http,
                     &self.gates.counters(),
                     &losses,
+                    &self.roads,
                     self.started.elapsed().as_secs(),
                 );
                 Some(page(metrics::CONTENT_TYPE, text))

@@ -1,13 +1,16 @@
 //! WebSocket: MQTT and AMQP on the HTTP listeners, chosen by subprotocol.
 
+use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, request};
 use roadbed::http::{Upgrade, Upgraded};
-use roadbed::ws::{Offer, Refused, Role, WsStream};
-use roadbed::{Peer, amqp, mqtt};
+use roadbed::ws::{Offer, Refused, Role, WsStream, accept_if};
+use roadbed::{Error, ErrorKind, Peer, amqp, mqtt};
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// What WebSocket is offered for, on the HTTP listeners.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,12 +68,34 @@ impl Gate {
         )
     }
 
-    fn choose(&self, offer: &Offer, head: &request::Parts) -> Result<Upgrade, Refused> {
+    /// Serves a connection on which there is nothing but WebSocket.
+    ///
+    /// # Errors
+    /// If it asks for something else, or not within `patience`; or the reason for which it has ended.
+    pub(crate) async fn serve<S>(&self, io: S, peer: Arc<Peer>, patience: Duration) -> roadbed::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let failed = |error: io::Error| Error::new(ErrorKind::Disconnected, "open").because(error);
+        let accepting = accept_if(io, |offer| self.select(offer).map(|(name, _)| Some(*name)));
+        let accepted = tokio::time::timeout(patience, accepting).await.map_err(|late| failed(late.into()))?;
+        let accepted = accepted.map_err(failed)?;
+        let chosen = self.couriers.iter().find(|(name, _)| *name == accepted.protocol);
+        let (_, courier) = chosen.ok_or_else(|| Error::new(ErrorKind::NotSupported, "open"))?;
+        courier.clone().serve(accepted.io, peer).await
+    }
+
+    /// What is served, of what a client offers.
+    fn select(&self, offer: &Offer) -> Result<&(&'static str, Courier), Refused> {
         if offer.origin().is_some_and(|origin| !self.admits(origin)) {
             return Err(Refused::Origin);
         }
         let known = |offered| self.couriers.iter().find(|(name, _)| *name == offered);
-        let (name, courier) = offer.protocols().find_map(known).ok_or(Refused::Protocol)?;
+        offer.protocols().find_map(known).ok_or(Refused::Protocol)
+    }
+
+    fn choose(&self, offer: &Offer, head: &request::Parts) -> Result<Upgrade, Refused> {
+        let (name, courier) = self.select(offer)?;
         let (name, courier) = (*name, courier.clone());
         let peer = head.extensions.get::<Arc<Peer>>().cloned().unwrap_or_default();
         Ok(Upgrade::new(offer.accepted(Some(name)), move |io| async move {

@@ -13,7 +13,7 @@ use crate::TlsError;
 /// What is made.
 #[derive(Clone, Debug)]
 pub struct Make {
-    /// The names of the server: of hosts, or numbers.
+    /// The names of the server: of hosts, or numbers; with none, no certificate of a server is made.
     pub server_names: Vec<String>,
     /// The names of clients, one certificate each.
     pub clients: Vec<String>,
@@ -37,10 +37,12 @@ pub fn make(folder: &Path, what: &Make) -> Result<Vec<PathBuf>, TlsError> {
     fs::create_dir_all(folder).map_err(failed(folder))?;
     let mut pen = Pen { folder, force: what.force, written: Vec::new() };
     let authority = pen.authority()?;
-    let mut server = CertificateParams::new(what.server_names.clone())?;
-    server.distinguished_name.push(DnType::CommonName, what.server_names.first().map_or("server", String::as_str));
-    server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    pen.signed("server", server, &authority)?;
+    if let Some(first) = what.server_names.first() {
+        let mut server = CertificateParams::new(what.server_names.clone())?;
+        server.distinguished_name.push(DnType::CommonName, first.as_str());
+        server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        pen.signed("server", server, &authority)?;
+    }
     for name in &what.clients {
         let mut client = CertificateParams::new(Vec::new())?;
         client.distinguished_name.push(DnType::CommonName, name);

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use sha1::{Digest, Sha1};
 
 pub use client::{Ask, connect};
-pub use server::{Accepted, Offer, Refused, accept};
+pub use server::{Accepted, Offer, Refused, accept, accept_if};
 
 /// The byte stream of a connection that was upgraded by hyper.
 pub type Io = TokioIo<Upgraded>;

@@ -10,7 +10,7 @@ mod speaker;
 mod stream;
 
 pub use connector::WsConnector;
-pub use handshake::{Accepted, Ask, Io, Offer, Refused, accept, connect};
+pub use handshake::{Accepted, Ask, Io, Offer, Refused, accept, accept_if, connect};
 pub use machine::{Control, Item, Reader, Role};
 pub use messages::{Message, Messages};
 pub use stream::WsStream;

@@ -76,7 +76,10 @@ mod tests {
     #[test]
     fn lists_the_known_keys_when_none_is_near() {
         let text = error("[listen]\nqqq = 1\n");
-        assert_eq!(text, "unknown key \"qqq\" in roadbed.toml line 2\n  help: known here: mqtt, http, amqp");
+        assert_eq!(
+            text,
+            "unknown key \"qqq\" in roadbed.toml line 2\n  help: known here: mqtt, http, amqp, mqtts, https, amqps, ws, wss, any"
+        );
     }
 
     #[test]

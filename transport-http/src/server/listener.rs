@@ -7,6 +7,7 @@ use std::sync::Arc;
 use roadbed_core::serve::accept;
 use roadbed_core::{Endpoint, Peer};
 use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::Server;
@@ -55,7 +56,13 @@ impl Server {
                 }
             }
         };
-        let mut connections = accept(listener, self.0.config.connections_max, shutdown, serve).await;
+        let connections = accept(listener, self.0.config.connections_max, shutdown, serve).await;
+        self.shut_down(connections).await;
+    }
+
+    /// [Drains](Self::drain), and waits until `connections`, and those that have left HTTP, have ended, at the latest for [`HttpConfig::shutdown_ms`]; then they are
+    /// cut. For programs that accept connections themselves.
+    pub async fn shut_down(&self, mut connections: JoinSet<()>) {
         self.drain();
         let drained = async {
             while connections.join_next().await.is_some() {}

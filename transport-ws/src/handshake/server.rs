@@ -143,11 +143,28 @@ pub async fn accept<S>(io: S, protocols: &[&str]) -> io::Result<Accepted>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    accept_if(io, |offer| choose(offer, protocols)).await
+}
+
+/// As [`accept`], if `choose` lets the client in: it names the subprotocol, one that was offered, or none.
+///
+/// *Cancel safety*: that of [`accept`].
+///
+/// # Errors
+/// As [`accept`].
+pub async fn accept_if<'p, S>(
+    io: S,
+    choose: impl Fn(&Offer) -> Result<Option<&'p str>, Refused>,
+) -> io::Result<Accepted>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let (chosen, refused) = (Mutex::new(None), Mutex::new(None));
     let service = service_fn(|mut request: Request<Incoming>| {
         let upgrade = hyper::upgrade::on(&mut request);
         let (head, _) = request.into_parts();
-        let response = match choose(&head, protocols) {
+        let offer = Offer::of(&head).unwrap_or(Err(Refused::Method));
+        let response = match offer.and_then(|offer| choose(&offer).map(|protocol| (offer, protocol))) {
             Ok((offer, protocol)) => {
                 *lock(&chosen) = Some((upgrade, protocol.unwrap_or_default().to_owned(), head));
                 offer.accepted(protocol)
@@ -175,14 +192,12 @@ where
 }
 
 /// The first subprotocol of the client's that is spoken here.
-fn choose<'a>(head: &request::Parts, protocols: &[&'a str]) -> Result<(Offer, Option<&'a str>), Refused> {
-    let offer = Offer::of(head).unwrap_or(Err(Refused::Method))?;
+fn choose<'a>(offer: &Offer, protocols: &[&'a str]) -> Result<Option<&'a str>, Refused> {
     if protocols.is_empty() {
-        return Ok((offer, None));
+        return Ok(None);
     }
     let chosen = offer.protocols().find_map(|offered| protocols.iter().find(|spoken| **spoken == offered));
-    let chosen = *chosen.ok_or(Refused::Protocol)?;
-    Ok((offer, Some(chosen)))
+    chosen.copied().map(Some).ok_or(Refused::Protocol)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
