@@ -14,6 +14,14 @@ use super::*;
 use crate::Store;
 use crate::hub::Running;
 
+/// One client may, and nobody else.
+const POLICY: &str = r#"
+[[allow]]
+who = ["client"]
+send = ["queues/orders"]
+receive = ["queues/orders"]
+"#;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn folder() -> TempDir {
@@ -184,10 +192,13 @@ async fn half_open_connections_are_bounded_and_do_not_last() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_certificates_are_required_nobody_comes_in_without() {
+async fn where_certificates_are_required_who_has_one_comes_in_under_its_name_and_nobody_else() {
     let folder = folder();
     let mut config = config(folder.path());
     config.tls.client_auth = ClientAuth::Required;
+    config.auth.certificate = "{id}".into();
+    config.auth.policy = folder.path().join("policy.toml");
+    std::fs::write(&config.auth.policy, POLICY).expect("written");
     let hub = Running::start(&config, None).await.expect("it starts");
     let (listen, without) = (hub.listen().clone(), route(folder.path()));
     let mut with = without.clone();
@@ -197,6 +208,15 @@ async fn where_certificates_are_required_nobody_comes_in_without() {
         there_and_back(scheme, address, &with).await.unwrap_or_else(|error| panic!("{scheme}: {error}"));
         assert!(there_and_back(scheme, address, &without).await.is_err(), "{scheme}");
     }
+    let other = Make { server_names: Vec::new(), clients: vec!["other".into()], force: false };
+    make(folder.path(), &other).expect("of the same authority");
+    with.tls.cert = Some(folder.path().join("other.pem"));
+    with.tls.key = Some(folder.path().join("other.key"));
+    let url: Url = format!("mqtts://localhost:{}/queues/orders", listen.mqtts[0].port()).parse().expect("a URL");
+    let client = roadbed::connect_by(&url, &with).await.expect("it has a certificate");
+    let message = Message::new("queues/orders".parse().expect("an address"), "mine");
+    let sent = client.sender().await.expect("open").send(message, Qos::AtLeastOnce).await.expect("answered");
+    assert!(matches!(sent.outcome, Outcome::Rejected(_)), "another name: {}", sent.outcome);
     hub.stop().await.expect("it ends");
 }
 
