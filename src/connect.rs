@@ -90,7 +90,11 @@ fn over_mqtt(url: &Url, road: Road) -> Result<Arc<dyn Endpoint>> {
 
 #[cfg(feature = "amqp")]
 fn over_amqp(url: &Url, road: Road) -> Result<Arc<dyn Endpoint>> {
-    let config = url.target_as("amqp").parse()?;
+    let mut config: roadbed_amqp::ClientConfig = url.target_as("amqp").parse()?;
+    // Who shows a certificate, and says nothing else of itself, is who that says.
+    if road.certified && matches!(config.sasl, Some(roadbed_amqp::Sasl::Anonymous)) && !url.has_option("sasl") {
+        config.sasl = Some(roadbed_amqp::Sasl::External);
+    }
     Ok(Arc::new(roadbed_amqp::connect_over(config, road)))
 }
 
@@ -107,11 +111,13 @@ fn over_http(url: &Url, road: Road) -> Result<Arc<dyn Endpoint>> {
 
 /// What a protocol runs over, to one server.
 #[derive(Clone)]
-#[cfg_attr(not(feature = "ws"), allow(dead_code))]
+#[cfg_attr(not(all(feature = "ws", feature = "amqp")), allow(dead_code))]
 struct Road {
     host: String,
     port: u16,
     secure: bool,
+    /// Whether a certificate is shown.
+    certified: bool,
     connector: Arc<dyn Connector>,
 }
 
@@ -138,7 +144,7 @@ impl Road {
                 })
             }
         };
-        Ok(Self { host, port, secure: false, connector })
+        Ok(Self { host, port, secure: false, certified: false, connector })
     }
 
     #[cfg(feature = "tls")]
@@ -149,15 +155,16 @@ impl Road {
             let help = error.help().map(|help| format!(": {help}")).unwrap_or_default();
             Error::new(ErrorKind::Invalid, "speak TLS").detail(format_args!("{error}{help}"))
         })?;
-        Ok(Self { host, port, secure: true, connector: Arc::new(connector) })
+        let certified = route.tls.cert.is_some();
+        Ok(Self { host, port, secure: true, certified, connector: Arc::new(connector) })
     }
 
     /// Over it, WebSocket. The path of a URL names an address and not where WebSocket begins.
     #[cfg(feature = "ws")]
     fn websocket(self, path: &str, protocol: &str) -> Self {
-        let (host, port, secure) = (self.host.clone(), self.port, self.secure);
+        let (host, port, secure, certified) = (self.host.clone(), self.port, self.secure, self.certified);
         let connector = roadbed_ws::WsConnector::over(self, (&host, port, secure), path, [protocol]);
-        Self { host, port, secure, connector: Arc::new(connector) }
+        Self { host, port, secure, certified, connector: Arc::new(connector) }
     }
 }
 

@@ -54,6 +54,11 @@ impl Url {
         self.path.parse().map_err(|error| self.wrong(format_args!("`{}` is no filter: {error}", self.path)))
     }
 
+    /// Whether this option of the protocol is set.
+    pub(crate) fn has_option(&self, name: &str) -> bool {
+        self.options.split('&').any(|option| option.split('=').next() == Some(name))
+    }
+
     /// The server alone, without secrets: for messages to people.
     pub fn server(&self) -> String {
         format!("{}://{}", self.scheme, self.host)
