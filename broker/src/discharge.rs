@@ -5,20 +5,28 @@ use roadbed_core::{Error, ErrorKind, Gid, Key, Outcome, Result, Time, TxnId};
 use crate::broker::Shared;
 use crate::dispatch::{Plan, Verdict};
 use crate::lock;
+use crate::log::move_all;
 use crate::mailbox::{Effects, SessionCore};
 use crate::queue::Dead;
 use crate::session::{Stored, committed};
 use crate::store::{Op, Prepared, PreparedPost, RowKey};
 use crate::timers::Timer;
-use crate::txn::{Post, Txn, TxnWork};
+use crate::txn::{Post, Read, Txn, TxnWork};
 use crate::waiter::{Waiter, waiter};
 
 impl Shared {
     /// Applies everything of a transaction as one unit. If one message is refused, all is undone.
     pub(crate) fn commit(&self, id: TxnId) -> Result<Stored> {
         let Some(txn) = self.txns.take(self, id) else { return Err(rolled_back("it was rolled back before")) };
-        match self.plan_all(&txn.posts) {
-            Ok(plans) => Ok(self.apply(id, txn, plans, Vec::new())),
+        let planned = self.plan_all(&txn.posts).and_then(|plans| match self.move_read(&txn.works) {
+            Ok(ops) => Ok((plans, ops)),
+            Err(why) => {
+                self.free_keys(&txn.posts);
+                Err(why)
+            }
+        });
+        match planned {
+            Ok((plans, ops)) => Ok(self.apply(id, txn, plans, ops)),
             Err(why) => {
                 self.undo(id, txn);
                 Err(rolled_back(why))
@@ -157,6 +165,7 @@ impl Shared {
                 (link.queue().clone(), seq, attempt, Some((session, handle)))
             }
             TxnWork::Held { queue, seq, attempt, slot } => (queue, seq, attempt, slot),
+            TxnWork::Read(read) => return self.discharge_read(&read, commit),
         };
         let ended = queue.discharge(self, seq, attempt, id, commit, effects, dead);
         let session = slot.filter(|_| ended).and_then(|(session, handle)| Some((self.live_session(session)?, handle)));
@@ -165,10 +174,35 @@ impl Shared {
         }
     }
 
+    /// Moves the checkpoints of what a transaction has read, all or none.
+    fn move_read(&self, works: &[TxnWork]) -> Result<Vec<Op>, String> {
+        let read = works.iter().filter_map(|work| match work {
+            TxnWork::Read(read) => Some((&read.reading, read.position, &read.outcome)),
+            _ => None,
+        });
+        move_all(self, &read.collect::<Vec<_>>())
+    }
+
+    /// The checkpoint has moved before, if it was to move.
+    fn discharge_read(&self, read: &Read, commit: bool) {
+        let slot = read.slot.and_then(|(session, handle)| Some((self.live_session(session)?, handle)));
+        match slot {
+            Some((session, handle)) => session.discharge_read(handle, commit),
+            // Its reader has settled already: there is nobody who could name another outcome.
+            None if !commit => read.reading.settled(read.position, &Outcome::Released),
+            None => {}
+        }
+    }
+
     /// Promises to be able to commit, also after a restart: there is room for every message, and it stays reserved.
     pub(crate) fn prepare(&self, id: TxnId, gid: Gid) -> Result<Stored> {
         if gid.0.len() > GID_BYTES_MAX {
             return Err(Error::new(ErrorKind::Invalid, "prepare").detail("the global name is too long"));
+        }
+        if self.txns.has_read(id) {
+            let words =
+                "a checkpoint of a log can be moved by a transaction of this endpoint alone, and is not prepared";
+            return Err(Error::new(ErrorKind::NotSupported, "prepare").detail(words));
         }
         let mut txn = self.txns.begin_prepare(self, id, &gid)?;
         match self.plan_all(&txn.posts) {
@@ -202,6 +236,7 @@ impl Shared {
             TxnWork::Pulled { link, seq, .. } => link.queue().enlisted_copy(*seq),
             TxnWork::Held { queue, seq, .. } => queue.enlisted_copy(*seq),
             TxnWork::Mail { session, handle } => self.live_session(*session)?.enlisted_copy(*handle),
+            TxnWork::Read(_) => None,
         });
         let posts = txn.posts.iter().map(|post| {
             let key = post.key.as_ref().and_then(|key| self.row_key(&post.session, key));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use roadbed_core::{DeliveryState, Handle};
+use roadbed_core::{DeliveryState, Handle, TxnId};
 
 use crate::entry::Entry;
 use crate::log::Reading;
@@ -20,9 +20,19 @@ pub(crate) enum Body {
     /// A copy that a queue holds for this session.
     Pulled { link: Arc<Link>, seq: u64 },
     /// A message of a log that was handed over to be settled.
-    Read { reading: Arc<Reading>, position: u64 },
+    Read { reading: Arc<Reading>, position: u64, state: ReadState },
     /// A copy of the session's own queue in any other state.
     Rare(Box<Rare>),
+}
+
+/// Where a message of a log stands with its reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadState {
+    Open,
+    /// A transaction has its outcome.
+    Enlisted(TxnId),
+    /// Its transaction has committed; the reader has yet to forget it.
+    Decided,
 }
 
 /// A copy of the session's own queue in a state that the plain path never sees.

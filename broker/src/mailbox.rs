@@ -3,6 +3,7 @@
 //! Publishers push into it, the session's consumer takes out of it; each takes the one small lock once per batch.
 
 mod bind;
+mod read;
 mod receive;
 mod ring;
 mod settle;

@@ -8,12 +8,13 @@ use std::time::Duration;
 use bytestring::ByteString;
 use hashbrown::HashMap;
 use roadbed_core::{
-    Condition, Error, ErrorKind, Fut, Gid, Handle, Key, Message, Qos, Result, Scope, Time, Transaction, TxnId,
+    Condition, Error, ErrorKind, Fut, Gid, Handle, Key, Message, Outcome, Qos, Result, Scope, Time, Transaction, TxnId,
 };
 
 use crate::broker::{Broker, Shared};
 use crate::dispatch::Plan;
 use crate::lock;
+use crate::log::Reading;
 use crate::mailbox::SessionCore;
 use crate::queue::{Link, Queue};
 use crate::timers::Timer;
@@ -28,6 +29,24 @@ pub(crate) enum TxnWork {
     Pulled { link: Arc<Link>, seq: u64, attempt: u32, session: u64, handle: Handle },
     /// A copy that a queue holds, with an outcome named.
     Held { queue: Arc<Queue>, seq: u64, attempt: u32, slot: Option<(u64, Handle)> },
+    /// A message of a log.
+    Read(Read),
+}
+
+/// A message of a log, with an outcome named: the checkpoint of its reader's group moves with the transaction.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) reading: Arc<Reading>,
+    pub(crate) position: u64,
+    pub(crate) outcome: Outcome,
+    /// Where its reader has it still.
+    pub(crate) slot: Option<(u64, Handle)>,
+}
+
+impl Read {
+    fn is(&self, reading: &Arc<Reading>, position: u64) -> bool {
+        Arc::ptr_eq(&self.reading, reading) && self.position == position
+    }
 }
 
 /// A message that a transaction sends.
@@ -73,6 +92,13 @@ impl Txn {
     /// It has ended: tells whoever waits for that.
     pub(crate) fn tell(&mut self, committed: bool) {
         std::mem::take(&mut self.watchers).into_iter().for_each(|watcher| watcher.give(committed));
+    }
+
+    fn read(&mut self, reading: &Arc<Reading>, position: u64) -> Option<&mut Read> {
+        self.works.iter_mut().find_map(|work| match work {
+            TxnWork::Read(read) if read.is(reading, position) => Some(read),
+            _ => None,
+        })
     }
 
     fn operations(&self) -> usize {
@@ -148,6 +174,12 @@ impl Txns {
         }
     }
 
+    /// Whether a transaction settles messages of logs.
+    pub(crate) fn has_read(&self, txn: TxnId) -> bool {
+        let open = lock(&self.open);
+        open.all.get(&txn.0).is_some_and(|found| found.works.iter().any(|work| matches!(work, TxnWork::Read(_))))
+    }
+
     /// Whether deliveries can be enlisted in the transaction.
     pub(crate) fn is_open(&self, txn: TxnId) -> bool {
         lock(&self.open).usable(txn).is_ok()
@@ -173,6 +205,27 @@ impl Txns {
         }
         found.works.push(work);
         Ok(())
+    }
+
+    /// Adds a message of a log; named again, its last outcome stands.
+    pub(crate) fn enlist_read(&self, shared: &Shared, txn: TxnId, read: Read) -> Result<()> {
+        {
+            let mut open = lock(&self.open);
+            let known = open.usable(txn)?.read(&read.reading, read.position);
+            if let Some(known) = known {
+                *known = read;
+                return Ok(());
+            }
+        }
+        self.enlist(shared, txn, TxnWork::Read(read))
+    }
+
+    /// Its reader has forgotten it.
+    pub(crate) fn end_read(&self, txn: TxnId, reading: &Arc<Reading>, position: u64) {
+        let mut open = lock(&self.open);
+        if let Some(read) = open.all.get_mut(&txn.0).and_then(|found| found.read(reading, position)) {
+            read.slot = None;
+        }
     }
 
     pub(crate) fn post(&self, shared: &Shared, txn: TxnId, post: Post) -> Result<(), Condition> {

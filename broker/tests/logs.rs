@@ -226,6 +226,50 @@ fn a_transaction_appends_to_logs_and_queues_or_to_neither() {
 }
 
 #[test]
+fn a_transaction_whose_reader_has_lost_its_partition_does_nothing() {
+    let (bench, mut client) = bench(1);
+    send_all(&mut client, &["a"]);
+    let with = |epoch| ConsumerTerms::log(LogTerms { epoch: Some(epoch), ..group("logs/l/0", "g") });
+    let mut low = client.queue(with(1));
+    let delivery = receive(&mut low).remove(0);
+    let transaction = block_on(client.session.transaction()).unwrap();
+    let txn = transaction.id();
+    client.send_as(Outgoing { txn: Some(txn), ..outgoing(text("queues/q", "done"), ONE) }).unwrap();
+    step(&mut low, &delivery, Step::Enlist { txn, outcome: Outcome::Accepted, settled: true }).unwrap();
+    let other = bench.anonymous();
+    let mut high = other.queue(with(2));
+    let refused = block_on(transaction.commit()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::RolledBack, "{refused}");
+    assert!(receive(&mut client.queue(queue("queues/q"))).is_empty());
+    assert!(described(&client, "logs/l").partitions[0].groups.is_empty());
+    assert_eq!(payloads(&receive(&mut high)), ["a"]);
+}
+
+#[test]
+fn what_was_read_is_in_one_transaction_with_its_last_outcome_and_is_not_prepared() {
+    let (_bench, mut client) = bench(1);
+    send_all(&mut client, &["a", "b"]);
+    let mut reader = client.queue(ConsumerTerms::log(group("logs/l/0", "g")));
+    let deliveries = receive(&mut reader);
+    let enlist = |txn: &dyn Transaction, outcome| Step::Enlist { txn: txn.id(), outcome, settled: false };
+    let (mut one, two) =
+        (block_on(client.session.transaction()).unwrap(), block_on(client.session.transaction()).unwrap());
+    step(&mut reader, &deliveries[0], enlist(&*one, Outcome::Released)).unwrap();
+    let other = step(&mut reader, &deliveries[0], enlist(&*two, Outcome::Accepted)).unwrap_err();
+    assert_eq!(other.kind(), ErrorKind::Invalid);
+    let plain = Step::Outcome { outcome: Outcome::Accepted, settled: true };
+    assert_eq!(step(&mut reader, &deliveries[0], plain).unwrap_err().kind(), ErrorKind::Invalid);
+    step(&mut reader, &deliveries[0], enlist(&*one, Outcome::Accepted)).unwrap();
+    let prepared = block_on(one.prepare(Gid("g".into()))).unwrap_err();
+    assert_eq!(prepared.kind(), ErrorKind::NotSupported, "and it goes on as it was");
+    block_on(one.commit()).unwrap();
+    assert_eq!(described(&client, "logs/l").partitions[0].groups, [("g".into(), 1)]);
+    assert_eq!(step(&mut reader, &deliveries[0], Step::Settle).unwrap(), Settled::Applied);
+    settle(&mut reader, &deliveries[1], Outcome::Accepted);
+    assert_eq!(described(&client, "logs/l").partitions[0].groups, [("g".into(), 2)]);
+}
+
+#[test]
 fn groups_are_independent_and_go_on_at_their_checkpoints() {
     let (bench, mut client) = bench(1);
     send_all(&mut client, &["a", "b", "c", "d"]);

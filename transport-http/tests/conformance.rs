@@ -60,6 +60,9 @@ impl Fixture for Http {
             "exclusive_consumer_is_alone" => {
                 "between two polls nobody is attached: settlement, section 4, lock deadline"
             }
+            "log_checkpoint_waits_for_the_commit" => {
+                "a checkpoint is a request of its own: settlement, section 4, logs"
+            }
             "log_higher_epoch_takes_over" => "between two reads nobody is attached: settlement, section 4, logs",
             "shared_binding_delivers_once" => "a group shares a queue instead: settlement, section 5, M8",
             "retained_reaches_a_new_binding" => {

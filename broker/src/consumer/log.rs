@@ -11,7 +11,7 @@ use roadbed_core::{
 
 use super::{Answers, closed, give};
 use crate::broker::Broker;
-use crate::inflight::Body;
+use crate::inflight::{Body, ReadState};
 use crate::lock;
 use crate::log::Reading;
 use crate::mailbox::SessionCore;
@@ -110,7 +110,7 @@ impl LogConsumer {
             && let Some(entry) = cursor.page.front()
         {
             let (position, window) = (entry.position, inner.window);
-            let body = || Body::Read { reading: cursor.reading.clone(), position };
+            let body = || Body::Read { reading: cursor.reading.clone(), position, state: ReadState::Open };
             let handle = if unsettled { inner.slab.insert(window, 1, body()) } else { None };
             if unsettled && handle.is_none() {
                 break;

@@ -188,15 +188,21 @@ impl Reading {
     /// The checkpoint of the group, if it moves: everything before it is settled.
     pub(crate) fn moved(&self, shared: &Shared) -> Option<Op> {
         let group = self.group.as_ref()?;
-        let reached = {
-            let window = lock(&self.window);
-            let open = window.unsettled.first().copied().unwrap_or(window.handed);
-            open.min(window.given_back.unwrap_or(u64::MAX))
-        };
+        let reached = self.reached();
         let mut inner = lock(&self.partition.inner);
         if self.is_stolen() || inner.deleted {
             return None;
         }
+        self.move_to(shared, group, reached, &mut inner)
+    }
+
+    fn reached(&self) -> u64 {
+        let window = lock(&self.window);
+        let open = window.unsettled.first().copied().unwrap_or(window.handed);
+        open.min(window.given_back.unwrap_or(u64::MAX))
+    }
+
+    fn move_to(&self, shared: &Shared, group: &ByteString, reached: u64, inner: &mut PartitionInner) -> Option<Op> {
         let known = inner.checkpoints.contains_key(group);
         if !known && inner.checkpoints.len() >= shared.settings.log_groups_max {
             return None;
@@ -208,6 +214,28 @@ impl Reading {
         *checkpoint = reached;
         Some(checkpoint_op(&self.partition, group, reached))
     }
+}
+
+/// Settles what a transaction has read, and moves the checkpoints: all, or none if a reader has lost its partition meanwhile.
+pub(crate) fn move_all(shared: &Shared, read: &[(&Arc<Reading>, u64, &Outcome)]) -> Result<Vec<Op>, String> {
+    let mut partitions: Vec<&Arc<Partition>> = read.iter().map(|(reading, ..)| &reading.partition).collect();
+    // Nobody else has the locks of two partitions at once, and who has one waits for no other: in one order, there is no circle.
+    partitions.sort_unstable_by_key(|partition| partition.id.0);
+    partitions.dedup_by_key(|partition| partition.id);
+    let mut locked: Vec<_> = partitions.iter().map(|partition| (partition.id, lock(&partition.inner))).collect();
+    let gone = |id| locked.iter().any(|(known, inner)| *known == id && inner.deleted);
+    if let Some((reading, ..)) = read.iter().find(|(reading, ..)| reading.is_stolen() || gone(reading.partition.id)) {
+        return Err(format!("{}: its reader has lost it", reading.partition.address));
+    }
+    let mut ops = Vec::new();
+    for (reading, position, outcome) in read {
+        reading.settled(*position, outcome);
+        let Some(group) = &reading.group else { continue };
+        let partition = locked.iter_mut().find(|(id, _)| *id == reading.partition.id);
+        let moved = partition.and_then(|(_, inner)| reading.move_to(shared, group, reading.reached(), inner));
+        ops.extend(moved);
+    }
+    Ok(ops)
 }
 
 pub(crate) fn checkpoint_op(partition: &Partition, group: &ByteString, position: u64) -> Op {

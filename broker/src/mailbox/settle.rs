@@ -237,20 +237,7 @@ impl Inner {
                 effects.steps.push(QueueStep::held(link, seq, attempt, session, handle, step, cookie));
                 None
             }
-            (Body::Read { reading, position }, Step::Outcome { outcome, .. }) => {
-                effects.read.push((reading.clone(), *position, outcome));
-                self.slab.remove(handle);
-                Some(Ok(Settled::Applied))
-            }
-            (Body::Read { reading, position }, Step::Settle) => {
-                effects.read.push((reading.clone(), *position, Outcome::Released));
-                self.slab.remove(handle);
-                Some(Ok(Settled::Applied))
-            }
-            (Body::Read { .. }, Step::Enlist { .. }) => {
-                let words = "what was read from a log is settled outside of transactions";
-                Some(Err(Error::new(ErrorKind::NotSupported, "settle").detail(words)))
-            }
+            (Body::Read { .. }, step) => Some(self.step_read(shared, session, handle, step, effects)),
             (_, Step::Renew) => {
                 Some(Err(Error::new(ErrorKind::Invalid, "settle").detail("there is no lease to renew")))
             }
@@ -470,7 +457,7 @@ fn state_of(body: &Body) -> DeliveryState {
     }
 }
 
-fn late(shared: &Shared) -> Result<Settled> {
+pub(super) fn late(shared: &Shared) -> Result<Settled> {
     shared.meters.late.one();
     Ok(Settled::Late)
 }

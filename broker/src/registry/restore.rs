@@ -55,7 +55,7 @@ impl Shared {
                     checkpoints.push((partition, group, position));
                 }
                 (RowKey::GroupEpoch(partition, group), Row::GroupEpoch(epoch)) => {
-                    epochs.push((partition, group, epoch))
+                    epochs.push((partition, group, epoch));
                 }
                 (key @ RowKey::Will(..), Row::Will(principal, will)) => wills.push((key, principal, will)),
                 (key, Row::Key { outcome, order, until }) => keys.push((key, outcome, order, until)),

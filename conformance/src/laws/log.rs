@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use roadbed_core::{
     Address, Checkpoint, ConsumerTerms, Delivery, ErrorKind, Grant, LogDescription, LogPlace, LogSettings, LogStart,
-    LogTerms, Manage, Managed, Outcome, Qos, Settled, Step, Time,
+    LogTerms, Manage, Managed, Outcome, Qos, QueueSettings, Settled, Step, Time,
 };
 
 use crate::client::{Client, Receiving, text};
@@ -283,6 +283,39 @@ pub(super) async fn log_append_waits_for_the_commit(world: World) {
     let found = live.take(2).await;
     assert_eq!(texts(&found), ["one", "two"]);
     assert_eq!(found.iter().map(|found| place(found).position).collect::<Vec<_>>(), [1, 2], "no gap of what never was");
+}
+
+/// What a transaction has settled moves the checkpoint with everything else that it does, and not at all after a rollback.
+pub(super) async fn log_checkpoint_waits_for_the_commit(world: World) {
+    single(&world, &["a", "b", "c"]).await;
+    let out = world.queue("out", QueueSettings::default()).await;
+    let client = world.client().await;
+    let (mut sender, mut reader) = (client.sender().await, group(&client, GROUP).await);
+    reader.grant(3);
+    let found = reader.take(3).await;
+    for commit in [false, true] {
+        let transaction = client.transaction().await.expect("a transaction is declared");
+        let txn = transaction.id();
+        let cookie = sender.submit(message(out.as_str(), "done"), Qos::AtLeastOnce, None, Some(txn)).await;
+        assert_eq!(sender.confirm(cookie).await.outcome, Outcome::Accepted);
+        for found in &found[..2] {
+            let step = Step::Enlist { txn, outcome: Outcome::Accepted, settled: false };
+            reader.step(found, step).await.expect("what was read can be enlisted, again after a rollback");
+        }
+        world.quiet().await;
+        assert_eq!(checkpoint(&world, GROUP).await.unwrap_or(0), 0, "nothing before the commit");
+        match commit {
+            true => transaction.commit().await.expect("the transaction commits"),
+            false => transaction.rollback().await.expect("the transaction rolls back"),
+        }
+        world.quiet().await;
+        let (moved, sent) = if commit { (2, 1) } else { (0, 0) };
+        assert_eq!(checkpoint(&world, GROUP).await.unwrap_or(0), moved, "committed: {commit}");
+        assert_eq!(world.describe(&out).await.available, sent, "committed: {commit}");
+    }
+    reader.accept(&found[2]).await;
+    world.quiet().await;
+    assert_eq!(checkpoint(&world, GROUP).await, Some(3), "and so it goes on");
 }
 
 /// A log with these settings, beside what is its own.

@@ -85,6 +85,7 @@ pub fn laws() -> &'static [Law] {
         log::log_higher_epoch_takes_over [Logs, QosOut(ALO)];
         log::log_is_managed [Logs, Manage];
         log::log_loses_only_the_oldest [Logs, QosOut(ALO)];
+        log::log_checkpoint_waits_for_the_commit [Logs, Transactions, Queues];
         log::log_append_waits_for_the_commit [Appends, Transactions];
 
         refusal::no_route_is_told [Refusals, QosIn(ALO)];
