@@ -40,6 +40,8 @@ fn page() -> String {
     TABLES.iter().for_each(|table| ingress_notes(&mut out, table));
     out += EGRESS;
     TABLES.iter().for_each(|table| egress(&mut out, table));
+    out += LOGS;
+    TABLES.iter().filter(|table| !table.logs.is_empty()).for_each(|table| logs(&mut out, table));
     out
 }
 
@@ -143,6 +145,26 @@ fn egress(out: &mut String, table: &Settlement) {
             *out += &format!(" {} |", if says { cell.effect.as_str() } else { "–" });
         }
         writeln!(out, " {} | {} | {} |", code(cell.answer), cell.section, cell.note).expect("text can be written");
+    }
+}
+
+const LOGS: &str = "
+## Logs: what the reader's signal does to the checkpoint of its group
+
+Reading takes nothing from a log, so that no signal does anything to its messages. A group's checkpoint goes past a message as soon as that and everything
+before it in its partition is done with. A reader without a group has none, and neither has an MQTT subscription, which follows partitions from now on.
+";
+
+fn logs(out: &mut String, table: &Settlement) {
+    let protocol = table.protocol;
+    write!(out, "\n### {protocol}: readers\n\n| Signal | Column | The checkpoint is | The reader is told | Section | Note |\n|---|---|---|---|---|---|\n")
+        .expect("text can be written");
+    for cell in table.logs {
+        let column =
+            table.variants.iter().find(|variant| variant.slug == cell.variant).map_or("", |variant| variant.title);
+        let (reached, answer) = (cell.reached.as_str(), code(cell.answer));
+        writeln!(out, "| {} | {column} | {reached} | {answer} | {} | {} |", cell.signal, cell.section, cell.note)
+            .expect("text can be written");
     }
 }
 

@@ -6,13 +6,15 @@
 mod copy;
 mod egress;
 mod ingress;
+mod log;
 
 pub use copy::{COPY, CopyRow};
 pub use egress::{Copied, Effect, Egress};
 pub use ingress::{Decision, Ingress, is_answer};
+pub use log::{Reached, Reading};
 
 #[doc(inline)]
-pub use crate::{__egress as egress_cells, __ingress as ingress_cells};
+pub use crate::{__egress as egress_cells, __ingress as ingress_cells, __readings as reading_cells};
 
 /// The settlement table of one protocol.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +27,8 @@ pub struct Settlement {
     pub ingress: &'static [Ingress],
     /// What the receiver's signal does to the copy.
     pub egress: &'static [Egress],
+    /// What a log's reader's signal does to the checkpoint of its group; empty where readers have no groups.
+    pub logs: &'static [Reading],
 }
 
 /// A column of the tables.
@@ -65,6 +69,11 @@ impl Settlement {
         }
         for cell in self.egress {
             if cell.variants.is_empty() || !cell.variants.iter().all(|v| self.has(v)) || !is_answer(cell.answer) {
+                return Err(format!("{cell:?}"));
+            }
+        }
+        for cell in self.logs {
+            if !self.has(cell.variant) || !is_answer(cell.answer) {
                 return Err(format!("{cell:?}"));
             }
         }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use roadbed::settlement::Decision;
 use roadbed::{
-    Address, Binding, Clock, Condition, ConsumerTerms, Delivery, Endpoint, Grant, Manage, Managed, Message, Mode,
-    NodeDescription, Open, Origin, Qos, QueueSettings, Sender, Session, SystemClock, Time, Value,
+    Address, Binding, Checkpoint, Clock, Condition, ConsumerTerms, Delivery, Endpoint, Grant, LogSettings, Manage,
+    Managed, Message, Mode, NodeDescription, Open, Origin, Qos, QueueSettings, Sender, Session, SystemClock, Time,
+    Value,
 };
 use roadbed_broker::{Broker, Settings};
 use tokio::task::JoinHandle;
@@ -18,6 +19,9 @@ use crate::tell::Context as _;
 
 /// The queue that most cells are about.
 pub(crate) const QUEUE: &str = "queues/q";
+/// The log of the trials, and the group that reads it.
+pub(crate) const LOG: &str = "logs/l";
+pub(crate) const GROUP: &str = "g";
 
 /// The system's clock, moved forward by hand.
 #[derive(Debug, Default)]
@@ -80,6 +84,35 @@ impl Stage {
     pub(crate) async fn declare(&self, queue: &str, settings: QueueSettings) -> Result {
         let declared = self.admin.manage(Manage::Declare(address(queue), settings)).await;
         declared.map(drop).during("declare")
+    }
+
+    /// A log of one partition, in which there are two messages.
+    pub(crate) async fn with_log() -> Result<Self> {
+        let stage = Self::new(Settings::default()).await?;
+        let settings = LogSettings { partitions: 1, ..LogSettings::default() };
+        stage.admin.manage(Manage::DeclareLog(address(LOG), settings)).await.during("declare")?;
+        for payload in ["first", "second"] {
+            stage.send(LOG, payload, Qos::AtLeastOnce).await?;
+        }
+        Ok(stage)
+    }
+
+    /// Waits until the checkpoint of the group is where it should be; without one, the group begins at 0.
+    pub(crate) async fn reaches(&self, expected: u64) -> Result {
+        let mut seen = 0;
+        for _ in 0..100 {
+            let partition = address(&format!("{LOG}/0"));
+            let asked = Checkpoint { partition, group: GROUP.into(), set: None, force: false };
+            seen = match self.admin.manage(Manage::Checkpoint(asked)).await.during("ask")? {
+                Managed::Checkpoint(position) => position.unwrap_or(0),
+                other => return Err(format!("{other:?}")),
+            };
+            if seen == expected {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        crate::tell::same("the checkpoint", seen, expected)
     }
 
     /// Makes room in the queue.

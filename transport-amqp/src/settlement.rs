@@ -1,10 +1,12 @@
 //! What each signal of AMQP means, as data: the cells that `tests/settlement` brings about, and that the documentation is made of.
 
-use roadbed_core::settlement::{Egress, Ingress, Settlement, Variant, egress_cells, ingress_cells};
+use roadbed_core::settlement::{
+    Egress, Ingress, Reading, Settlement, Variant, egress_cells, ingress_cells, reading_cells,
+};
 
 /// The settlement table of AMQP 1.0. Sections are those of the OASIS standard: part, then section.
 pub const SETTLEMENT: Settlement =
-    Settlement { protocol: "AMQP", variants: VARIANTS, ingress: INGRESS, egress: EGRESS };
+    Settlement { protocol: "AMQP", variants: VARIANTS, ingress: INGRESS, egress: EGRESS, logs: LOGS };
 
 const A0: &str = "amqp-settled";
 const A1: &str = "amqp-first";
@@ -178,6 +180,31 @@ const EGRESS: &[Egress] = egress_cells! {
     "acquired, then commit" in [A1 A2] => Keep, "nothing", "4, 4.4.3, 4.4.4.3", "The delivery is its receiver's, who names the outcome.";
     "acquired, transactional accepted, then commit" in [A1 A2] => Accept, "accepted", "4, 4.4.4.3", "";
     "acquired, transactional accepted, then rollback" in [A1 A2] => Release, "released", "4, 4.4.4.3", "Both the acquisition and the outcome are undone.";
+};
+
+const GIVEN_BACK: &str =
+    "It comes again when somebody attaches for the group anew, and holds the checkpoint back until then.";
+
+const LOGS: &[Reading] = reading_cells! {
+    "transfer, settled" in A0 => Past, "nothing", "2, 2.6.12", "At most once: as it is written.";
+    "accepted" in A1 => Past, "accepted", "3, 3.4.2", TOLD;
+    "accepted, settled" in A1 => Past, "nothing", "3, 3.4.2", "";
+    "rejected" in A1 => Past, "rejected", "3, 3.4.3", "The group has done with it. There is no dead letter: the message stays in the log.";
+    "released" in A1 => Before, "released", "3, 3.4.4", GIVEN_BACK;
+    "released, settled" in A1 => Before, "nothing", "3, 3.4.4", GIVEN_BACK;
+    "modified delivery-failed" in A1 => Before, "modified", "3, 3.4.5", GIVEN_BACK;
+    "modified undeliverable-here" in A1 => Before, "modified", "3, 3.4.5", GIVEN_BACK;
+    "no state, settled" in A1 => Before, "nothing", "3, 3.5.3", DEFAULT;
+    "no state, settled, default-outcome accepted" in A1 => Past, "nothing", "3, 3.5.3", DEFAULT;
+    "silence" in A1 => Before, "nothing", "2, 2.6.12", "";
+    "detach closed" in A1 => Before, "detach", "2, 2.6.6", "";
+    "connection lost" in A1 => Before, "close", "3, 3.5.3", "";
+    "transactional accepted" in A1 => Before, "nothing", "4, 4.4.2", "The outcome waits for the commit.";
+    "transactional accepted, then commit" in A1 => Past, "accepted", "4, 4.4.2", "In the record of the transaction.";
+    "transactional accepted, then rollback" in A1 => Before, "nothing", "4, 4.4.4", STAYS;
+    "transactional accepted, settled, then commit" in A1 => Past, "nothing", "4, 4.4.2", "In the record of the transaction.";
+    "transactional accepted, settled, then rollback" in A1 => Before, "nothing", "4, 4.4.4", GIVEN_BACK;
+    "transactional released, then commit" in A1 => Before, "released", "4, 4.4.2", GIVEN_BACK;
 };
 
 #[cfg(test)]

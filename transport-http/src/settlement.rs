@@ -1,10 +1,12 @@
 //! What each signal of HTTP means, as data: the cells that `tests/settlement` brings about, and that the documentation is made of.
 
-use roadbed_core::settlement::{Egress, Ingress, Settlement, Variant, egress_cells, ingress_cells};
+use roadbed_core::settlement::{
+    Egress, Ingress, Reading, Settlement, Variant, egress_cells, ingress_cells, reading_cells,
+};
 
 /// The settlement table of HTTP.
 pub const SETTLEMENT: Settlement =
-    Settlement { protocol: "HTTP", variants: VARIANTS, ingress: INGRESS, egress: EGRESS };
+    Settlement { protocol: "HTTP", variants: VARIANTS, ingress: INGRESS, egress: EGRESS, logs: LOGS };
 
 const H0: &str = "http-qos-0";
 const H1: &str = "http-qos-1";
@@ -119,6 +121,15 @@ const EGRESS: &[Egress] = egress_cells! {
     "DELETE by another principal" in [H1 H2] => Late, "412", "RFC 9110, 15.5.13", "A token opens for its owner alone.";
     "DELETE of no lock" in [H1 H2] => Late, "400", "RFC 9110, 15.5.1", "What was never a token.";
     "POST release after DELETE" in [H1 H2] => Late, "412", "RFC 9110, 15.5.13", "The first outcome stands.";
+};
+
+const LOGS: &[Reading] = reading_cells! {
+    "GET of the partition" in H1 => Before, "200", "RFC 9110, 9.2.1", "Reading is safe: it settles nothing.";
+    "PUT of the checkpoint" in H1 => Past, "200", "RFC 9110, 9.3.4", "";
+    "PUT of the checkpoint, again" in H1 => Past, "200", "RFC 9110, 9.2.2", "Idempotent.";
+    "PUT of the checkpoint, then of an earlier one" in H1 => Past, "409", "RFC 9110, 15.5.10", "A reader that comes late does not take back what another has done.";
+    "PUT of the checkpoint, then of an earlier one by force" in H1 => Back, "200", "RFC 9110, 9.3.4", "";
+    "PUT of a checkpoint beyond the end" in H1 => Before, "400", "RFC 9110, 15.5.1", "";
 };
 
 #[cfg(test)]

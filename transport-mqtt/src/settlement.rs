@@ -4,7 +4,7 @@ use roadbed_core::settlement::{Egress, Ingress, Settlement, Variant, egress_cell
 
 /// The settlement table of MQTT 3.1.1 and MQTT 5.
 pub const SETTLEMENT: Settlement =
-    Settlement { protocol: "MQTT", variants: VARIANTS, ingress: INGRESS, egress: EGRESS };
+    Settlement { protocol: "MQTT", variants: VARIANTS, ingress: INGRESS, egress: EGRESS, logs: &[] };
 
 const V3_0: &str = "mqtt-3.1.1-qos-0";
 const V3_1: &str = "mqtt-3.1.1-qos-1";

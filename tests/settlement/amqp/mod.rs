@@ -1,6 +1,7 @@
 pub(crate) mod control;
 mod egress;
 mod ingress;
+mod logs;
 mod mismatch;
 pub(crate) mod peer;
 pub(crate) mod server;
@@ -32,8 +33,12 @@ pub(crate) fn trials() -> Vec<Trial> {
             crate::trial(name, move || egress::cell(cell, Variant::named(variant)))
         })
     });
+    let logs = SETTLEMENT.logs.iter().map(|cell| {
+        let name = format!("log/{}/{}", cell.variant, slug(cell.signal));
+        crate::trial(name, move || logs::cell(cell))
+    });
     let others = [mismatch::trials(), statements::trials(), transactions::trials(), wrong::trials()];
-    ingress.chain(egress).chain(others.into_iter().flatten()).collect()
+    ingress.chain(egress).chain(logs).chain(others.into_iter().flatten()).collect()
 }
 
 impl Variant {

@@ -1,6 +1,7 @@
 mod copies;
 mod egress;
 mod ingress;
+mod logs;
 pub(crate) mod peer;
 mod wrong;
 
@@ -20,7 +21,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             crate::trial(name, move || egress::cell(cell, qos(variant)))
         })
     });
-    ingress.chain(egress).chain(copies::trials()).chain(wrong::trials()).collect()
+    let logs = SETTLEMENT.logs.iter().map(|cell| {
+        let name = format!("log/{}/{}", cell.variant, slug(cell.signal));
+        crate::trial(name, move || logs::cell(cell))
+    });
+    ingress.chain(egress).chain(logs).chain(copies::trials()).chain(wrong::trials()).collect()
 }
 
 /// The assurance of a column.
