@@ -39,6 +39,8 @@ pub struct Socket<S> {
     stream: S,
     head: Head,
     unsent: Output,
+    /// The stream has taken all and keeps some of it itself, as TLS does: it has to be flushed although nothing more is written.
+    unflushed: bool,
 }
 
 /// The head of a frame that has not come whole.
@@ -57,7 +59,7 @@ enum Head {
 impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
     /// A socket over `stream`.
     pub fn new(stream: S) -> Self {
-        Self { stream, head: Head::None, unsent: Output::new() }
+        Self { stream, head: Head::None, unsent: Output::new(), unflushed: false }
     }
 
     /// Reads what there is, up to 256 KiB, after what was [unread](Self::unread). `None` at the end of the stream.
@@ -172,8 +174,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             }
         }
         give_back(out);
-        let done = before == 0 || Pin::new(&mut self.stream).poll_flush(cx)?.is_ready();
-        Ok(Flushed { written: before, done })
+        if before > 0 || self.unflushed {
+            self.unflushed = Pin::new(&mut self.stream).poll_flush(cx)?.is_pending();
+        }
+        Ok(Flushed { written: before, done: !self.unflushed })
     }
 
     /// How many bytes the socket has refused so far.
@@ -289,6 +293,23 @@ mod tests {
         let mut rest = vec![0; 4];
         far.read_exact(&mut rest).await.unwrap();
         assert_eq!((read.as_slice(), rest.as_slice()), (&b"1234"[..], &b"5678"[..]));
+    }
+
+    #[tokio::test]
+    async fn what_the_stream_keeps_is_flushed_although_nothing_more_is_written() {
+        let (near, mut far) = duplex(4);
+        let mut socket = Socket::new(tokio::io::BufWriter::new(near));
+        let mut out = socket.output();
+        out.put_slice(b"123456");
+        let flushed = poll_fn(|cx| Poll::Ready(socket.poll_flush(cx, core::mem::take(&mut out)))).await.unwrap();
+        assert_eq!(flushed, Flushed { written: 6, done: false });
+        let mut read = [0; 4];
+        far.read_exact(&mut read).await.unwrap();
+        let flushed = poll_fn(|cx| Poll::Ready(socket.poll_flush(cx, Output::new()))).await.unwrap();
+        assert!(flushed.done);
+        let mut rest = [0; 2];
+        far.read_exact(&mut rest).await.unwrap();
+        assert_eq!((read, rest), (*b"1234", *b"56"));
     }
 
     #[test]
