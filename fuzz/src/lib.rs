@@ -18,6 +18,7 @@ mod journal;
 mod mqtt_decode;
 mod mqtt_machine;
 mod output;
+mod sniff;
 mod websocket;
 
 pub use address::address;
@@ -34,6 +35,7 @@ pub use journal::{journal, journal_codec};
 pub use mqtt_decode::{mqtt_decode_v3, mqtt_decode_v5};
 pub use mqtt_machine::{mqtt_client, mqtt_server};
 pub use output::output;
+pub use sniff::sniff;
 pub use websocket::websocket;
 
 /// A target: its name and its body.
@@ -59,5 +61,6 @@ pub const TARGETS: &[Target] = &[
     ("mqtt_decode_v5", mqtt_decode_v5),
     ("mqtt_server", mqtt_server),
     ("output", output),
+    ("sniff", sniff),
     ("websocket", websocket),
 ];

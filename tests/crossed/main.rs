@@ -1,13 +1,18 @@
-//! Every law over two protocols in a row: a server of the one, whose endpoint is a client of the other, as in a gateway. And over WebSocket under each of them.
+//! Every law over two protocols in a row: a server of the one, whose endpoint is a client of the other, as in a gateway. And over WebSocket and TLS under each of them.
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use roadbed::client::Carrier;
-use roadbed::{Broker, Capabilities, Clock, Endpoint, Fut, ManualClock, Open, Outcomes, Session, Time, amqp, mqtt, ws};
+use roadbed::client::{Carrier, Connector};
+use roadbed::tls::{Acceptor, ClientSettings, ServerSettings, TlsConnector};
+use roadbed::{
+    Broker, Capabilities, Clock, Endpoint, Fut, ManualClock, Open, Outcomes, Peer, Session, Time, amqp, mqtt, ws,
+};
 use roadbed_conformance::{Arguments, Carried, Dialer, Faults, Fixture, World, ignored, run};
+use roadbed_tls::make::{Make, make};
 
 std::thread_local! {
     /// The clock of the world that is made on this thread.
@@ -33,6 +38,37 @@ fn broker() -> World {
 enum Road {
     Plain,
     WebSocket(&'static str),
+    Tls,
+    /// WebSocket over TLS.
+    Secure(&'static str),
+}
+
+/// The folder with the certificates that all use.
+static CERTIFICATES: OnceLock<PathBuf> = OnceLock::new();
+
+fn certificate(name: &str) -> PathBuf {
+    CERTIFICATES.get().expect("they are made first").join(name)
+}
+
+fn acceptor() -> &'static Acceptor {
+    static ACCEPTOR: OnceLock<Acceptor> = OnceLock::new();
+    ACCEPTOR.get_or_init(|| {
+        let (cert, key) = (certificate("server.pem"), certificate("server.key"));
+        Acceptor::new(ServerSettings { cert, key, ..ServerSettings::default() }).expect("they are in order")
+    })
+}
+
+async fn secured<S: Carrier + 'static>(stream: S) -> std::io::Result<Box<dyn Carrier>> {
+    Ok(Box::new(acceptor().accept(stream, &[], Peer::default()).await?.stream))
+}
+
+async fn dial_securely(dialer: Dialer) -> std::io::Result<Box<dyn Carrier>> {
+    let settings = ClientSettings { ca: Some(certificate("ca.pem")), ..ClientSettings::default() };
+    let under = move || {
+        let dialer = dialer.clone();
+        async move { dialer.dial().await }
+    };
+    TlsConnector::new(&settings, "localhost", &[], under).expect("they are in order").connect().await
 }
 
 impl Road {
@@ -41,17 +77,20 @@ impl Road {
         match self {
             Self::Plain => Ok(Box::new(stream)),
             Self::WebSocket(protocol) => Ok(Box::new(ws::accept(stream, &[protocol]).await?.into_stream())),
+            Self::Tls => secured(stream).await,
+            Self::Secure(protocol) => {
+                Ok(Box::new(ws::accept(secured(stream).await?, &[protocol]).await?.into_stream()))
+            }
         }
     }
 
     async fn dial(self, dialer: Dialer) -> std::io::Result<Box<dyn Carrier>> {
-        let stream = dialer.dial().await?;
+        let ask = |protocol: &str| ws::Ask { host: "law".into(), path: "/".into(), protocols: vec![protocol.into()] };
         match self {
-            Self::Plain => Ok(Box::new(stream)),
-            Self::WebSocket(protocol) => {
-                let ask = ws::Ask { host: "law".into(), path: "/".into(), protocols: vec![protocol.into()] };
-                Ok(Box::new(ws::connect(stream, &ask).await?.0))
-            }
+            Self::Plain => Ok(Box::new(dialer.dial().await?)),
+            Self::WebSocket(protocol) => Ok(Box::new(ws::connect(dialer.dial().await?, &ask(protocol)).await?.0)),
+            Self::Tls => dial_securely(dialer).await,
+            Self::Secure(protocol) => Ok(Box::new(ws::connect(dial_securely(dialer).await?, &ask(protocol)).await?.0)),
         }
     }
 }
@@ -166,7 +205,26 @@ async fn amqp_over_websocket(inner: Arc<dyn Endpoint>, faults: Faults) -> Arc<dy
     over_amqp(inner, &faults, Road::WebSocket("amqp"))
 }
 
+async fn mqtt_over_tls(inner: Arc<dyn Endpoint>, faults: Faults) -> Arc<dyn Endpoint> {
+    over_mqtt(inner, &faults, Road::Tls)
+}
+
+async fn amqp_over_tls(inner: Arc<dyn Endpoint>, faults: Faults) -> Arc<dyn Endpoint> {
+    over_amqp(inner, &faults, Road::Tls)
+}
+
+async fn mqtt_over_both(inner: Arc<dyn Endpoint>, faults: Faults) -> Arc<dyn Endpoint> {
+    over_mqtt(inner, &faults, Road::Secure("mqtt"))
+}
+
+async fn amqp_over_both(inner: Arc<dyn Endpoint>, faults: Faults) -> Arc<dyn Endpoint> {
+    over_amqp(inner, &faults, Road::Secure("amqp"))
+}
+
 fn main() -> ExitCode {
+    let folder = tempfile::tempdir().expect("a folder");
+    make(folder.path(), &Make::default()).expect("certificates can be made");
+    CERTIFICATES.set(folder.path().to_owned()).expect("once");
     let gateway = Carried::new("mqtt, then amqp", broker, amqp_behind_mqtt).rule_out(|law| match law {
         "unsupported_is_an_error" => Some("no word for a will that is not kept: MQTT 5, section 3.2.2.2"),
         _ => None,
@@ -181,6 +239,10 @@ fn main() -> ExitCode {
         Box::new(uplink),
         Box::new(Carried::new("mqtt over websocket", broker, mqtt_over_websocket)),
         Box::new(Carried::new("amqp over websocket", broker, amqp_over_websocket)),
+        Box::new(Carried::new("mqtt over tls", broker, mqtt_over_tls)),
+        Box::new(Carried::new("amqp over tls", broker, amqp_over_tls)),
+        Box::new(Carried::new("mqtt over websocket over tls", broker, mqtt_over_both)),
+        Box::new(Carried::new("amqp over websocket over tls", broker, amqp_over_both)),
     ];
     run(all, &Arguments::from_args())
 }

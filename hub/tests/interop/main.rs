@@ -9,4 +9,5 @@ mod ours;
 mod proton;
 mod proton_server;
 mod rabbitmq;
+mod secure;
 mod support;

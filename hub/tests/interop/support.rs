@@ -190,7 +190,8 @@ pub(crate) fn script_at(hub: &Hub, name: &str, port: impl FnOnce(&Hub) -> u16) {
     run(name, &[&port(hub).to_string()]);
 }
 
-fn run(name: &str, arguments: &[&str]) {
+/// Runs a script of `peers/` with these arguments.
+pub(crate) fn run(name: &str, arguments: &[&str]) {
     let path = format!("{}/tests/interop/peers/{name}", env!("CARGO_MANIFEST_DIR"));
     let program = if name.ends_with(".py") { "python3" } else { "node" };
     let output = finish(peer(program).arg(path).args(arguments));

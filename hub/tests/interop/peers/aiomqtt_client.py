@@ -6,11 +6,14 @@ import sys
 import aiomqtt
 
 PORT = int(sys.argv[1])
+# Over TLS: the authority that has signed the hub's certificate, and our own certificate and key.
+FILES = sys.argv[2:]
+TLS = {"tls_params": aiomqtt.TLSParameters(*FILES)} if FILES else {}
 VERSIONS = (aiomqtt.ProtocolVersion.V311, aiomqtt.ProtocolVersion.V5)
 
 
 def client(name, version, **more):
-    return aiomqtt.Client("127.0.0.1", PORT, identifier=name, protocol=version, **more)
+    return aiomqtt.Client("127.0.0.1", PORT, identifier=name, protocol=version, **TLS, **more)
 
 
 async def every_qos():

@@ -12,6 +12,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 PORT = int(sys.argv[1])
 # `tcp` or `websockets`
 ROAD = sys.argv[2] if len(sys.argv) > 2 else "tcp"
+# The authority that has signed the hub's certificate, if it speaks TLS.
+CA = sys.argv[3] if len(sys.argv) > 3 else None
 PATIENCE = 10
 
 
@@ -28,6 +30,8 @@ class Peer:
         self.client.on_disconnect = lambda c, u, flags, reason, p: self.closed.put(reason)
         if will:
             self.client.will_set(will, b"gone", qos=1)
+        if CA:
+            self.client.tls_set(ca_certs=CA)
         arguments = {}
         if version == mqtt.MQTTv5:
             properties = Properties(PacketTypes.CONNECT)
