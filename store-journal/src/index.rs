@@ -44,9 +44,14 @@ pub(crate) struct Segment {
     pub(crate) file: Arc<dyn FsFile>,
     /// What was written of it.
     pub(crate) bytes: u64,
-    /// What of that is kept. A body of several copies counts as often.
+    /// What of that is kept, with what tells of it. A body of several copies counts as often.
     pub(crate) live: u64,
 }
+
+/// What is written of a copy beside its body, in bytes, about: in its record, and once more in the digest of the segment.
+const COPY_BYTES: u64 = 64;
+/// The same of a row, beside its key, which is written as often.
+const ROW_BYTES: u64 = 24;
 
 /// The files of segments.
 #[derive(Debug)]
@@ -236,7 +241,7 @@ impl Index {
                 let Some(copies) = self.queues.get_mut(&queue) else { return };
                 copies.remove_run(first, last, |slot| {
                     self.copies -= 1;
-                    dead(&mut self.segments, slot.spot);
+                    dead(&mut self.segments, slot.spot, COPY_BYTES);
                 });
                 if copies.is_empty() {
                     self.queues.remove(&queue);
@@ -245,32 +250,32 @@ impl Index {
             Entry::RetireQueue { queue } => {
                 for slot in self.queues.remove(&queue).into_iter().flat_map(Copies::into_slots) {
                     self.copies -= 1;
-                    dead(&mut self.segments, slot.spot);
+                    dead(&mut self.segments, slot.spot, COPY_BYTES);
                 }
             }
             Entry::Put { key, revision, row } => {
-                let spot = Spot { segment, place: row };
-                self.live_more(spot);
+                let (spot, beside) = (Spot { segment, place: row }, row_bytes(&key));
+                self.live_more(spot, beside);
                 let key = Bytes::copy_from_slice(&key);
                 if let Some(before) = self.rows.insert(key, RowSlot { spot, revision }) {
-                    self.dead(before.spot);
+                    self.dead(before.spot, beside);
                 }
             }
             Entry::Delete { key } => {
                 if let Some(before) = self.rows.remove(&key) {
-                    self.dead(before.spot);
+                    self.dead(before.spot, row_bytes(&key));
                 }
             }
             Entry::Prepare { gid, body } => {
-                let spot = Spot { segment, place: body };
-                self.live_more(spot);
+                let (spot, beside) = (Spot { segment, place: body }, row_bytes(&gid.0));
+                self.live_more(spot, beside);
                 if let Some(before) = self.prepared.insert(Gid(Bytes::copy_from_slice(&gid.0)), spot) {
-                    self.dead(before);
+                    self.dead(before, beside);
                 }
             }
             Entry::Resolve { gid } => {
                 if let Some(before) = self.prepared.remove(&gid) {
-                    self.dead(before);
+                    self.dead(before, row_bytes(&gid.0));
                 }
             }
             Entry::Log(op) => {
@@ -284,9 +289,9 @@ impl Index {
     }
 
     fn insert(&mut self, found: Found) {
-        self.live_more(found.spot);
+        self.live_more(found.spot, COPY_BYTES);
         match self.queues.entry(found.kept.copy.copy.queue).or_default().insert(found) {
-            Some(before) => self.dead(before.spot),
+            Some(before) => self.dead(before.spot, COPY_BYTES),
             None => self.copies += 1,
         }
     }
@@ -304,22 +309,28 @@ impl Index {
             self.queues.remove(&copy.queue);
         }
         self.copies -= 1;
-        self.dead(slot.spot);
+        self.dead(slot.spot, COPY_BYTES);
     }
 
-    fn live_more(&mut self, spot: Spot) {
+    /// What is at `spot` is kept, and `beside` bytes tell of it.
+    fn live_more(&mut self, spot: Spot, beside: u64) {
         if let Some(segment) = self.segments.get_mut(&spot.segment) {
-            segment.live += u64::from(spot.place.len);
+            segment.live += u64::from(spot.place.len) + beside;
         }
     }
 
-    fn dead(&mut self, spot: Spot) {
-        dead(&mut self.segments, spot);
+    fn dead(&mut self, spot: Spot, beside: u64) {
+        dead(&mut self.segments, spot, beside);
     }
 }
 
-fn dead(segments: &mut BTreeMap<SegmentId, Segment>, spot: Spot) {
+fn dead(segments: &mut BTreeMap<SegmentId, Segment>, spot: Spot, beside: u64) {
     if let Some(segment) = segments.get_mut(&spot.segment) {
-        segment.live = segment.live.saturating_sub(u64::from(spot.place.len));
+        segment.live = segment.live.saturating_sub(u64::from(spot.place.len) + beside);
     }
+}
+
+/// What is written of a row with this key, or of a transaction with this name, beside its body.
+const fn row_bytes(key: &[u8]) -> u64 {
+    2 * key.len() as u64 + ROW_BYTES
 }

@@ -17,6 +17,8 @@ pub(crate) use read::{messages, page};
 
 /// How far the records of one run lie apart at most, in bytes, if they are not one record.
 pub(crate) const RUN_BYTES_MAX: u32 = 64 << 10;
+/// What is written of a message beside its body, in bytes, about.
+const MESSAGE_BYTES: u64 = 24;
 
 /// All partitions.
 #[derive(Debug, Default)]
@@ -59,7 +61,7 @@ impl Logs {
             }
             LogOp::Drop { partition } => {
                 let runs = self.0.remove(&partition).unwrap_or_default().runs;
-                runs.values().for_each(|placed| moved((placed.segment, placed.run.bytes, false)));
+                runs.values().for_each(|placed| moved((placed.segment, live(&placed.run), false)));
             }
         }
     }
@@ -176,7 +178,7 @@ impl Partition {
         let Some(run) = part(&placed.run, self.low, u64::MAX) else { return };
         placed.run = run;
         self.remove(run.first, run.next(), moved);
-        moved((placed.segment, run.bytes, true));
+        moved((placed.segment, live(&run), true));
         self.bytes += run.bytes;
         let before = self.runs.range_mut(..run.first).next_back().map(|(_, before)| before);
         match before.filter(|before| before.segment == placed.segment && joins(&before.run, &run)) {
@@ -199,15 +201,20 @@ impl Partition {
         {
             self.runs.remove(&begin);
             let (left, right) = (part(&placed.run, 0, first), part(&placed.run, end, u64::MAX));
-            let kept: u64 = [left, right].into_iter().flatten().map(|run| run.bytes).sum();
-            let gone = placed.run.bytes.saturating_sub(kept);
+            let (mut bytes, mut gone) = (placed.run.bytes, live(&placed.run));
             for run in [left, right].into_iter().flatten() {
+                (bytes, gone) = (bytes - run.bytes, gone - live(&run));
                 self.runs.insert(run.first, Placed { run, ..placed });
             }
-            self.bytes -= gone;
+            self.bytes -= bytes;
             moved((placed.segment, gone, false));
         }
     }
+}
+
+/// What of a segment a run keeps.
+const fn live(run: &Run) -> u64 {
+    run.bytes + run.count * MESSAGE_BYTES
 }
 
 /// The part of a run from position `first` to before `end`, with its share of the bytes: they lie where they did.
@@ -312,7 +319,7 @@ mod tests {
         (30..60).for_each(|n| apply(&mut logs, 2, append(n, 0)));
         assert_eq!(runs(&logs), [(2, 30, 30), (1, 60, 40)]);
         (60..100).for_each(|n| apply(&mut logs, 2, append(n, 5000)));
-        assert_eq!(live, [0, 0, 7000]);
+        assert_eq!(live, [0, 0, 70 * (100 + MESSAGE_BYTES as i64)]);
         assert_eq!((logs.state(PARTITION).first, logs.state(PARTITION).bytes), (30, 7000));
         assert!(logs.says_low(1, PARTITION, 30) && !logs.says_low(2, PARTITION, 30));
     }

@@ -4,10 +4,11 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use roadbed_broker::{Expect, MemoryStore, Op, Row, RowKey, Store, StoreError, Unit};
+use roadbed_broker::{Expect, MemoryStore, NewCopy, Op, Row, RowKey, Store, StoreError, Unit};
+use roadbed_core::{CopyId, Key, Message, Outcome, Payload, Qos, QueueId, Time};
 use roadbed_store_journal::simulation::SimFs;
 use roadbed_store_journal::{JournalConfig, JournalError, JournalStore};
-use support::{Load, Random, commit, config, open, told};
+use support::{CloneFs as _, Load, Random, commit, config, open, told};
 
 #[test]
 fn keeps_what_a_map_keeps() {
@@ -110,4 +111,32 @@ fn an_ended_journal_is_whole_without_being_dropped() {
     let kept = told(&mut store).expect("read");
     drop(store);
     assert_eq!(told(&mut JournalStore::open(folder.path(), config()).expect("opens")).expect("read"), kept);
+}
+
+/// However little each has that is kept: what tells of it is not garbage, which cleaning would write again and again.
+#[test]
+fn cleaning_many_small_things_comes_to_its_end() {
+    let mut store = JournalStore::open_stepped(SimFs::new().shared(), config()).expect("open");
+    let message =
+        |n: u64| Message::builder("t".parse().expect("an address"), Payload::from(n.to_le_bytes().to_vec())).build();
+    let small = |n: u64| {
+        let key = RowKey::SessionKey("alice".into(), "a-session".into(), Key::Number(n as u32));
+        let copy = CopyId { queue: QueueId(1), seq: n };
+        let new = NewCopy { copy, qos: Qos::AtLeastOnce, retained: false, bindings: Vec::new() };
+        vec![
+            Op::Put(key, Row::Key { outcome: Outcome::Accepted, order: n, until: None }),
+            Op::Enqueue { message: message(n), at: Time::from_millis(n), copies: vec![new] },
+            Op::Append { message: message(n), at: Time::from_millis(n), partitions: vec![QueueId(20)] },
+        ]
+    };
+    for n in 1..=4000 {
+        store.submit(&mut vec![Unit { ops: small(n), ..Unit::new(n) }]);
+        if n % 20 == 0 {
+            store.step();
+        }
+    }
+    (0..4000).for_each(|_| store.step());
+    let cleaned = store.stats().cleaned_segments;
+    (0..1000).for_each(|_| store.step());
+    assert_eq!(store.stats().cleaned_segments, cleaned, "it is cleaned although nothing happens");
 }
