@@ -19,6 +19,10 @@ pub(super) enum Seen {
 pub(super) struct Copy {
     holder: Option<String>,
     lease_until: Option<Time>,
+    /// The broker has died since: then the lease has begun anew, and ends later than was told.
+    lease_longer: bool,
+    /// Whose lease has ended by what was told, and perhaps goes on.
+    leaseholder: Option<String>,
     /// It was delivered exactly once, to a session that is kept.
     pub(super) once: bool,
     /// A settlement was asked and its answer is not known.
@@ -66,6 +70,7 @@ impl Copy {
             (self.count_min, self.count_max) = (count, count);
         }
         self.lease_until = delivery.info.as_ref().and_then(|info| info.lease_until);
+        (self.lease_longer, self.leaseholder) = (false, None);
         self.once = delivery.qos == Qos::ExactlyOnce && delivery.handle.is_some();
         if delivery.handle.is_some() {
             self.holder = Some(owner.into());
@@ -138,9 +143,10 @@ impl Copy {
             self.pass(now);
         }
         let held = self.holder.as_deref() == Some(claim.owner);
+        let may_hold = held || self.leaseholder.as_deref() == Some(claim.owner);
         match answer {
             None => return Ok(()),
-            Some(Settled::Applied) if !held => return Err("I9: settled by one who does not have it".into()),
+            Some(Settled::Applied) if !may_hold => return Err("I9: settled by one who does not have it".into()),
             Some(Settled::Applied | Settled::Repeated) => {}
             Some(other) if held => return Err(format!("I9: its owner settles it, and is answered {other:?}")),
             Some(_) => {
@@ -200,8 +206,11 @@ impl Copy {
             return;
         }
         if self.lease_until.take_if(|until| until.has_passed(now)).is_some() {
-            let holder = self.holder.clone();
+            let (holder, count_min) = (self.holder.clone(), self.count_min);
             self.lapsed(holder.as_deref().unwrap_or_default());
+            if self.lease_longer {
+                (self.leaseholder, self.count_min) = (holder, count_min);
+            }
         }
     }
 
@@ -222,8 +231,10 @@ impl Copy {
         if !stored && !self.repeats {
             self.ended = Some(Outcome::Accepted);
         }
-        if stored && late && (self.lease_until.is_some() || self.once) {
+        let leased = self.lease_until.is_some() || self.leaseholder.is_some();
+        if stored && late && (leased || self.once) {
             // A lease can be settled by its name, and exactly once goes on where it was.
+            self.lease_longer = true;
             return;
         }
         // Somebody may have had a lease of it that nobody saw.
