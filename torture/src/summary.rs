@@ -105,7 +105,8 @@ const EXPLANATION: &str = "
 - **kills**: the real process, `roadbed serve --data DIR`, is killed (SIGKILL) at a random moment under load, in 2,000 or more acknowledged messages' time: MQTT 3.1.1
   and 5 at QoS 1 and 2, AMQP unsettled, with transactions, and settled by its receiver, HTTP under idempotency keys, in batches, and with locks. The clients are bare sockets that share no code with
   the hub. After each kill everything is taken out, mostly over another protocol than it was sent by, and compared: nothing acknowledged is missing; nothing is there twice at QoS 2, by key, or after its
-  end was confirmed; transactions are whole; senders' order, priorities, delivery counts, dead letters, last values, and kept sessions with their subscriptions are as they were. Some hubs are killed again while they recover.
+  end was confirmed; transactions are whole; senders' order, priorities, delivery counts, dead letters, last values, and kept sessions with their subscriptions are as they were;
+  a log has all of it in order, at the positions where it was, and its group where it had come to. Some hubs are killed again while they recover.
   The page cache survives the end of a process, so this says nothing of fsync: *cuts* does.
 - **discharges**: the same process is killed after the commit of AMQP transactions was asked for and before it was answered. Each has happened or not; what was answered has happened.
 - **cuts**: a broker on the journal, on a simulated file system in virtual time, with clients over MQTT, AMQP and HTTP. The power is cut at any operation of the file system: of the 4 KiB blocks

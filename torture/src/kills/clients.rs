@@ -11,6 +11,7 @@ use super::Mutation;
 use super::amqp::{self, Feed, Feeder};
 use super::check::{self, Findings};
 use super::http::{self, Poster};
+use super::log::Log;
 use super::mover::Mover;
 use super::mqtt::{Follower, Publisher, last_values};
 use super::stream::{Fates, Found, Name, Stream};
@@ -43,6 +44,8 @@ pub(crate) struct Clients {
     worker: amqp::Worker,
     locker: http::Worker,
     mover: Mover,
+    /// Has all that is sent to topics.
+    log: Log,
     mutation: Option<Mutation>,
     declared: bool,
 }
@@ -76,6 +79,7 @@ impl Clients {
             worker: amqp::Worker::new("queues/x5"),
             locker: http::Worker::new("queues/dl", DELIVERIES_MAX),
             mover: Mover::new(40, ["queues/ta", "queues/tb"], "queues/tc", mutation),
+            log: Log::new("lg"),
             mutation,
             declared: false,
         }
@@ -85,6 +89,7 @@ impl Clients {
     pub(crate) fn check(&mut self, hub: &Hub) -> Result<Findings> {
         if !self.declared {
             declare(hub).during("declaring queues")?;
+            self.log.declare(&mut Http::open(hub.http)?, "t/#").during("declaring a log")?;
             self.declared = true;
         }
         let tally = Tally::default();
@@ -103,6 +108,8 @@ impl Clients {
         let last = [self.caller.barrier(&tally)?, self.feeder.barrier(1, &tally)?, self.posters[2].barrier(&tally)?];
         self.followers.iter_mut().try_for_each(|follower| follower.catch_up(&last)).during("followers catch up")?;
         let mut findings = self.sessions();
+        let topics = [&self.caller.stream, &self.feeder.feeds[1].stream, &self.posters[2].stream];
+        findings.add(self.log.check(&mut http, &topics).during("reading a log")?);
         findings.add(self.last_values(hub).during("last values")?);
         findings.add(self.queues(hub, &mut http).during("emptying queues")?);
         self.close();

@@ -116,7 +116,7 @@ fn event(name: Name) -> Value {
     json!({ "specversion": "1.0", "id": id, "source": "/torture", "type": "torture", "data_base64": data })
 }
 
-fn refused<T>(what: &str, answer: &Answer) -> Result<T> {
+pub(super) fn refused<T>(what: &str, answer: &Answer) -> Result<T> {
     Trouble::wrong(format!("{what}: HTTP {} {}", answer.status, String::from_utf8_lossy(&answer.body)))
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod check;
 mod clients;
 pub(crate) mod discharges;
 pub(crate) mod http;
+mod log;
 mod mover;
 mod mqtt;
 pub(crate) mod queue;
