@@ -167,7 +167,7 @@ impl Shared {
 /// The store's answer in the words of the core.
 pub(crate) fn committed(result: Result<(), crate::StoreError>) -> Result<()> {
     result.map_err(|error| {
-        let kind = if error == crate::StoreError::Full { ErrorKind::Exhausted } else { ErrorKind::Failed };
+        let kind = if error == crate::StoreError::Full { ErrorKind::StoreFull } else { ErrorKind::Failed };
         Error::new(kind, "commit").because(error)
     })
 }

@@ -43,6 +43,8 @@ pub enum ErrorKind {
     NotSupported,
     /// A limit is reached.
     Exhausted,
+    /// The store takes nothing new until there is room again.
+    StoreFull,
     /// It cannot be done now.
     Unavailable,
     /// It took too long.
@@ -108,9 +110,11 @@ impl Error {
     /// What the caller can do about it.
     pub fn recovery(&self) -> Recovery {
         match self.0.kind {
-            ErrorKind::Exhausted | ErrorKind::Unavailable | ErrorKind::TimedOut | ErrorKind::RolledBack => {
-                Recovery::Retry
-            }
+            ErrorKind::Exhausted
+            | ErrorKind::StoreFull
+            | ErrorKind::Unavailable
+            | ErrorKind::TimedOut
+            | ErrorKind::RolledBack => Recovery::Retry,
             ErrorKind::NotFound => Recovery::Reattach,
             ErrorKind::Disconnected => Recovery::Reconnect,
             _ => Recovery::GiveUp,
@@ -131,6 +135,7 @@ impl ErrorKind {
             Self::Stolen => "another reader has taken its place",
             Self::NotSupported => "not supported",
             Self::Exhausted => "a limit is reached",
+            Self::StoreFull => "the store is full",
             Self::Unavailable => "not available now",
             Self::TimedOut => "timed out",
             Self::Closed => "closed",

@@ -105,6 +105,7 @@ pub(crate) fn status(error: &Error) -> u16 {
         ErrorKind::Conflict | ErrorKind::Stolen => 409,
         ErrorKind::Exhausted => 429,
         ErrorKind::NotSupported => 501,
+        ErrorKind::StoreFull => 507,
         ErrorKind::Unavailable | ErrorKind::Closed | ErrorKind::Disconnected => 503,
         _ => 500,
     }
@@ -121,6 +122,7 @@ pub(crate) fn refusal(status: u16, description: Option<String>) -> Error {
         409 => ErrorKind::Conflict,
         429 => ErrorKind::Exhausted,
         501 => ErrorKind::NotSupported,
+        507 => ErrorKind::StoreFull,
         503 => ErrorKind::Unavailable,
         _ => ErrorKind::Failed,
     };

@@ -83,6 +83,7 @@ pub(crate) fn kind_of_status(status: u16) -> ErrorKind {
         408 | 504 => ErrorKind::TimedOut,
         413 | 429 => ErrorKind::Exhausted,
         501 => ErrorKind::NotSupported,
+        507 => ErrorKind::StoreFull,
         503 => ErrorKind::Unavailable,
         400..=499 => ErrorKind::Invalid,
         500..=599 => ErrorKind::Failed,
@@ -90,7 +91,7 @@ pub(crate) fn kind_of_status(status: u16) -> ErrorKind {
     }
 }
 
-const KINDS: [ErrorKind; 15] = [
+const KINDS: [ErrorKind; 16] = [
     ErrorKind::Invalid,
     ErrorKind::Protocol,
     ErrorKind::Unauthenticated,
@@ -100,6 +101,7 @@ const KINDS: [ErrorKind; 15] = [
     ErrorKind::Stolen,
     ErrorKind::NotSupported,
     ErrorKind::Exhausted,
+    ErrorKind::StoreFull,
     ErrorKind::Unavailable,
     ErrorKind::TimedOut,
     ErrorKind::Closed,
@@ -117,6 +119,7 @@ fn status(kind: ErrorKind) -> StatusCode {
         ErrorKind::Conflict | ErrorKind::Stolen | ErrorKind::RolledBack => StatusCode::CONFLICT,
         ErrorKind::NotSupported => StatusCode::NOT_IMPLEMENTED,
         ErrorKind::Exhausted => StatusCode::TOO_MANY_REQUESTS,
+        ErrorKind::StoreFull => StatusCode::INSUFFICIENT_STORAGE,
         ErrorKind::Unavailable | ErrorKind::Closed | ErrorKind::Disconnected => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
         ErrorKind::Protocol => StatusCode::BAD_GATEWAY,
@@ -137,6 +140,9 @@ fn words(kind: ErrorKind) -> (&'static str, &'static str) {
         }
         ErrorKind::NotSupported => ("not-supported", "This endpoint cannot do it: GET /v1 tells what it can do."),
         ErrorKind::Exhausted => ("exhausted", "Try again after the time in Retry-After."),
+        ErrorKind::StoreFull => {
+            ("store-full", "Try again after the time in Retry-After; the operator has to make room on the disk.")
+        }
         ErrorKind::Unavailable => ("unavailable", "Try again after the time in Retry-After."),
         ErrorKind::TimedOut => ("timed-out", "Try again; what was asked may have been done."),
         ErrorKind::Closed => ("closed", "The endpoint is shutting down: try again after the time in Retry-After."),

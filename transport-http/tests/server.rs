@@ -507,6 +507,7 @@ async fn errors_of_the_endpoint_have_their_status() {
         (ErrorKind::Conflict, 409),
         (ErrorKind::NotSupported, 501),
         (ErrorKind::Exhausted, 429),
+        (ErrorKind::StoreFull, 507),
         (ErrorKind::Unavailable, 503),
         (ErrorKind::TimedOut, 504),
         (ErrorKind::Closed, 503),
@@ -516,7 +517,7 @@ async fn errors_of_the_endpoint_have_their_status() {
         fake.state().attach = Box::new(move |_| Err(Error::new(kind, "attach")));
         let answer = call(&fake.routes(), get("/v1/messages/queues/q", &[])).await;
         problem(&answer, status);
-        assert_eq!(answer.headers().contains_key(RETRY_AFTER), matches!(status, 429 | 503));
+        assert_eq!(answer.headers().contains_key(RETRY_AFTER), matches!(status, 429 | 503 | 507));
     }
 }
 

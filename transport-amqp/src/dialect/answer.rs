@@ -107,7 +107,7 @@ pub fn error_fault(error: &Error) -> Fault {
         ErrorKind::Conflict => "amqp:resource-locked",
         ErrorKind::Stolen => "amqp:link:stolen",
         ErrorKind::NotSupported => "amqp:not-implemented",
-        ErrorKind::Exhausted => "amqp:resource-limit-exceeded",
+        ErrorKind::Exhausted | ErrorKind::StoreFull => "amqp:resource-limit-exceeded",
         ErrorKind::Closed => "amqp:connection:forced",
         ErrorKind::RolledBack => "amqp:transaction:rollback",
         _ => "amqp:internal-error",

@@ -98,7 +98,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
 /// What a client is told of why it is not let in: whether to try again, and nothing else.
 fn code(error: &Error) -> SaslCode {
     match error.kind() {
-        ErrorKind::Unavailable | ErrorKind::TimedOut | ErrorKind::Exhausted => SaslCode::SysTemp,
+        ErrorKind::Unavailable | ErrorKind::TimedOut | ErrorKind::Exhausted | ErrorKind::StoreFull => SaslCode::SysTemp,
         ErrorKind::Failed | ErrorKind::NotSupported => SaslCode::Sys,
         _ => SaslCode::Auth,
     }

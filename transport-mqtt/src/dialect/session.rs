@@ -111,7 +111,7 @@ pub fn granted(result: &Result<Granted>) -> ReasonCode {
         Err(error) => match error.kind() {
             ErrorKind::Unauthorized => ReasonCode::NotAuthorized,
             ErrorKind::Invalid => ReasonCode::TopicFilterInvalid,
-            ErrorKind::Exhausted => ReasonCode::QuotaExceeded,
+            ErrorKind::Exhausted | ErrorKind::StoreFull => ReasonCode::QuotaExceeded,
             ErrorKind::Unavailable | ErrorKind::NotSupported => ReasonCode::ImplementationSpecificError,
             _ => ReasonCode::UnspecifiedError,
         },
@@ -124,7 +124,7 @@ pub fn refusal(error: &roadbed_core::Error) -> ReasonCode {
         ErrorKind::Unauthenticated => ReasonCode::BadUserNameOrPassword,
         ErrorKind::Unauthorized => ReasonCode::NotAuthorized,
         ErrorKind::Invalid => ReasonCode::ClientIdentifierNotValid,
-        ErrorKind::Exhausted => ReasonCode::QuotaExceeded,
+        ErrorKind::Exhausted | ErrorKind::StoreFull => ReasonCode::QuotaExceeded,
         ErrorKind::Unavailable | ErrorKind::Closed | ErrorKind::Disconnected => ReasonCode::ServerUnavailable,
         ErrorKind::TimedOut => ReasonCode::ServerBusy,
         _ => ReasonCode::UnspecifiedError,
