@@ -316,6 +316,11 @@ impl Shared {
                         self.handle_session(&session, now);
                     }
                 }
+                Timer::Mail(id) => {
+                    if let Some(session) = self.registry.session(id) {
+                        session.read_again();
+                    }
+                }
                 Timer::Queue(id) => self.handle_queue(id, now),
                 Timer::Transaction(id) => {
                     self.meters.transactions_timed_out.one();

@@ -3,10 +3,15 @@
 //! A queue keeps the messages of its head in memory. Of stored copies behind it only their positions are known, or what makes them due, and
 //! the store is asked for their messages before it is their turn.
 
+use std::time::Duration;
+
 use roadbed_core::CopyId;
 
 use crate::broker::Shared;
 use crate::store::StoredCopy;
+
+/// How long a queue or session asks for nothing after the store could not read.
+pub(crate) const REST: Duration = Duration::from_secs(1);
 
 /// How many messages are read back at once.
 pub(crate) const READ_MAX: usize = 1024;
@@ -89,6 +94,11 @@ impl Paged {
     /// Whether it is time to read: `now`, or since the head of the queue, of `here` bytes, has become short and there is something.
     pub(crate) const fn is_due(&self, now: bool, here: usize, read_ahead: usize) -> bool {
         !self.reading && !self.resting && (now || (self.messages > 0 && here < read_ahead / 2))
+    }
+
+    /// The store could not read it: whoever takes or looks would else ask at once, and for ever.
+    pub(crate) const fn rest(&mut self) {
+        (self.reading, self.resting) = (false, true);
     }
 
     /// Keeps the broker's counters up to date.

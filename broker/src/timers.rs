@@ -13,6 +13,8 @@ use crate::lock;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Timer {
     Session(u64),
+    /// When a session's own queue may be read again.
+    Mail(u64),
     Queue(QueueId),
     Transaction(u64),
     Names,

@@ -336,3 +336,28 @@ fn what_cannot_be_read_is_not_lost() {
     bench.advance(1);
     assert_eq!(payloads(&take(&mut taker, 10)), ["1", "2"]);
 }
+
+#[test]
+fn what_a_session_cannot_read_is_not_lost_and_asked_for_again_after_a_while() {
+    let bench = bench(0);
+    let mut device = bench.named("device", 3600);
+    device.follow("a", ONE);
+    let mut client = bench.anonymous();
+    bench.store.refuse_reads(true);
+    ["1", "2"].into_iter().for_each(|text| drop(client.send(stored("a", text), ONE)));
+    let (woken, waker) = flag();
+    let poll = |device: &mut Client| {
+        let (mut cx, mut deliveries) = (Context::from_waker(&waker), Vec::new());
+        let polled = device.consumer.as_mut().unwrap().poll_receive(&mut cx, &mut deliveries, 10);
+        polled.is_pending() && deliveries.is_empty()
+    };
+    assert!(poll(&mut device));
+    let failures = bench.counters().page_failures;
+    assert!(failures > 0 && poll(&mut device));
+    assert_eq!(bench.counters().page_failures, failures, "it is not asked for again at once");
+    bench.store.refuse_reads(false);
+    woken.store(false, Ordering::Relaxed);
+    bench.advance(1);
+    assert!(woken.load(Ordering::Relaxed), "who waits is told");
+    assert_eq!(payloads(&take(device.consumer.as_mut().unwrap(), 10)), ["1", "2"]);
+}

@@ -1,7 +1,7 @@
 //! Handing over what waits in a session's own queue.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use roadbed_core::{
     CopyId, Delivery, DeliveryId, DeliveryInfo, DeliveryState, Error, ErrorKind, Fence, Grant, Handle, Qos, Result,
@@ -13,8 +13,10 @@ use super::{Inner, SessionCore, has_expired};
 use crate::broker::Shared;
 use crate::entry::{Entry, Extra};
 use crate::inflight::{Body, Rare, Slot};
+use crate::paged::REST;
 use crate::queue::{After, Link, Pull};
 use crate::store::{NewCopy, Op, StoreError, StoredCopy};
+use crate::timers::Timer;
 use crate::txn::TxnWork;
 use crate::wakers;
 
@@ -169,10 +171,25 @@ impl SessionCore {
         shared.commits.read(shared, copies, Box::new(then));
     }
 
-    /// Messages have come back, or cannot be read: then they stay where they are, and nothing goes past them.
+    /// What could not be read is asked for again when the session is polled, which it is now.
+    pub(crate) fn read_again(&self) {
+        let mut inner = crate::lock(&self.inner);
+        inner.ring.rested();
+        let waker = inner.waker.take();
+        drop(inner);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Messages have come back, or cannot be read: then they stay where they are, nothing goes past them, and it is tried again after a while.
     fn came_back(&self, shared: &Shared, seqs: &[u64], found: std::result::Result<Vec<StoredCopy>, StoreError>) {
         let mut inner = crate::lock(&self.inner);
-        let Ok(found) = found else { return inner.ring.give_up_reading() };
+        let Ok(found) = found else {
+            inner.ring.rest();
+            let drains = if inner.drain { inner.waker.take() } else { None };
+            drop(inner);
+            shared.timers.set(Timer::Mail(self.id), shared.now() + REST);
+            return drains.into_iter().for_each(Waker::wake);
+        };
         let info = inner.info;
         let entries = found.into_iter().map(|found| (found.copy.copy.seq, entry_of(found, info))).collect();
         let (away, here) = inner.ring.fill(seqs, entries);

@@ -185,9 +185,16 @@ impl Ring {
         Some(wanted)
     }
 
-    /// Nothing has come back.
-    pub(crate) fn give_up_reading(&mut self) {
-        self.paged().reading = false;
+    /// Nothing has come back: nothing is asked for before [`rested`](Self::rested).
+    pub(crate) fn rest(&mut self) {
+        self.paged().rest();
+    }
+
+    /// What could not be read may be asked for again.
+    pub(crate) fn rested(&mut self) {
+        if let Some(paged) = &mut self.paged {
+            paged.resting = false;
+        }
     }
 
     /// Gives copies that were asked for their messages, by position; what was not found is not there any more. What they cost while they were

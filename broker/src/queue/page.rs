@@ -3,7 +3,6 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::task::Waker;
-use std::time::Duration;
 
 use roadbed_core::{CopyId, History, Mode, Overflow, Time};
 
@@ -12,6 +11,7 @@ use super::{Link, Pull, Queue, QueueInner};
 use crate::broker::Shared;
 use crate::entry::Extra;
 use crate::lock;
+use crate::paged::REST;
 use crate::store::{Facts, ListedCopy, NewCopy, StoredCopy};
 use crate::wakers;
 
@@ -22,9 +22,6 @@ pub(super) struct Reading {
     pub(super) seqs: Vec<u64>,
     pub(super) looking: Option<Arc<Link>>,
 }
-
-/// How long a queue asks for nothing after the store could not read.
-const REST: Duration = Duration::from_secs(1);
 
 impl Reading {
     /// Asks the store.
@@ -59,10 +56,10 @@ impl Queue {
         draining.into_iter().for_each(Waker::wake);
     }
 
-    /// It is tried again after a while: whoever takes or looks would else ask at once, and for ever.
+    /// It is tried again after a while.
     fn read_failed(&self, shared: &Shared) {
         let mut inner = lock(&self.inner);
-        (inner.paged.reading, inner.paged.resting) = (false, true);
+        inner.paged.rest();
         inner.timeline.add_read(shared.now() + REST);
         inner.arm(shared, self.id);
         let draining = std::mem::take(&mut inner.draining);
