@@ -263,7 +263,7 @@ async fn committed_is_said_when_the_store_has_it() {
     let stored = [("roadbed-transaction", &*id), ("roadbed-durability", "stored")];
     peer.ask(Method::POST, "/v1/messages/queues/out", &stored, "item").await;
     bench.store.refuse(Some(StoreError::Full));
-    is(&peer.end(&id, "commit").await, 429, "exhausted");
+    is(&peer.end(&id, "commit").await, 507, "store-full");
     assert_eq!(peer.backlog("queues/out").await, "0");
 }
 

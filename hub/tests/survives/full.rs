@@ -68,15 +68,9 @@ fn a_full_disk_refuses_the_new_in_every_protocol_and_lets_the_old_end() {
     let mut device = Device::kept(&hub.mqtt, "device", 600);
     let mut sender = Peer::connect(&hub.amqp);
     sender.sender(0, "queues/q");
-    let begun = hub.ask("POST", "/v1/transactions", &[], "");
-    let transaction = begun.header("location").expect("a transaction").to_owned();
-    let id = transaction.rsplit('/').next().expect("a name");
-    assert_eq!(hub.ask("POST", "/v1/messages/queues/q", &[("roadbed-transaction", id)], "part").status, 202);
 
     disk.fill();
     let probes = until(&hub, 507);
-    let refused = hub.ask("POST", &format!("{transaction}/commit"), &[], "");
-    assert_eq!((refused.status, refused.header("retry-after").is_some()), (507, true), "{refused:?}");
     let refused = hub.ask("POST", "/v1/messages/queues/q", &[], "new");
     assert_eq!((refused.status, refused.header("retry-after").is_some()), (507, true), "{refused:?}");
     assert!(refused.body.contains("store-full"), "{refused:?}");

@@ -6,6 +6,8 @@ mod wire;
 
 mod device;
 #[cfg(target_os = "linux")]
+mod failing;
+#[cfg(target_os = "linux")]
 mod full;
 mod links;
 #[cfg(target_os = "linux")]
