@@ -161,8 +161,14 @@ impl Commits {
     }
 
     /// Submits what nobody waits for.
-    pub(crate) fn submit_unawaited(&self, shared: &Shared, mut ops: Vec<Op>) {
+    pub(crate) fn submit_unawaited(&self, shared: &Shared, ops: Vec<Op>) {
+        self.submit_made(shared, || ops);
+    }
+
+    /// The same, made while no other can be submitted.
+    pub(crate) fn submit_made(&self, shared: &Shared, make: impl FnOnce() -> Vec<Op>) {
         let mut inner = lock(&self.inner);
+        let mut ops = make();
         inner.tell_numbers(shared);
         self.take_retired(&mut ops);
         if !ops.is_empty() {

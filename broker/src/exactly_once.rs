@@ -61,8 +61,7 @@ impl Names {
         });
         if forgets {
             // A name that is used again meanwhile is not forgotten by this: its row comes behind.
-            let ops = || (Vec::new(), self.take_gone());
-            shared.commits.submit(shared, ops, Box::new(|_, _| {}));
+            shared.commits.submit_made(shared, || self.take_gone());
         }
         let mut names = lock(&self.0);
         names.retain(|_, window| !window.rows.is_empty() || !window.gone.is_empty());

@@ -98,7 +98,7 @@ impl Shared {
         if settings.durable {
             let row = Row::Queue(QueueRow { queue: queue.id(), settings, bindings });
             let op = Op::Put(RowKey::Queue(queue.address().clone()), row);
-            self.commits.submit(self, || (Vec::new(), vec![op]), Box::new(|_, _| {}));
+            self.commits.submit_unawaited(self, vec![op]);
         }
     }
 
@@ -122,7 +122,7 @@ impl Shared {
             let mut ops =
                 vec![Op::RetireQueue { queue: queue.id() }, Op::Delete(RowKey::Queue(queue.address().clone()))];
             ops.extend(queue.forget_all_settled());
-            self.commits.submit(self, || (Vec::new(), ops), Box::new(|_, _| {}));
+            self.commits.submit_unawaited(self, ops);
         }
         gone
     }
