@@ -136,6 +136,11 @@ impl Plan {
         Ok(plan)
     }
 
+    /// The bytes of its messages.
+    pub(crate) fn cost(&self) -> usize {
+        self.messages.iter().map(Message::cost).sum()
+    }
+
     /// How many messages it has: one at least.
     pub(crate) fn len(&self) -> usize {
         self.messages.len()

@@ -48,6 +48,9 @@ pub struct Settings {
     pub session_keys_max: usize,
     /// Links of one session to queues.
     pub session_links_max: usize,
+    /// Bytes that one session has sent and that are behind the store, stored themselves or not: beyond it, the session is told to stop reading until half
+    /// of it is done.
+    pub session_behind_bytes_max: usize,
     /// How long the outcome under an idempotency name is remembered, in seconds.
     pub key_window_seconds: u64,
     /// Idempotency names that are remembered for one principal; the oldest are forgotten first.
@@ -135,6 +138,7 @@ impl Default for Settings {
             session_window_max: u16::MAX,
             session_keys_max: 65_535,
             session_links_max: 10_000,
+            session_behind_bytes_max: 4 << 20,
             key_window_seconds: 300,
             key_window_entries_max: 100_000,
             tombstone_seconds: 300,

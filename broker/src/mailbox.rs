@@ -3,6 +3,7 @@
 //! Publishers push into it, the session's consumer takes out of it; each takes the one small lock once per batch.
 
 mod bind;
+mod budget;
 mod read;
 mod receive;
 mod ring;
@@ -28,6 +29,7 @@ use crate::lock;
 use crate::queue::Link;
 use crate::router::{Group, Readiness, Subscriber};
 
+use budget::Budget;
 pub(crate) use receive::entry_of;
 use ring::{Oldest, Ring};
 pub(crate) use settle::{Effects, Follow, enlisted, run_step};
@@ -41,6 +43,8 @@ pub(crate) struct SessionCore {
     queue: AtomicU32,
     /// Grows at each takeover and resumption: what an older connection does counts no more. Changed under the lock.
     epoch: AtomicU32,
+    /// What it has sent that is behind the store.
+    pub(crate) behind: Budget,
     pub(crate) inner: Mutex<Inner>,
     pub(crate) keys: Mutex<Option<Box<Keys>>>,
 }
@@ -130,7 +134,8 @@ impl SessionCore {
         let inner = Inner { window, next_seq, ..Inner::default() };
         let keys = Mutex::new(None);
         let (queue, epoch) = (AtomicU32::new(0), AtomicU32::new(1));
-        Self { id, name, origin, queue, epoch, inner: Mutex::new(inner), keys }
+        let behind = Budget::default();
+        Self { id, name, origin, queue, epoch, behind, inner: Mutex::new(inner), keys }
     }
 
     /// Which connection the session has now.
@@ -288,6 +293,34 @@ impl SessionCore {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    /// `bytes` more that it has sent are behind the store.
+    pub(crate) fn goes_behind(&self, shared: &Shared, bytes: usize) {
+        let max = shared.settings.session_behind_bytes_max;
+        if self.behind.more(bytes) > max && !self.behind.is_paused() {
+            self.tell_budget(max);
+        }
+    }
+
+    /// And so many are not any more.
+    pub(crate) fn comes_back(&self, shared: &Shared, bytes: usize) {
+        let max = shared.settings.session_behind_bytes_max;
+        if self.behind.less(bytes) <= max / 2 && self.behind.is_paused() {
+            self.tell_budget(max);
+        }
+    }
+
+    /// Tells the session's connection to stop reading, or to go on.
+    fn tell_budget(&self, max: usize) {
+        let mut inner = lock(&self.inner);
+        let Some(paused) = self.behind.changes(max) else { return };
+        let events = &mut inner.cold().events;
+        events.retain(|event| !matches!(event, SessionEvent::Budget { .. }));
+        events.push_back(SessionEvent::Budget { paused });
+        let waker = inner.event_waker.take();
+        drop(inner);
+        waker.into_iter().for_each(Waker::wake);
     }
 
     /// Marks a link of the session as having something to take, and wakes its consumer.

@@ -314,3 +314,35 @@ fn an_answer_waits_for_what_it_says() {
         assert_eq!(store.0.lock().unwrap().inner.copies(), again);
     }
 }
+
+#[test]
+fn a_session_that_has_sent_much_behind_the_store_is_told_to_stop_and_to_go_on() {
+    let mut settings = Settings::default();
+    settings.session_behind_bytes_max = 5000;
+    let Late { store, device: _device, mut sender, _broker } = late_with(settings);
+    let event = |client: &Client| match client.session.poll_event(&mut cx()) {
+        Poll::Ready(event) => Some(event),
+        Poll::Pending => None,
+    };
+    let volatile = |client: &mut Client| {
+        client.producer.send(&mut vec![outgoing(Message::new("a".parse().unwrap(), vec![7; 1000]), ZERO)]);
+    };
+    sender.producer.send(&mut vec![outgoing(stored("a", "x"), ONE)]);
+    let mut sent = 0;
+    let told = loop {
+        volatile(&mut sender);
+        sent += 1;
+        if let Some(event) = event(&sender) {
+            break event;
+        }
+        assert!(sent < 6, "what is behind the store counts, stored or not");
+    };
+    assert_eq!((told, sent > 2), (SessionEvent::Budget { paused: true }, true));
+    volatile(&mut sender);
+    assert_eq!(event(&sender), None, "it is told once");
+    store.let_go(1);
+    assert_eq!(event(&sender), Some(SessionEvent::Budget { paused: false }));
+    assert_eq!(sender.confirms().len(), 1);
+    volatile(&mut sender);
+    assert_eq!(event(&sender), None, "nothing is behind the store");
+}

@@ -49,8 +49,19 @@ impl Behind {
 
     pub(super) fn submit(self, shared: &Shared) {
         self.late.expect();
+        let (session, bytes) = (self.session.clone(), self.cost());
+        session.goes_behind(shared, bytes);
         let make = |behind: &mut Self, units: &mut Units<'_>| behind.make(shared, units);
-        shared.commits.submit_all(shared, self, make, |shared, behind, failed| behind.finish(shared, failed));
+        shared.commits.submit_all(shared, self, make, move |shared, behind, failed| {
+            behind.finish(shared, failed);
+            session.comes_back(shared, bytes);
+        });
+    }
+
+    /// The bytes of its messages.
+    fn cost(&self) -> usize {
+        let cost = |item: &Item| if let Item::Plan { plan, .. } = item { plan.cost() } else { 0 };
+        self.items.iter().map(cost).sum()
     }
 
     /// Makes a unit of each stored message; the others take their places.

@@ -27,6 +27,7 @@ impl Shared {
         let cold = inner.cold();
         // The older connection sees by its epoch that it is taken over; whatever was to be told to it is not the new one's.
         cold.events.clear();
+        session.behind.restart();
         let due = cold.will.take_if(|will| !resume || will.delay.is_zero());
         cold.will = None;
         cold.life = None;
@@ -172,7 +173,7 @@ impl Shared {
             // A session of the same name must not take what its peer sends for what this one's has sent.
             let mut ops: Vec<Op> = keys.iter().flat_map(|keys| keys.stored()).map(key).collect();
             ops.extend([Op::RetireQueue { queue }, Op::Delete(RowKey::Session(principal.clone(), name.clone()))]);
-            self.commits.submit(self, || (Vec::new(), ops), Box::new(|_, _| {}));
+            self.commits.submit_unawaited(self, ops);
         }
         self.commits.flush(self);
     }
@@ -226,7 +227,7 @@ impl Shared {
     /// Tells the store of a session that outlives us.
     pub(crate) fn keep_session(&self, session: &SessionCore, disconnected_at: Option<Time>) {
         if let Some(op) = self.session_op(session, disconnected_at) {
-            self.commits.submit(self, || (Vec::new(), vec![op]), Box::new(|_, _| {}));
+            self.commits.submit_unawaited(self, vec![op]);
         }
     }
 

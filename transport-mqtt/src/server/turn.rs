@@ -54,8 +54,10 @@ pub(super) struct Running<S> {
     reauth: Option<Box<Reauth>>,
     /// When the client's right to be here ends, or its patience with a withheld answer.
     ends_at: Option<(Time, ReasonCode)>,
-    /// The session's byte budget is used up, or an answer is withheld.
+    /// An answer is withheld.
     paused: bool,
+    /// The session's byte budget is used up.
+    over_budget: bool,
 }
 
 /// How a connection ends.
@@ -130,6 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
             reauth: None,
             ends_at,
             paused: false,
+            over_budget: false,
         }
     }
 
@@ -170,7 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
                 SessionEvent::Draining => {
                     return Err(self.part(ReasonCode::ServerShuttingDown, ErrorKind::Closed, out));
                 }
-                SessionEvent::Budget { paused } => self.paused = paused,
+                SessionEvent::Budget { paused } => self.over_budget = paused,
                 _ => {}
             }
         }
@@ -184,7 +187,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Running<S> {
     fn read(&mut self, cx: &mut Context<'_>, now: Time, batch: &mut Batch, out: &mut Output) -> Turn {
         let config = &self.shared.config;
         let unanswered = self.subscriptions.len() >= config.subscribes_max || self.released.len() >= RELEASED_MAX;
-        if self.paused || out.len() >= config.answer_bytes_max || unanswered {
+        if self.paused || self.over_budget || out.len() >= config.answer_bytes_max || unanswered {
             return Ok(false);
         }
         match self.producer.poll_reserve(cx, 1, 0) {
