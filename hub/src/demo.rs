@@ -29,6 +29,33 @@ struct Peer {
     client: Client,
 }
 
+/// A hub, and everybody who is connected to it.
+struct Site {
+    hub: Running,
+    peers: Vec<Peer>,
+}
+
+impl Site {
+    async fn start(data: &Path, fault: Option<&Fault>) -> Result<Self> {
+        let hub = start_hub(data, fault).await?;
+        let peers = connect(&hub).await?;
+        Ok(Self { hub, peers })
+    }
+
+    /// All connections end, then the hub.
+    async fn stop(self) -> Result {
+        for peer in self.peers {
+            peer.client.close().await?;
+        }
+        self.hub.stop().await
+    }
+
+    fn parties(&self) -> Parties<'_> {
+        let [_, mqtt, amqp, http] = &self.peers[..] else { unreachable!("there are four") };
+        Parties { mqtt: &mqtt.client, amqp: &amqp.client, http: &http.client }
+    }
+}
+
 /// Runs the demo, and prints the matrix.
 ///
 /// # Errors
@@ -37,18 +64,13 @@ pub(crate) async fn run(options: &cli::Demo) -> Result {
     let fault: Option<Fault> = options.fault.as_deref().map(str::parse).transpose().map_err(Failure::usage)?;
     let start = Instant::now();
     let data = tempfile::tempdir().map_err(|error| Failure::unavailable(format!("no folder for the demo: {error}")))?;
-    let hub = start_hub(data.path(), fault.as_ref()).await?;
+    let site = Site::start(data.path(), fault.as_ref()).await?;
     if let Some(fault) = &fault {
         say(fault)?;
     }
-    let peers = connect(&hub).await?;
-    say(report::intro(&hub, options.messages))?;
-    let mut faults = matrix(&hub, &peers, options.messages).await?;
-    faults += moved::run(parties(&peers)).await?;
-    for peer in peers {
-        peer.client.close().await?;
-    }
-    hub.stop().await?;
+    say(report::intro(&site.hub, options.messages))?;
+    let mut faults = matrix(&site.hub, &site.peers, options.messages).await?;
+    faults += moved::run(site, data.path()).await?;
     let seconds = start.elapsed().as_secs_f64();
     match faults {
         0 => say(format_args!("\nEvery message arrived once, intact and settled. {seconds:.1} s")),
@@ -79,11 +101,6 @@ async fn connect(hub: &Running) -> Result<Vec<Peer>> {
         peers.push(Peer { name, client: roadbed::connect(&url).await? });
     }
     Ok(peers)
-}
-
-fn parties(peers: &[Peer]) -> Parties<'_> {
-    let [_, mqtt, amqp, http] = peers else { unreachable!("there are four") };
-    Parties { mqtt: &mqtt.client, amqp: &amqp.client, http: &http.client }
 }
 
 /// Runs all pairs at all assurances; answers how many were not clean.

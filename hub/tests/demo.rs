@@ -12,8 +12,12 @@ fn every_protocol_reaches_every_other() {
     let output = demo(&["--messages", "60"]);
     let text = String::from_utf8(output.stdout).expect("it is text");
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(text.lines().filter(|line| line.ends_with("  ok")).count(), 48 + 5, "{text}");
+    assert_eq!(text.lines().filter(|line| line.ends_with("  ok")).count(), 48 + 7, "{text}");
     assert!(text.contains("committed            0        20  ok"), "{text}");
+    assert!(
+        text.contains("after a restart     20         0  ok") && text.contains("after a restart      0        20  ok"),
+        "{text}"
+    );
     assert!(text.contains("Every message arrived once, intact and settled."), "{text}");
 }
 

@@ -31,7 +31,6 @@ pub struct JournalStore {
     /// Who writes, if there is no thread for it.
     #[cfg(feature = "simulation")]
     stepped: Option<Worker>,
-    _lock: Lock,
 }
 
 /// What the store and its thread share.
@@ -67,6 +66,8 @@ pub(crate) struct Desk {
     /// The store itself is gone: nobody reads any more.
     pub(crate) dropped: bool,
     pub(crate) ended: bool,
+    /// Keeps everybody else out until the journal has ended.
+    pub(crate) lock: Option<Lock>,
     pub(crate) stats: Counts,
     /// Bodies that were read for [`Store::read`], and their bytes.
     pub(crate) bodies_read: (u64, u64),
@@ -188,7 +189,7 @@ impl JournalStore {
         let worker = Worker::new(fs, config.clone(), opened.next, opened.lsn);
         let shared = Arc::new(Shared {
             index: Mutex::new(opened.index),
-            desk: Mutex::default(),
+            desk: Mutex::new(Desk { lock: Some(lock), ..Desk::default() }),
             work: Condvar::new(),
             asked: Condvar::new(),
             ended: Condvar::new(),
@@ -199,7 +200,6 @@ impl JournalStore {
             threads: Vec::new(),
             #[cfg(feature = "simulation")]
             stepped: None,
-            _lock: lock,
         };
         Ok((store, worker))
     }
@@ -440,5 +440,6 @@ impl Drop for JournalStore {
             // A thread that has panicked has nothing more to write.
             let _ = thread.join();
         }
+        self.shared.desk().lock = None;
     }
 }

@@ -97,7 +97,10 @@ impl Worker {
         {
             tracing::error!(%error, "the journal was not ended in good order");
         }
-        shared.desk().ended = true;
+        let mut desk = shared.desk();
+        // Nothing is written any more: somebody else may have it, who still reads here or not.
+        (desk.ended, desk.lock) = (true, None);
+        drop(desk);
         shared.ended.notify_all();
     }
 

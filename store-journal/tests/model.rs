@@ -109,8 +109,8 @@ fn an_ended_journal_is_whole_without_being_dropped() {
     monitor.end();
     assert!(support::wait(&mut store, count).iter().all(|(_, answer)| answer.is_ok()));
     let kept = told(&mut store).expect("read");
-    drop(store);
     assert_eq!(told(&mut JournalStore::open(folder.path(), config()).expect("opens")).expect("read"), kept);
+    drop(store);
 }
 
 /// However little each has that is kept: what tells of it is not garbage, which cleaning would write again and again.

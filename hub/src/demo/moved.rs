@@ -1,7 +1,8 @@
 //! Messages of MQTT and of HTTP are moved from one queue to another in one AMQP transaction: rolled back, nothing has happened; committed,
-//! all of it has.
+//! all of it has. After each, the hub is ended and started again on the same journal: everything is where it was.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use roadbed::{
@@ -9,6 +10,7 @@ use roadbed::{
     Sender,
 };
 
+use super::Site;
 use super::report::Moved;
 use crate::output::say;
 
@@ -25,34 +27,51 @@ pub(super) struct Parties<'a> {
     pub(super) http: &'a Client,
 }
 
-/// Moves them twice, and tells what is in the queues at each step, up to the first that is not as it has to be; answers how many are not.
-pub(super) async fn run(parties: Parties<'_>) -> crate::error::Result<usize> {
-    let sent = send(parties).await?;
+/// Moves them twice, and tells what is in the queues at each step, up to the first that is not as it has to be; answers how many are not. The hub's
+/// journal is in `data`.
+pub(super) async fn run(mut site: Site, data: &Path) -> crate::error::Result<usize> {
+    let sent = send(site.parties()).await?;
     say(Moved::head(EACH))?;
-    let orders = parties.amqp.attach(ConsumerTerms::queue(orders())).await?;
-    let invoices = parties.amqp.sender().await?;
     for (step, commit, wanted) in [("rolled back", false, (sent.len(), 0)), ("committed", true, (0, sent.len()))] {
-        let transaction = parties.amqp.transaction().await?;
-        for _ in 0..sent.len() {
-            let order = next(&orders).await?;
-            let invoice = Message::new(queue("invoices"), order.message.payload().clone());
-            invoices.send_in(transaction.id(), invoice, Qos::AtLeastOnce).await?;
-            order.settle_in(transaction.id(), Outcome::Accepted).await?;
+        if !move_all(site.parties(), (step, commit, wanted), sent.len()).await? {
+            return Ok(1);
         }
-        let mut fine = check("before the end", counts(parties.http).await?, (sent.len(), 0))?;
-        match commit {
-            true => transaction.commit().await?,
-            false => transaction.rollback().await?,
-        }
-        fine &= check(step, counts(parties.http).await?, wanted)?;
-        if !fine {
+        site.stop().await?;
+        site = Site::start(data, None).await?;
+        if !check("after a restart", counts(site.parties().http).await?, wanted)? {
             return Ok(1);
         }
     }
+    let got = receive(site.parties().http, sent.len()).await?;
+    let fine = check("read by HTTP", (0, got.intersection(&sent).count()), (0, sent.len()))?;
+    site.stop().await?;
+    Ok(usize::from(!fine))
+}
+
+/// Moves all `messages` in one transaction; whether everything was as it has to be.
+async fn move_all(
+    parties: Parties<'_>,
+    (step, commit, wanted): (&str, bool, (usize, usize)),
+    messages: usize,
+) -> crate::error::Result<bool> {
+    let orders = parties.amqp.attach(ConsumerTerms::queue(orders())).await?;
+    let invoices = parties.amqp.sender().await?;
+    let transaction = parties.amqp.transaction().await?;
+    for _ in 0..messages {
+        let order = next(&orders).await?;
+        let invoice = Message::new(queue("invoices"), order.message.payload().clone());
+        invoices.send_in(transaction.id(), invoice, Qos::AtLeastOnce).await?;
+        order.settle_in(transaction.id(), Outcome::Accepted).await?;
+    }
+    let fine = check("before the end", counts(parties.http).await?, (messages, 0))?;
+    match commit {
+        true => transaction.commit().await?,
+        false => transaction.rollback().await?,
+    }
+    let fine = check(step, counts(parties.http).await?, wanted)? && fine;
     orders.detach(Detach::Close).await?;
     invoices.detach(Detach::Close).await?;
-    let got = receive(parties.http, sent.len()).await?;
-    Ok(usize::from(!check("read by HTTP", (0, got.intersection(&sent).count()), (0, sent.len()))?))
+    Ok(fine)
 }
 
 /// Tells what is in the two queues; answers whether that is what has to be there.

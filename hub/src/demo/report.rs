@@ -9,7 +9,7 @@ use crate::hub::Running;
 /// What is done, before the matrix.
 pub(super) fn intro(hub: &Running, messages: usize) -> String {
     format!(
-        "A hub in memory: MQTT on {}, AMQP on {}, HTTP on {}.\n\
+        "A hub with its journal in a folder of its own: MQTT on {}, AMQP on {}, HTTP on {}.\n\
          {messages} messages for each pair of protocols and each QoS, of 0 B, 1 B, 64 KiB and 200 B that are no text;\n\
          64 are under way at a time. Times are from send to delivery.\n",
         hub.mqtt()[0],
@@ -72,7 +72,8 @@ pub(super) struct Moved<'a> {
 impl Moved<'_> {
     pub(super) fn head(each: usize) -> String {
         format!(
-            "\n{each} messages of MQTT and {each} of HTTP, moved in one AMQP transaction: first it is rolled back, then committed.\n\n\
+            "\n{each} messages of MQTT and {each} of HTTP, moved in one AMQP transaction: first it is rolled back, then committed.\n\
+             After each the hub is ended, and started again on the same journal.\n\n\
              {:<15} orders  invoices",
             "step"
         )
