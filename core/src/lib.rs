@@ -68,6 +68,8 @@ pub use layer::{
     Authorized, AuthorizedLayer, Limited, LimitedLayer, Limits, Meter, MeterSnapshot, Metered, MeteredLayer, Refusals,
     RefusalsSnapshot, Transacted, TransactedLayer,
 };
+#[cfg(feature = "tokio")]
+pub use layer::{RationMeter, Rationed, RationedLayer, Rations};
 #[cfg(feature = "std")]
 pub use link::{Received, Receiver, Sender, SenderSink};
 pub use message::{Bare, Details, Message, MessageBuilder, Origin};

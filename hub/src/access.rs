@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use roadbed::auth::{Guard, GuardCounters, Policy, PolicyAuthorizer};
-use roadbed::{Authenticator, AuthorizedLayer, Permissive, Refusals, RefusalsSnapshot};
+use roadbed::serve::Crowd;
+use roadbed::{Authenticator, AuthorizedLayer, Permissive, RationMeter, RationedLayer, Rations, Refusals, SystemClock};
 
 use crate::Config;
 use crate::auth::Door;
@@ -83,6 +84,9 @@ pub(crate) struct Gates {
     guard: Option<Arc<Guard>>,
     policy: Option<Arc<PolicyAuthorizer>>,
     refusals: Arc<Refusals>,
+    rations: Option<RationedLayer>,
+    rationed: Arc<RationMeter>,
+    crowd: Arc<Crowd>,
 }
 
 impl Gates {
@@ -97,7 +101,17 @@ impl Gates {
         };
         let guard = door.clone().map(|door| Arc::new(Guard::new(door, config.guard.clone())));
         let policy = policy(config)?.map(Arc::new);
-        Ok(Self { config: Arc::new(config.clone()), door, guard, policy, refusals: Arc::default() })
+        let (limits, rationed) = (&config.limits, Arc::new(RationMeter::default()));
+        let rations = Rations {
+            sessions_max: limits.identity_sessions_max,
+            messages_per_second: limits.identity_messages_per_second,
+            burst: limits.identity_burst,
+        };
+        let rations = (rations != Rations::default())
+            .then(|| RationedLayer::new(rations, Arc::new(SystemClock::default()), rationed.clone()));
+        let crowd = Crowd::new(limits.connections_max, limits.address_connections_max);
+        let (config, refusals) = (Arc::new(config.clone()), Arc::default());
+        Ok(Self { config, door, guard, policy, refusals, rations, rationed, crowd })
     }
 
     /// Who checks credentials.
@@ -111,6 +125,16 @@ impl Gates {
     /// What checks rights; `None` if everybody has all.
     pub(crate) fn layer(&self) -> Option<AuthorizedLayer> {
         self.policy.clone().map(|policy| AuthorizedLayer::new(policy, self.refusals.clone()))
+    }
+
+    /// What gives each principal its ration; `None` if there are none.
+    pub(crate) fn rations(&self) -> Option<RationedLayer> {
+        self.rations.clone()
+    }
+
+    /// Who is connected, over all listeners.
+    pub(crate) const fn crowd(&self) -> &Arc<Crowd> {
+        &self.crowd
     }
 
     /// Reads users, keys and policy again. What is not in order is logged, and the old stays.
@@ -127,9 +151,16 @@ impl Gates {
         tracing::info!("users and policy have been read again");
     }
 
-    /// What was let in and what was refused, if anybody has to say who it is.
-    pub(crate) fn counters(&self) -> (Option<GuardCounters>, RefusalsSnapshot) {
-        (self.guard.as_ref().map(|guard| guard.counters()), self.refusals.snapshot())
+    /// What was let in, and what was refused: as counters, with how many connections there are now.
+    pub(crate) fn counters(&self) -> (Vec<(String, u64)>, usize) {
+        let logins = self.guard.as_ref().map(|guard| guard.counters());
+        let logins = logins.iter().flat_map(GuardCounters::iter).map(|(name, count)| (format!("logins_{name}"), count));
+        let refused = self.refusals.snapshot();
+        let refused = refused.iter().map(|(name, count)| (format!("refused_{name}"), count));
+        let ((sessions, messages), (here, connections)) = (self.rationed.refused(), self.crowd.counts());
+        let over = [("connections", connections), ("sessions", sessions), ("messages", messages)];
+        let over = over.into_iter().map(|(name, count)| (format!("over_limit_{name}"), count));
+        (logins.chain(refused).chain(over).collect(), here)
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Config {
     /// Whose JSON Web Tokens are taken: `[[jwt]]`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub jwt: Vec<JwtSettings>,
+    /// How much everybody may use.
+    pub limits: Limits,
     /// Where promises are kept.
     pub store: Store,
     /// The bounds of the broker.
@@ -174,6 +176,35 @@ pub struct Hub {
 impl Default for Hub {
     fn default() -> Self {
         Self { insecure: false, sys_interval_seconds: 10, drain_seconds: 5, backlog: 4096 }
+    }
+}
+
+/// How much everybody may use, whatever the protocol. 0 is no bound.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Connections at a time, over all listeners.
+    pub connections_max: usize,
+    /// Connections at a time from one address of another machine.
+    pub address_connections_max: usize,
+    /// Sessions of one identity that are connected at a time.
+    pub identity_sessions_max: u32,
+    /// Messages that one identity may send in a second.
+    pub identity_messages_per_second: u32,
+    /// Messages that one identity may send at once; 0: as many as in a second.
+    pub identity_burst: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 200_000,
+            address_connections_max: 4096,
+            identity_sessions_max: 10_000,
+            identity_messages_per_second: 0,
+            identity_burst: 0,
+        }
     }
 }
 

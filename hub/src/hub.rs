@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use roadbed::journal::{JournalMonitor, JournalStore};
-use roadbed::serve::accept;
+use roadbed::serve::{Crowd, accept};
 use roadbed::{Authenticator, Broker, Client, Endpoint, Open, http};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -92,7 +92,7 @@ impl Running {
         let gatehouse =
             Gatehouse::new(config, (over_mqtt, over_amqp, over_http.clone()), gate, &figures, hub.shutdown.clone());
         for (road, listener) in listeners {
-            hub.serve(road, listener, gatehouse.clone(), over_http.clone(), config);
+            hub.serve(road, listener, gatehouse.clone(), over_http.clone(), gates.crowd(), config);
         }
         if let Some(tls) = tls {
             hub.helpers.spawn(roads::reload(tls, config.tls.reload_seconds));
@@ -172,16 +172,34 @@ impl Running {
         Ok(())
     }
 
-    fn serve(&mut self, road: Road, listener: TcpListener, gatehouse: Gatehouse, http: http::Server, config: &Config) {
+    fn serve(
+        &mut self,
+        road: Road,
+        listener: TcpListener,
+        gatehouse: Gatehouse,
+        http: http::Server,
+        crowd: &Arc<Crowd>,
+        config: &Config,
+    ) {
         let connections_max = match road.courier {
             Some(Courier::Mqtt) => config.mqtt.connections_max,
             Some(Courier::Amqp) => config.amqp.connections_max,
             Some(Courier::Http) => config.http.connections_max,
             Some(Courier::Ws) | None => config.roads.connections_max,
         };
-        let shutdown = self.shutdown.clone();
+        let (shutdown, crowd) = (self.shutdown.clone(), crowd.clone());
         self.listeners.spawn(async move {
-            let serve = |stream, address| gatehouse.clone().serve(road, stream, address);
+            let serve = |stream, address: SocketAddr| {
+                // Without a place the connection is closed unheard.
+                let place = crowd.enter(address.ip());
+                let served = place.is_some().then(|| gatehouse.clone().serve(road, stream, address));
+                async move {
+                    if let Some(served) = served {
+                        served.await;
+                    }
+                    drop(place);
+                }
+            };
             let connections = accept(listener, connections_max.max(1), shutdown.started(), serve).await;
             match road.courier {
                 Some(Courier::Mqtt | Courier::Amqp) => drop(connections.join_all().await),
@@ -206,11 +224,15 @@ impl Running {
     }
 }
 
-/// With what the policy allows, if there is one.
+/// With what each may use, and what the policy allows, if there is one.
 fn guarded(gates: &Gates, endpoint: Arc<dyn Endpoint>) -> Arc<dyn Endpoint> {
-    match gates.layer() {
-        Some(layer) => Arc::new(layer.layer(endpoint)),
+    let rationed: Arc<dyn Endpoint> = match gates.rations() {
+        Some(rations) => Arc::new(rations.layer(endpoint)),
         None => endpoint,
+    };
+    match gates.layer() {
+        Some(layer) => Arc::new(layer.layer(rationed)),
+        None => rationed,
     }
 }
 

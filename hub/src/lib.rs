@@ -37,7 +37,7 @@ mod ws;
 pub use amqp::Amqp;
 pub use auth::{Auth, Secrets, Users};
 pub use cli::Cli;
-pub use config::{Config, Hub, Listen};
+pub use config::{Config, Hub, Limits, Listen};
 pub use error::{Failure, Kind};
 pub use logs::Log;
 pub use mqtt::Mqtt;

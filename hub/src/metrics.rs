@@ -4,11 +4,10 @@
 
 use std::fmt::{Display, Write};
 
-use roadbed::auth::GuardCounters;
+use roadbed::Losses;
 use roadbed::broker::Counters;
 use roadbed::http::HttpCounters;
 use roadbed::journal::{Figure, JournalStats};
-use roadbed::{Losses, RefusalsSnapshot};
 
 use crate::roads::Figures;
 
@@ -35,7 +34,7 @@ pub(crate) fn render(
     counters: &Counters,
     journal: Option<JournalStats>,
     http: &HttpCounters,
-    (logins, refusals): &(Option<GuardCounters>, RefusalsSnapshot),
+    (gates, connections): &(Vec<(String, u64)>, usize),
     losses: &[(&'static str, Losses)],
     roads: &Figures,
     uptime_seconds: u64,
@@ -68,12 +67,8 @@ pub(crate) fn render(
         let words = name.replace('_', " ");
         out.counter(&format!("roadbed_http_{name}_total"), &format!("The HTTP server's {words}."), value);
     }
-    for (name, value) in logins.iter().flat_map(GuardCounters::iter) {
-        out.counter(&format!("roadbed_logins_{name}_total"), &format!("Logins that were {name}."), value);
-    }
-    for (name, value) in refusals.iter() {
-        let help = format!("What rights did not allow: {name}.");
-        out.counter(&format!("roadbed_refused_{name}_total"), &help, value);
+    for (name, value) in gates {
+        out.counter(&format!("roadbed_{name}_total"), &format!("At the gates: {}.", name.replace('_', " ")), value);
     }
     for (name, value) in roads.totals() {
         let words = name.replace('_', " ");
@@ -83,6 +78,7 @@ pub(crate) fn render(
     if let Some(at) = roads.certificate_ends_at() {
         out.gauge("roadbed_tls_certificate_ends_seconds", "When the certificate ends, in seconds since 1970.", at);
     }
+    out.gauge("roadbed_connections", "Connections, now.", connections);
     out.losses(losses);
     out.gauge("roadbed_uptime_seconds", "Seconds since the hub started.", uptime_seconds);
     out.gauge(&format!("roadbed_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), "What runs; always 1.", 1);
@@ -127,7 +123,7 @@ mod tests {
     fn every_sample_has_its_help_and_type_and_a_legal_name() {
         let mut lost = Losses::default();
         lost.note("subject", "MQTT 3.1.1, section 3.3");
-        let gates = (Some(GuardCounters::default()), RefusalsSnapshot::default());
+        let gates = (vec![("logins_failed".to_owned(), 7)], 2);
         let roads = Figures::new(&crate::Roads::default(), None);
         let text = render(
             &Counters::default(),
@@ -146,6 +142,7 @@ mod tests {
         assert!(
             text.contains("\nroadbed_broker_messages_in_total 0\n") && text.contains("\nroadbed_uptime_seconds 3\n")
         );
+        assert!(text.contains("\nroadbed_logins_failed_total 7\n") && text.contains("\nroadbed_connections 2\n"));
         let mut lines = text.lines();
         while let (Some(help), Some(kind), Some(sample)) = (lines.next(), lines.next(), lines.next()) {
             let name = sample.split([' ', '{']).next().unwrap();

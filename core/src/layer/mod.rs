@@ -5,9 +5,13 @@
 mod authorized;
 mod limited;
 mod metered;
+#[cfg(feature = "tokio")]
+mod rationed;
 mod transacted;
 
 pub use authorized::{Authorized, AuthorizedLayer, Refusals, RefusalsSnapshot};
 pub use limited::{Limited, LimitedLayer, Limits};
 pub use metered::{Meter, MeterSnapshot, Metered, MeteredLayer};
+#[cfg(feature = "tokio")]
+pub use rationed::{RationMeter, Rationed, RationedLayer, Rations};
 pub use transacted::{Transacted, TransactedLayer};

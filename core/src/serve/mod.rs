@@ -2,8 +2,10 @@
 
 mod accept;
 mod batch;
+mod crowd;
 mod driver;
 
 pub use accept::accept;
 pub use batch::Batch;
+pub use crowd::{Crowd, CrowdPlace};
 pub use driver::{Drive, Driver};

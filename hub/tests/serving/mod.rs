@@ -6,9 +6,14 @@ use std::process::{Child, Command, Stdio};
 
 /// Starts a hub on free ports, with these arguments and this configuration file: its process, and its addresses for MQTT, HTTP and AMQP.
 pub(crate) fn serve(command: &mut Command, config: &Path) -> (Child, [String; 3]) {
+    serve_logging(command, config, Stdio::null())
+}
+
+/// The same, with its log going to `log`.
+pub(crate) fn serve_logging(command: &mut Command, config: &Path, log: Stdio) -> (Child, [String; 3]) {
     let any = "127.0.0.1:0";
     command.args(["--mqtt", any, "--http", any, "--amqp", any, "--config"]).arg(config);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the hub starts");
+    let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("the hub starts");
     let lines = BufReader::new(child.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
     let said: Vec<String> = lines.take_while(|line| !line.starts_with("Try it")).collect();
     let address = |scheme: &str| {
