@@ -18,6 +18,8 @@ mod journal;
 mod mqtt_decode;
 mod mqtt_machine;
 mod output;
+mod policy;
+mod sas;
 mod sniff;
 mod websocket;
 
@@ -35,6 +37,8 @@ pub use journal::{journal, journal_codec};
 pub use mqtt_decode::{mqtt_decode_v3, mqtt_decode_v5};
 pub use mqtt_machine::{mqtt_client, mqtt_server};
 pub use output::output;
+pub use policy::policy;
+pub use sas::sas;
 pub use sniff::sniff;
 pub use websocket::websocket;
 
@@ -61,6 +65,8 @@ pub const TARGETS: &[Target] = &[
     ("mqtt_decode_v5", mqtt_decode_v5),
     ("mqtt_server", mqtt_server),
     ("output", output),
+    ("policy", policy),
+    ("sas", sas),
     ("sniff", sniff),
     ("websocket", websocket),
 ];

@@ -97,7 +97,7 @@ impl Running {
         if let Some(tls) = tls {
             hub.helpers.spawn(roads::reload(tls, config.tls.reload_seconds));
         }
-        hub.helpers.spawn(reload(gates));
+        hub.helpers.spawn(reload(gates, HangUps::new()));
         let timers = hub.broker.clone();
         hub.helpers.spawn(async move { timers.run().await });
         hub.publish_figures(Duration::from_secs(config.hub.sys_interval_seconds)).await?;
@@ -237,8 +237,7 @@ fn guarded(gates: &Gates, endpoint: Arc<dyn Endpoint>) -> Arc<dyn Endpoint> {
 }
 
 /// Reads users and policy again at each SIGHUP.
-async fn reload(gates: Gates) {
-    let mut hang_ups = HangUps::new();
+async fn reload(gates: Gates, mut hang_ups: HangUps) {
     loop {
         hang_ups.next().await;
         let gates = gates.clone();
@@ -247,7 +246,6 @@ async fn reload(gates: Gates) {
     }
 }
 
-/// Opens all listeners, and says where they are.
 fn bind(config: &Config) -> Result<(Vec<(Road, TcpListener)>, Listen)> {
     let (mut listeners, mut listen) = (Vec::new(), Listen::NONE);
     for (road, addresses) in config.listen.roads() {
