@@ -5,8 +5,8 @@ use std::task::{Context, Poll, Waker};
 
 use roadbed_broker::Broker;
 use roadbed_core::{
-    Address, Binding, Confirm, Consumer, ConsumerTerms, Delivery, Disposition, Endpoint, Fut, Grant, Message, Open,
-    Outcome, Outgoing, Producer, ProducerTerms, Qos, Session, Step,
+    Address, Binding, Confirm, Consumer, ConsumerTerms, Delivery, Disposition, Endpoint, Fut, Grant, LogSettings,
+    LogTerms, Manage, Message, Open, Outcome, Outgoing, Producer, ProducerTerms, Qos, Session, Step,
 };
 
 /// A session that sends.
@@ -65,6 +65,11 @@ impl Receiving {
         Self::on(broker, ConsumerTerms { info: false, ..ConsumerTerms::queue(address.clone()) })
     }
 
+    /// A session that reads a log.
+    pub fn reading(broker: &Broker, terms: LogTerms) -> Self {
+        Self::on(broker, ConsumerTerms::log(terms))
+    }
+
     fn on(broker: &Broker, terms: ConsumerTerms) -> Self {
         let session = ready(broker.open(Open::default()));
         let (mut consumer, _) = ready(session.consumer(terms));
@@ -89,6 +94,13 @@ impl Receiving {
         }
         self.deliveries.len()
     }
+}
+
+/// A log of one partition, which keeps so many bytes.
+pub fn declare_log(broker: &Broker, log: &str, bytes_max: u64) {
+    let settings = LogSettings { partitions: 1, bytes_max, ..LogSettings::default() };
+    let declared = Manage::DeclareLog(log.parse().expect("a legal name"), settings);
+    ready(ready(broker.open(Open::default())).manage(declared));
 }
 
 /// What a broker in memory does at once.
