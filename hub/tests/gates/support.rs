@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use roadbed::auth::sas;
 
-use crate::serving::serve_logging;
+use crate::serving::serve;
 
 pub(crate) const PASSWORD: &str = "correct-horse-battery-staple";
 pub(crate) const SAS_KEY: &str = "c2Vjcmv0IGtleSBvZiB0aGUgZmxlZXQu";
@@ -53,7 +53,7 @@ impl Hub {
         let log = std::fs::File::create(path("log")).expect("created");
         let mut command = Command::new(env!("CARGO_BIN_EXE_roadbed"));
         command.args(["--log", "trace", "serve", "--memory"]);
-        let (child, [mqtt, http, amqp]) = serve_logging(&mut command, &path("hub.toml"), Stdio::from(log));
+        let (child, [mqtt, http, amqp]) = serve(&mut command, &path("hub.toml"), Stdio::from(log));
         Self { child, dir, mqtt, http, amqp }
     }
 

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::serving::serve;
@@ -28,7 +28,7 @@ impl Hub {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         std::fs::write(file.path(), config).expect("a temporary file");
         let mut command = Command::new(env!("CARGO_BIN_EXE_roadbed"));
-        let (child, [mqtt, http, amqp]) = serve(command.args(["serve", "--memory"]), file.path());
+        let (child, [mqtt, http, amqp]) = serve(command.args(["serve", "--memory"]), file.path(), Stdio::null());
         Self { child, mqtt, http, amqp }
     }
 

@@ -4,13 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Starts a hub on free ports, with these arguments and this configuration file: its process, and its addresses for MQTT, HTTP and AMQP.
-pub(crate) fn serve(command: &mut Command, config: &Path) -> (Child, [String; 3]) {
-    serve_logging(command, config, Stdio::null())
-}
-
-/// The same, with its log going to `log`.
-pub(crate) fn serve_logging(command: &mut Command, config: &Path, log: Stdio) -> (Child, [String; 3]) {
+/// Starts a hub on free ports, with these arguments, this configuration file and its log going to `log`: its process, and its addresses for MQTT, HTTP and AMQP.
+pub(crate) fn serve(command: &mut Command, config: &Path, log: Stdio) -> (Child, [String; 3]) {
     let any = "127.0.0.1:0";
     command.args(["--mqtt", any, "--http", any, "--amqp", any, "--config"]).arg(config);
     let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().expect("the hub starts");

@@ -1,8 +1,9 @@
 //! A disk that fails: nothing is acknowledged any more, and the hub says why and ends. What was acknowledged before is there when it is started again.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::serving::serve;
@@ -17,10 +18,11 @@ fn a_hub_whose_disk_fails_says_so_and_ends() {
     let (said, config) = (folder.path().join("said"), folder.path().join("roadbed.toml"));
     std::fs::write(&config, "").expect("a file");
     // The limit on the length of files makes writes fail, with an error in place of a signal.
-    let script = "trap '' XFSZ; said=$1; shift; exec \"$@\" 2>\"$said\"";
+    let script = "trap '' XFSZ; exec \"$@\"";
     let mut command = Command::new("sh");
-    command.args(["-c", script, "sh"]).arg(&said).args([env!("CARGO_BIN_EXE_roadbed"), "serve", "--data"]);
-    let (mut hub, [_, http, _]) = serve(command.arg(folder.path().join("data")), &config);
+    command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_roadbed"), "serve", "--data"]);
+    let log = File::create(&said).expect("a file");
+    let (mut hub, [_, http, _]) = serve(command.arg(folder.path().join("data")), &config, Stdio::from(log));
 
     let bodies: Vec<String> = (0..24).map(|n| format!("{n:01000}")).collect();
     for body in &bodies {

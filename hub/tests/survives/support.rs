@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -141,7 +141,7 @@ fn start(folder: &Path, config: &str) -> (Child, [String; 3]) {
     let file = folder.join("roadbed.toml");
     std::fs::write(&file, config).expect("a file");
     let mut command = Command::new(env!("CARGO_BIN_EXE_roadbed"));
-    serve(command.args(["serve", "--data"]).arg(folder.join("data")), &file)
+    serve(command.args(["serve", "--data"]).arg(folder.join("data")), &file, Stdio::null())
 }
 
 /// An answer over HTTP.
