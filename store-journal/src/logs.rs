@@ -136,7 +136,9 @@ impl Logs {
         let Some(found) = self.0.get(&partition) else { return Vec::new() };
         let begin = found.runs.range(..=run.first).next_back().map_or(run.first, |(first, _)| *first);
         let runs = found.runs.range(begin..run.next()).map(|(_, placed)| placed);
-        runs.filter(|placed| placed.segment == segment)
+        // A partition that began anew has the same positions again, elsewhere.
+        let overlaps = |found: &Run| found.start < run.end && run.start < found.end;
+        runs.filter(|placed| placed.segment == segment && overlaps(&placed.run))
             .filter_map(|placed| part(&placed.run, run.first, run.next()))
             .collect()
     }
@@ -322,6 +324,18 @@ mod tests {
         assert_eq!(live, [0, 0, 70 * (100 + MESSAGE_BYTES as i64)]);
         assert_eq!((logs.state(PARTITION).first, logs.state(PARTITION).bytes), (30, 7000));
         assert!(logs.says_low(1, PARTITION, 30) && !logs.says_low(2, PARTITION, 30));
+    }
+
+    #[test]
+    fn what_was_dropped_is_not_taken_for_what_came_after_it() {
+        let mut logs = Logs::default();
+        (0..3).for_each(|n| logs.apply(1, append(n, n as u32 * 140), |_| {}));
+        let old = logs.all()[0].2[0].run;
+        logs.apply(1, LogOp::Drop { partition: PARTITION }, |_| {});
+        (0..2).for_each(|n| logs.apply(1, append(n, 5000 + n as u32 * 140), |_| {}));
+        assert_eq!(logs.still(1, PARTITION, &old), []);
+        let new = logs.all()[0].2[0].run;
+        assert_eq!(logs.still(1, PARTITION, &new), [new]);
     }
 
     #[test]

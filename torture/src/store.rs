@@ -169,11 +169,19 @@ fn compared(seed: u64, report: &mut Model) -> Result<(), String> {
             store = stepped(&fs)?;
         }
         if random.below(4) == 0 && told(&mut store) != told(&mut model) {
-            return Err(format!("round {round}: something else is kept"));
+            return Err(format!("round {round}: {}", difference(&mut store, &mut model)));
         }
     }
     match told(&mut store) == told(&mut model) {
         true => Ok(()),
-        false => Err("at the end something else is kept".into()),
+        false => Err(format!("at the end: {}", difference(&mut store, &mut model))),
     }
+}
+
+/// Where the two begin to say different things.
+fn difference(store: &mut JournalStore, model: &mut MemoryStore) -> String {
+    let (Ok(found), Ok(wanted)) = (told(store), told(model)) else { return "what is kept cannot be read".into() };
+    let at = found.iter().zip(&wanted).take_while(|(found, wanted)| found == wanted).count();
+    let (count, should) = (found.len(), wanted.len());
+    format!("{count} things are kept of {should}: there is {:?}, and should be {:?}", found.get(at), wanted.get(at))
 }
