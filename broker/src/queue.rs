@@ -59,6 +59,8 @@ pub(crate) struct QueueInner {
     bytes: usize,
     reported: usize,
     paged: Paged,
+    /// How often messages have come back from the store.
+    readings: u64,
     reserved: (usize, usize),
     /// Links that would take something if it came, longest first.
     waiting: VecDeque<Arc<Link>>,
@@ -111,6 +113,7 @@ impl Queue {
             bytes: 0,
             reported: 0,
             paged: Paged::default(),
+            readings: 0,
             reserved: (0, 0),
             waiting: VecDeque::new(),
             looking: Vec::new(),

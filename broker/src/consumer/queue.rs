@@ -207,16 +207,22 @@ impl Consumer for QueueConsumer {
             return Poll::Ready(Err(Error::new(ErrorKind::NotFound, "receive").detail(words)));
         }
         self.link.register(cx.waker());
-        let taken = self.receive(into, max);
-        if taken > 0 || max == 0 {
-            return Poll::Ready(Ok(taken));
+        loop {
+            let readings = self.grant.drain.then(|| self.link.queue().readings());
+            let taken = self.receive(into, max);
+            if taken > 0 || max == 0 {
+                return Poll::Ready(Ok(taken));
+            }
+            // What is taken comes when the store knows of it, and what only the store has when it is read, before the drain ends.
+            if readings.is_none() || self.link.is_taking() || self.link.queue().is_reading(cx.waker()) {
+                return Poll::Pending;
+            }
+            // What has come back since it looked is looked at, too.
+            if readings == Some(self.link.queue().readings()) {
+                (self.grant.drain, self.grant.credit) = (false, 0);
+                return Poll::Ready(Ok(0));
+            }
         }
-        // What is taken comes when the store knows of it, and what only the store has when it is read, before the drain ends.
-        if self.grant.drain && !self.link.is_taking() && !self.link.queue().is_reading(cx.waker()) {
-            (self.grant.drain, self.grant.credit) = (false, 0);
-            return Poll::Ready(Ok(0));
-        }
-        Poll::Pending
     }
 
     fn settle(&mut self, batch: &mut Vec<Disposition>) {

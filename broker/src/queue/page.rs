@@ -51,6 +51,7 @@ impl Queue {
 
     fn read_ended(&self, shared: &Shared, mut inner: MutexGuard<'_, QueueInner>) {
         inner.paged.reading = false;
+        inner.readings += 1;
         let draining = std::mem::take(&mut inner.draining);
         self.release(shared, inner);
         draining.into_iter().for_each(Waker::wake);
@@ -125,6 +126,11 @@ impl Queue {
             wakers::join(&mut inner.draining, waker);
         }
         inner.paged.reading
+    }
+
+    /// How often messages have come back from the store.
+    pub(crate) fn readings(&self) -> u64 {
+        lock(&self.inner).readings
     }
 
     /// Whether the messages of its copies are to be read when the broker starts: it must know their keys.
