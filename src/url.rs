@@ -55,6 +55,7 @@ impl Url {
     }
 
     /// Whether this option of the protocol is set.
+    #[cfg(feature = "amqp")]
     pub(crate) fn has_option(&self, name: &str) -> bool {
         self.options.split('&').any(|option| option.split('=').next() == Some(name))
     }
