@@ -22,7 +22,10 @@ pub(crate) fn open(fs: &dyn Fs) -> Result<Opened, JournalError> {
     let Walk { mut index, next, mut lsn, unended, unused, .. } = Walk::strict(fs)?;
     if let Some((id, mut tail)) = unended {
         let ending = || format!("ending {}", file_name(id));
-        let bytes = seal(&*open_file(fs, id)?, &mut tail).map_err(JournalError::io(ending()))?;
+        let file = open_file(fs, id)?;
+        // What was read may have been in the system's memory alone: its end vouches for it.
+        file.sync().map_err(JournalError::io(ending()))?;
+        let bytes = seal(&*file, &mut tail).map_err(JournalError::io(ending()))?;
         index.set_bytes(id, bytes);
         lsn = tail.lsn;
     }

@@ -57,7 +57,7 @@ impl Digest {
     }
 }
 
-/// Ends a segment with its footer; returns its length.
+/// Ends a segment with its footer; returns its length. The footer says that everything before it was synced, and is believed: that must be so by now.
 pub(crate) fn seal(file: &dyn FsFile, tail: &mut Tail) -> io::Result<u64> {
     tail.digest.condense();
     let digest = &tail.digest.bytes;
@@ -282,6 +282,8 @@ impl Writer {
         let Some(mut active) = self.active.take() else { return Ok(Written::default()) };
         self.lsn = active.tail.lsn;
         let id = active.id;
+        // Even if nothing is dirty: a mark may be unsynced.
+        active.file.sync()?;
         let bytes = seal(&*active.file, &mut active.tail)?;
         active.tail.digest.clear();
         self.digest = active.tail.digest;

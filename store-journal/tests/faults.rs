@@ -63,6 +63,53 @@ fn a_power_cut_loses_nothing_that_was_answered() {
     }
 }
 
+/// The end of a segment vouches for records that nobody has waited for: it must not be there before they are.
+#[test]
+fn a_power_cut_at_the_end_of_a_segment_leaves_nothing_that_is_not_there() {
+    for seed in 0..seeds() {
+        for operations in 0..24 {
+            let fs = SimFs::new();
+            let mut load = Load::new(seed, 14_000);
+            let mut store = open(&fs);
+            let mut units = vec![load.unit()];
+            commit(&mut store, units.clone());
+            let unawaited: Vec<_> = (0..6).map(|_| Unit { awaited: false, ..load.unit() }).collect();
+            units.extend(unawaited.clone());
+            fs.cut_after(operations, Kept::Some(700), seed * 100 + operations);
+            commit(&mut store, unawaited);
+            let after = fs.take_cut().expect("it was cut");
+            drop(store);
+            let report = check_on(&after).expect("it can be read");
+            assert!(report.damage.is_empty(), "seed {seed}, operation {operations}: {:?}", report.damage);
+            is_a_state(seed, &mut open(&after), &units, 1);
+        }
+    }
+}
+
+/// Opening finds what a killed process had written and not synced, and ends its segment: the end must not be there before that is.
+#[test]
+fn a_power_cut_while_opening_after_a_kill_leaves_nothing_that_is_not_there() {
+    for seed in 0..seeds() {
+        for operations in 0..6 {
+            let fs = SimFs::new();
+            let mut load = Load::new(seed, 4000);
+            let units: Vec<_> = (0..3).map(|_| Unit { awaited: false, ..load.unit() }).collect();
+            let mut store = JournalStore::open_stepped(fs.shared(), config()).expect("the journal opens");
+            store.submit(&mut units.clone());
+            store.step();
+            drop(store);
+            fs.cut_after(operations, Kept::Some(700), seed * 100 + operations);
+            let mut store = open(&fs);
+            let after = fs.take_cut().expect("it was cut");
+            assert_eq!(told(&mut store).expect("read"), states(&units, units.len()).remove(0), "seed {seed}");
+            drop(store);
+            let report = check_on(&after).expect("it can be read");
+            assert!(report.damage.is_empty(), "seed {seed}, operation {operations}: {:?}", report.damage);
+            is_a_state(seed, &mut open(&after), &units, 0);
+        }
+    }
+}
+
 #[test]
 fn what_nobody_waits_for_is_synced_a_little_later() {
     let (fs, mut load) = (SimFs::new(), Load::new(1, 900));
