@@ -34,12 +34,20 @@ type ThenAll = Box<dyn FnOnce(&Shared, &Failed) + Send>;
 
 pub(crate) struct Commits {
     inner: Mutex<Inner>,
-    /// Copies that have come to their end, for which nobody waits: a queue, and the first and last of positions that follow each other.
-    retired: Mutex<Vec<(QueueId, u64, u64)>>,
+    retired: Mutex<Retired>,
     has_retired: AtomicBool,
     /// Operations and bytes that may wait for the store before senders wait, too.
     max: Load,
     waker: Waker,
+}
+
+/// What has come to its end, for which nobody waits.
+#[derive(Default)]
+struct Retired {
+    /// Copies: a queue, and the first and last of positions that follow each other.
+    runs: Vec<(QueueId, u64, u64)>,
+    /// What the store has refused when it was told.
+    refused: Vec<Op>,
 }
 
 struct Inner {
@@ -69,6 +77,8 @@ struct Job {
     load: Load,
     failed: Vec<(usize, StoreError)>,
     follow: Follow,
+    /// What of the first unit the store is told again if it refuses that one.
+    again: Vec<Op>,
 }
 
 enum Follow {
@@ -138,14 +148,19 @@ impl Commits {
 
     /// Submits one unit, made while no other can be submitted, so that its positions are in the order of submission.
     pub(crate) fn submit(&self, shared: &Shared, make: impl FnOnce() -> (Vec<Expect>, Vec<Op>), then: Then) {
+        self.submit_under_lock(shared, make, then);
+        self.pump(shared);
+    }
+
+    /// The same by who has a lock that others may want who follow a commit: they are done by [`pump`](Self::pump), which comes when it is free.
+    pub(crate) fn submit_under_lock(&self, shared: &Shared, make: impl FnOnce() -> (Vec<Expect>, Vec<Op>), then: Then) {
         let mut inner = lock(&self.inner);
         let (expects, mut ops) = make();
         inner.tell_numbers(shared);
-        self.take_retired(&mut ops);
-        inner.submit_one(|id| Unit { id, expects, ops, awaited: true }, Follow::One(then));
+        let again = self.take_retired(&mut ops);
+        inner.submit_one(|id| Unit { id, expects, ops, awaited: true }, Follow::One(then), again);
         drop(inner);
         shared.meters.store_units.one();
-        self.pump(shared);
     }
 
     /// Reads copies with their messages; `then` may follow before this returns.
@@ -167,16 +182,21 @@ impl Commits {
 
     /// The same, made while no other can be submitted.
     pub(crate) fn submit_made(&self, shared: &Shared, make: impl FnOnce() -> Vec<Op>) {
+        self.submit_made_under_lock(shared, make);
+        self.pump(shared);
+    }
+
+    /// The same by who has a lock; see [`submit_under_lock`](Self::submit_under_lock).
+    pub(crate) fn submit_made_under_lock(&self, shared: &Shared, make: impl FnOnce() -> Vec<Op>) {
         let mut inner = lock(&self.inner);
         let mut ops = make();
         inner.tell_numbers(shared);
         self.take_retired(&mut ops);
         if !ops.is_empty() {
-            inner.submit_one(|id| Unit { id, expects: Vec::new(), ops, awaited: false }, Follow::Nothing);
+            let again = ops.iter().filter(|op| is_end(op)).cloned().collect();
+            inner.submit_one(|id| Unit { id, expects: Vec::new(), ops, awaited: false }, Follow::Nothing, again);
             shared.meters.store_units.one();
         }
-        drop(inner);
-        self.pump(shared);
     }
 
     /// Submits the units that `make` makes of `what`, while no other can be submitted; none is right, too. `then` follows when all are answered.
@@ -192,12 +212,10 @@ impl Commits {
         // A number is left for what the store must know before them.
         *next += 1;
         make(&mut what, &mut Units { next, units });
-        if let Some(first) = units.first_mut() {
-            self.take_retired(&mut first.ops);
-        }
+        let again = units.first_mut().map(|first| self.take_retired(&mut first.ops)).unwrap_or_default();
         let count = inner.units.len();
         inner.tell_numbers(shared);
-        inner.submit_units(Follow::All(Box::new(move |shared, failed| then(shared, what, failed))));
+        inner.submit_units(Follow::All(Box::new(move |shared, failed| then(shared, what, failed))), again);
         drop(inner);
         shared.meters.store_units.add(count as u64);
         self.pump(shared);
@@ -220,10 +238,10 @@ impl Commits {
 
     /// The same for positions that follow each other.
     pub(crate) fn retire_run_later(&self, queue: QueueId, first: u64, last: u64) {
-        let mut retired = lock(&self.retired);
-        match retired.last_mut() {
+        let runs = &mut lock(&self.retired).runs;
+        match runs.last_mut() {
             Some(run) if run.0 == queue && run.2 + 1 == first => run.2 = last,
-            _ => retired.push((queue, first, last)),
+            _ => runs.push((queue, first, last)),
         }
         self.has_retired.store(true, Ordering::Release);
     }
@@ -245,10 +263,24 @@ impl Commits {
         Poll::Pending
     }
 
-    fn take_retired(&self, ops: &mut Vec<Op>) {
-        if self.has_retired.swap(false, Ordering::AcqRel) {
-            ops.extend(std::mem::take(&mut *lock(&self.retired)).into_iter().map(retire));
+    /// Adds what has come to its end to a unit; it is returned, too, to be told again if that is refused.
+    fn take_retired(&self, ops: &mut Vec<Op>) -> Vec<Op> {
+        if !self.has_retired.swap(false, Ordering::AcqRel) {
+            return Vec::new();
         }
+        let Retired { runs, refused } = std::mem::take(&mut *lock(&self.retired));
+        let retired: Vec<Op> = refused.into_iter().chain(runs.into_iter().map(retire)).collect();
+        ops.extend(retired.iter().cloned());
+        retired
+    }
+
+    /// A unit with these ends was refused. What was told with something else is told alone, which needs no room; what was alone waits for the next unit.
+    fn retire_again(&self, shared: &Shared, ops: Vec<Op>, alone: bool) {
+        if !alone {
+            return self.submit_unawaited(shared, ops);
+        }
+        lock(&self.retired).refused.extend(ops);
+        self.has_retired.store(true, Ordering::Release);
     }
 
     /// Reads a page of a partition: at most so many messages, and not much more than so many bytes.
@@ -279,7 +311,8 @@ impl Commits {
         lock(&self.inner).store.log_cut(partition, bytes_max, oldest)
     }
 
-    fn pump(&self, shared: &Shared) {
+    /// Does the jobs whose turn has come.
+    pub(crate) fn pump(&self, shared: &Shared) {
         let mut inner = lock(&self.inner);
         if inner.busy {
             return;
@@ -342,21 +375,21 @@ impl Inner {
         self.next = self.next.max(id + 1);
         let ops = vec![Op::Put(RowKey::Broker, Row::Broker { epoch: shared.boot_epoch, positions })];
         self.units.push(Unit { id, expects: Vec::new(), ops, awaited: false });
-        self.submit_units(Follow::Nothing);
+        self.submit_units(Follow::Nothing, Vec::new());
         self.units = behind;
     }
 
-    fn submit_one(&mut self, unit: impl FnOnce(UnitId) -> Unit, follow: Follow) {
+    fn submit_one(&mut self, unit: impl FnOnce(UnitId) -> Unit, follow: Follow, again: Vec<Op>) {
         self.units.push(unit(self.next));
         self.next += 1;
-        self.submit_units(follow);
+        self.submit_units(follow, again);
     }
 
     /// Submits what is in `units` as one job.
-    fn submit_units(&mut self, follow: Follow) {
+    fn submit_units(&mut self, follow: Follow, again: Vec<Op>) {
         self.units.iter_mut().for_each(|unit| join_runs(&mut unit.ops));
         let load = Load::of(&self.units);
-        let job = Job { units: self.units.len(), answered: 0, load, failed: Vec::new(), follow };
+        let job = Job { units: self.units.len(), answered: 0, load, failed: Vec::new(), follow, again };
         (self.load.operations, self.load.bytes) =
             (self.load.operations + load.operations, self.load.bytes + load.bytes);
         if !self.units.is_empty() {
@@ -396,6 +429,12 @@ impl Inner {
 
 impl Job {
     fn follow(mut self, shared: &Shared) {
+        // A store that has failed is told nothing any more.
+        let refused =
+            self.failed.first().is_some_and(|(at, error)| *at == 0 && !matches!(error, StoreError::Failed(_)));
+        if refused && !self.again.is_empty() {
+            shared.commits.retire_again(shared, self.again, matches!(self.follow, Follow::Nothing));
+        }
         match self.follow {
             Follow::Nothing => {}
             Follow::One(then) => then(shared, self.failed.pop().map_or(Ok(()), |(_, error)| Err(error))),
@@ -409,12 +448,17 @@ impl Load {
         let mut load = Self::default();
         for op in units.iter().flat_map(|unit| &unit.ops) {
             load.operations += 1;
-            if let Op::Enqueue { message, .. } = op {
+            if let Op::Enqueue { message, .. } | Op::Append { message, .. } = op {
                 load.bytes += message.payload().len();
             }
         }
         load
     }
+}
+
+/// Whether an operation ends something for good: it may be told again, behind whatever.
+const fn is_end(op: &Op) -> bool {
+    matches!(op, Op::Retire { .. } | Op::RetireRun { .. } | Op::RetireQueue { .. } | Op::DropLog { .. })
 }
 
 /// Copies of one queue that come to their end one after the other, as they mostly do, are one operation.

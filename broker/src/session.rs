@@ -157,9 +157,16 @@ fn managed(shared: &Shared, request: Manage) -> Fut<Managed> {
 impl Shared {
     /// Done when the store has the operations, and everything that was submitted before.
     pub(crate) fn store(&self, ops: Vec<Op>) -> Stored {
+        let stored = self.store_under_lock(ops);
+        self.commits.pump(self);
+        stored
+    }
+
+    /// The same by who has a lock; see [`submit_under_lock`](crate::commits::Commits::submit_under_lock).
+    pub(crate) fn store_under_lock(&self, ops: Vec<Op>) -> Stored {
         let (answer, waiter) = waiter();
         let then = move |_: &Self, result: Result<(), crate::StoreError>| answer.give(committed(result));
-        self.commits.submit(self, || (Vec::new(), ops), Box::new(then));
+        self.commits.submit_under_lock(self, || (Vec::new(), ops), Box::new(then));
         Box::pin(waiter)
     }
 }

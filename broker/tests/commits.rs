@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures::executor::block_on;
 use roadbed_broker::{
-    Broker, Caps, ListedCopy, LogPage, LogRead, LogState, LogStore, MemoryStore, ReadAnswer, ReadId, Recovery,
+    Broker, Caps, ListedCopy, LogPage, LogRead, LogState, LogStore, MemoryStore, Op, ReadAnswer, ReadId, Recovery,
     Revision, Row, RowKey, Settings, Store, StoreError, StoredCopy, Unit, UnitId,
 };
 use roadbed_core::*;
@@ -23,6 +23,8 @@ struct Slow {
     inner: MemoryStore,
     waiting: VecDeque<Unit>,
     allowed: usize,
+    /// How long it takes to submit.
+    pause: std::time::Duration,
     waker: Option<Waker>,
 }
 
@@ -64,6 +66,10 @@ impl Store for SlowStore {
     }
 
     fn submit(&mut self, units: &mut Vec<Unit>) {
+        let pause = self.0.lock().unwrap().pause;
+        if !pause.is_zero() {
+            std::thread::sleep(pause);
+        }
         self.0.lock().unwrap().waiting.extend(units.drain(..));
     }
 
@@ -345,4 +351,41 @@ fn a_session_that_has_sent_much_behind_the_store_is_told_to_stop_and_to_go_on() 
     assert_eq!(sender.confirms().len(), 1);
     volatile(&mut sender);
     assert_eq!(event(&sender), None, "nothing is behind the store");
+}
+
+/// Whoever finds a queue that somebody else is making has its message behind the queue's row: what is acknowledged has a queue after a restart.
+#[test]
+fn the_row_of_a_queue_is_submitted_before_anything_in_it() {
+    let store = SlowStore::default();
+    let broker = Broker::builder().store(store.clone()).build().unwrap();
+    let mut clients: Vec<_> = (0..3).map(|_| Client::new(block_on(broker.open(Open::default())).unwrap())).collect();
+    store.0.lock().unwrap().pause = std::time::Duration::from_micros(20);
+    let mut known = std::collections::HashSet::new();
+    for round in 0..200 {
+        let start = std::sync::Barrier::new(clients.len());
+        let address = format!("queues/{round}");
+        std::thread::scope(|scope| {
+            for (n, client) in clients.iter_mut().enumerate() {
+                // Some keep the way to the store busy, so that the others wait for it.
+                let (to, count) = if n % 2 == 0 { (&*address, 1) } else { ("queues/busy", 5) };
+                let start = &start;
+                scope.spawn(move || {
+                    start.wait();
+                    (0..count).for_each(|_| client.producer.send(&mut vec![outgoing(stored(to, "x"), ONE)]));
+                });
+            }
+        });
+        let waiting = std::mem::take(&mut store.0.lock().unwrap().waiting);
+        for op in waiting.into_iter().flat_map(|unit| unit.ops) {
+            match op {
+                Op::Put(RowKey::Queue(_), Row::Queue(row)) => drop(known.insert(row.queue)),
+                Op::Enqueue { copies, .. } => {
+                    let queue = copies[0].copy.queue;
+                    assert!(known.contains(&queue), "a message without a queue, in round {round}");
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(known.len(), round + 2);
+    }
 }

@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use futures::executor::block_on;
-use roadbed_broker::Settings;
+use roadbed_broker::{NewCopy, Op, Row, Settings, Store, StoreError, Unit};
 use roadbed_core::*;
 use support::*;
 
@@ -197,4 +197,59 @@ fn a_prepared_transaction_and_a_lease_hold_the_same_copy_over_a_restart() {
         let after = settle_as(&bench, "alice", id, outcome(Outcome::Accepted));
         assert_eq!(after, if commit { Settled::Repeated } else { Settled::Applied });
     }
+}
+
+/// Who competes for a queue is restored, too: not before the queue, which it would make anew under another number.
+#[test]
+fn a_session_that_competes_for_a_queue_finds_it_again_after_every_restart() {
+    let bench = Bench::new();
+    // Numbers are given in the order of making.
+    let mut worker = bench.named("worker", 3600);
+    bench.anonymous().send(stored("queues/other", "other"), ONE);
+    worker.follow("queues/q", ONE);
+    worker.lose();
+    bench.anonymous().send(stored("queues/q", "x"), ONE);
+    let bench = bench.reopen().reopen().reopen();
+    let mut worker = bench.named("worker", 3600);
+    assert_eq!(payloads(&worker.listen().take()), ["x"]);
+    assert_eq!(payloads(&receive(&mut bench.anonymous().queue(queue("queues/other")))), ["other"]);
+}
+
+/// What is left of a queue whose row is gone: nobody can have it, and no new queue gets it.
+#[test]
+fn a_copy_without_a_queue_is_given_up_and_its_number_is_not_given_again() {
+    let bench = Bench::new();
+    let copy = CopyId { queue: QueueId(3), seq: 1 };
+    let new = NewCopy { copy, qos: ONE, retained: false, bindings: Vec::new() };
+    let op = Op::Enqueue { message: stored("queues/gone", "old"), at: START, copies: vec![new] };
+    bench.store.clone().submit(&mut vec![Unit { ops: vec![op], ..Unit::new(99) }]);
+    assert_eq!(bench.store.copies(), 1);
+    let bench = bench.reopen();
+    assert_eq!(bench.store.copies(), 0);
+    let mut client = bench.anonymous();
+    for queue in ["queues/a", "queues/b", "queues/c", "queues/d"] {
+        client.send(stored(queue, "new"), ONE);
+    }
+    let rows = bench.store.clone().recover().unwrap().rows;
+    let numbers: Vec<_> =
+        rows.iter().filter_map(|(_, row)| if let Row::Queue(row) = row { Some(row.queue) } else { None }).collect();
+    assert!(numbers.len() == 4 && numbers.iter().all(|number| number.0 > 3), "{numbers:?}");
+}
+
+/// What was purged is purged, though the store was full when it was told; it is told again, alone.
+#[test]
+fn what_came_to_its_end_while_the_store_refused_does_not_come_back() {
+    let bench = Bench::new();
+    let mut client = bench.anonymous();
+    for text in ["1", "2"] {
+        client.send(stored("queues/q", text), ONE);
+    }
+    bench.store.refuse(Some(StoreError::Full));
+    block_on(client.session.manage(Manage::Purge("queues/q".parse().unwrap()))).unwrap_err();
+    assert_eq!(client.send(stored("queues/q", "3"), ONE).unwrap().why, Some(Condition::StoreFull));
+    block_on(client.session.manage(Manage::Delete("queues/q".parse().unwrap()))).unwrap_err();
+    assert_eq!(bench.store.copies(), 2);
+    bench.store.refuse(None);
+    client.send(text("topic", "anything"), ONE);
+    assert_eq!(bench.store.copies(), 0);
 }

@@ -16,6 +16,7 @@ use crate::broker::Shared;
 use crate::lock;
 use crate::registry::own;
 use crate::router::Target;
+use crate::session::Stored;
 use crate::store::{LogRow, Op, Row, RowKey};
 use crate::waiter::waiter;
 
@@ -103,17 +104,18 @@ impl Shared {
                 log
             }
         };
+        // Nobody finds it before its row is on the way: what others append comes behind.
+        let stored = self.store_under_lock(vec![log.row()]);
         drop(tables);
+        self.commits.pump(self);
         self.router.touch();
         self.watch_logs(self.now());
-        let op = log.row();
-        Ok(self.stored(vec![op], Managed::Done(0)))
+        Ok(answered(stored, Managed::Done(0)))
     }
 
     /// A log of before a restart.
     pub(crate) fn restore_log(&self, address: Address, row: LogRow) {
         let LogRow { partitions, settings, bindings } = row;
-        partitions.iter().for_each(|id| self.skip_queue_ids(*id));
         let partitions = partitions.into_iter().map(|id| (id, self.commits.log_state(id))).collect();
         let log = Arc::new(Log::new(address, settings, partitions));
         self.registry.lock().logs.insert(log.address().clone(), log.clone());
@@ -145,11 +147,12 @@ impl Shared {
     }
 
     fn delete_log(&self, log: &Arc<Log>) -> Answered {
-        self.registry.lock().logs.remove(log.address());
+        let mut tables = self.registry.lock();
+        if tables.logs.get(log.address()).is_none_or(|found| !Arc::ptr_eq(found, log)) {
+            return now(Managed::Done(0));
+        }
+        tables.logs.remove(log.address());
         self.meters.logs.sub(1);
-        let bindings = std::mem::take(&mut lock(&log.inner).bindings);
-        bindings.iter().for_each(|binding| self.unroute_log(log, &binding.filter));
-        self.router.touch();
         let (mut ops, mut gone, mut readers) = (vec![Op::Delete(RowKey::Log(log.address().clone()))], 0, Vec::new());
         for partition in &log.partitions {
             let mut inner = lock(&partition.inner);
@@ -162,8 +165,15 @@ impl Shared {
             ops.push(Op::DropLog { partition: partition.id });
             readers.extend(inner.readers.iter().filter_map(std::sync::Weak::upgrade));
         }
+        // Before anybody makes another one there: its row comes behind.
+        let stored = self.store_under_lock(ops);
+        drop(tables);
+        self.commits.pump(self);
+        let bindings = std::mem::take(&mut lock(&log.inner).bindings);
+        bindings.iter().for_each(|binding| self.unroute_log(log, &binding.filter));
+        self.router.touch();
         readers.iter().for_each(|reader| reader.wakeup.wake());
-        self.stored(ops, Managed::Done(gone))
+        answered(stored, Managed::Done(gone))
     }
 
     fn trim_all(&self, log: &Log, partition: Option<u32>, before: u64) -> Answered {
@@ -241,8 +251,7 @@ impl Shared {
 
     /// The answer, when the store has the operations.
     fn stored(&self, ops: Vec<Op>, answer: Managed) -> Answered {
-        let stored = self.store(ops);
-        Box::pin(async move { stored.await.map(|()| answer) })
+        answered(self.store(ops), answer)
     }
 }
 
@@ -276,6 +285,10 @@ impl Partition {
             groups: inner.checkpoints.iter().map(|(group, position)| (group.clone(), *position)).collect(),
         }
     }
+}
+
+fn answered(stored: Stored, answer: Managed) -> Answered {
+    Box::pin(async move { stored.await.map(|()| answer) })
 }
 
 fn now(answer: Managed) -> Answered {

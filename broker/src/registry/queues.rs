@@ -50,8 +50,10 @@ impl Shared {
         };
         let queue = self.make_queue(&mut tables, address.detach(), settings)?;
         let watchers = tables.watchers.clone();
+        // Nobody finds it before its row is on the way: what others put into it comes behind.
+        self.commits.submit_made_under_lock(self, || queue_op(&queue).into_iter().collect());
         drop(tables);
-        self.keep_queue(&queue);
+        self.commits.pump(self);
         for watcher in watchers.iter().filter(|watcher| watcher.filter.matches(address)) {
             if let Some(session) = watcher.session.upgrade() {
                 self.compete(&session, &queue, watcher);
@@ -91,36 +93,33 @@ impl Shared {
 
     /// Tells the store of a queue that outlives us.
     pub(crate) fn keep_queue(&self, queue: &Queue) {
-        let (settings, bindings) = {
-            let inner = lock(&queue.inner);
-            (inner.settings.clone(), inner.bindings.clone())
-        };
-        if settings.durable {
-            let row = Row::Queue(QueueRow { queue: queue.id(), settings, bindings });
-            let op = Op::Put(RowKey::Queue(queue.address().clone()), row);
-            self.commits.submit_unawaited(self, vec![op]);
-        }
+        self.commits.submit_made(self, || queue_op(queue).into_iter().collect());
     }
 
     /// Removes a queue and all its messages. How many.
     pub(crate) fn delete_queue(&self, queue: &Arc<Queue>) -> u64 {
+        let durable = lock(&queue.inner).settings.durable;
         let mut tables = self.registry.lock();
         if tables.by_id.remove(&queue.id()).is_none() {
             return 0;
         }
         tables.queues.remove(queue.address());
+        if durable {
+            // Before anybody makes another one there: its row comes behind.
+            let row = Op::Delete(RowKey::Queue(queue.address().clone()));
+            self.commits.submit_made_under_lock(self, || vec![row]);
+        }
         drop(tables);
+        self.commits.pump(self);
         self.meters.queues.sub(1);
         let bindings = std::mem::take(&mut lock(&queue.inner).bindings);
         for binding in &bindings {
             self.unroute_queue(queue, &binding.filter);
         }
         self.router.touch();
-        let durable = lock(&queue.inner).settings.durable;
         let gone = queue.delete(self);
         if durable {
-            let mut ops =
-                vec![Op::RetireQueue { queue: queue.id() }, Op::Delete(RowKey::Queue(queue.address().clone()))];
+            let mut ops = vec![Op::RetireQueue { queue: queue.id() }];
             ops.extend(queue.forget_all_settled());
             self.commits.submit_unawaited(self, ops);
         }
@@ -238,6 +237,14 @@ impl Shared {
     pub(crate) fn live_session(&self, id: u64) -> Option<Arc<SessionCore>> {
         self.registry.session(id)
     }
+}
+
+/// The row of a queue that outlives us.
+fn queue_op(queue: &Queue) -> Option<Op> {
+    let inner = lock(&queue.inner);
+    let (settings, bindings) = (inner.settings.clone(), inner.bindings.clone());
+    let row = settings.durable.then(|| Row::Queue(QueueRow { queue: queue.id(), settings, bindings }))?;
+    Some(Op::Put(RowKey::Queue(queue.address().clone()), row))
 }
 
 /// Whether a filter is one of queues, so that who follows it competes for their messages.

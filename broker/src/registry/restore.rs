@@ -38,7 +38,12 @@ impl Shared {
         let now = self.now();
         let (mut keys, mut settled, mut over) = (Vec::new(), Vec::new(), Vec::new());
         let (mut checkpoints, mut epochs, mut wills) = (Vec::new(), Vec::new(), Vec::new());
-        for (key, row) in recovery.rows {
+        let (queues, rows): (Vec<_>, Vec<_>) =
+            recovery.rows.into_iter().partition(|(_, row)| matches!(row, Row::Queue(_)));
+        // No number of theirs is given again; and queues are there before sessions that compete for them, which would make them anew.
+        recovery.queues.iter().for_each(|queue| self.skip_queue_ids(*queue));
+        queues.iter().chain(&rows).for_each(|(_, row)| self.skip_numbers(row));
+        for (key, row) in queues.into_iter().chain(rows) {
             if row.is_over(now) {
                 over.push(Op::Delete(key));
                 continue;
@@ -86,13 +91,18 @@ impl Shared {
                 _ => {}
             }
         }
-        let sessions =
+        let sessions: HashMap<_, _> =
             self.registry.lock().named.iter().map(|session| (session.queue_id(self), session.clone())).collect();
         let retires =
             |(_, prepared): &(_, Prepared)| prepared.retires.iter().map(|(copy, _)| *copy).collect::<Vec<_>>();
         let pinned: HashSet<CopyId> = recovery.prepared.iter().flat_map(retires).collect();
         let mut held = Vec::new();
         for queue in recovery.queues {
+            if self.registry.queue(queue).is_none() && !sessions.contains_key(&queue) {
+                // Its row is gone, and with it whom they were for.
+                over.push(Op::RetireQueue { queue });
+                continue;
+            }
             self.restore_copies(&sessions, &pinned, queue, &mut held).map_err(|error| failed(&error))?;
         }
         held.into_iter().for_each(|(copy, attempt, hold)| self.restore_hold(copy, attempt, hold));
@@ -108,12 +118,20 @@ impl Shared {
         Ok(())
     }
 
+    fn skip_numbers(&self, row: &Row) {
+        match row {
+            Row::Session(row) => self.skip_queue_ids(row.queue),
+            Row::Queue(row) => self.skip_queue_ids(row.queue),
+            Row::Log(row) => row.partitions.iter().for_each(|id| self.skip_queue_ids(*id)),
+            _ => {}
+        }
+    }
+
     fn restore_session(&self, principal: ByteString, name: ByteString, row: SessionRow) {
         let now = self.now();
         let origin = origin_of(principal);
         let id = self.next_session_id();
         let session = Arc::new(SessionCore::new(id, Some(name), origin, u16::MAX, self.positions.first()));
-        self.skip_queue_ids(row.queue);
         session.set_queue_id(row.queue);
         let gone_at = row.disconnected_at.unwrap_or(now);
         {
@@ -140,7 +158,6 @@ impl Shared {
     }
 
     fn restore_queue(&self, address: roadbed_core::Address, row: QueueRow) {
-        self.skip_queue_ids(row.queue);
         let queue = Arc::new(Queue::new(row.queue, address, row.settings, self.positions.first()));
         self.add_queue(&mut self.registry.lock(), &queue);
         for binding in &row.bindings {
