@@ -5,6 +5,7 @@ mod support;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures::executor::block_on;
 use roadbed_broker::{
@@ -23,8 +24,10 @@ struct Slow {
     inner: MemoryStore,
     waiting: VecDeque<Unit>,
     allowed: usize,
+    /// Pages of logs are read and not handed over.
+    holds_pages: bool,
     /// How long it takes to submit.
-    pause: std::time::Duration,
+    pause: Duration,
     waker: Option<Waker>,
 }
 
@@ -48,7 +51,10 @@ impl LogStore for SlowStore {
     }
 
     fn poll_pages(&mut self, into: &mut Vec<LogPage>) {
-        self.0.lock().unwrap().inner.poll_pages(into);
+        let mut slow = self.0.lock().unwrap();
+        if !slow.holds_pages {
+            slow.inner.poll_pages(into);
+        }
     }
 
     fn log_state(&mut self, partition: QueueId) -> LogState {
@@ -359,7 +365,7 @@ fn the_row_of_a_queue_is_submitted_before_anything_in_it() {
     let store = SlowStore::default();
     let broker = Broker::builder().store(store.clone()).build().unwrap();
     let mut clients: Vec<_> = (0..3).map(|_| Client::new(block_on(broker.open(Open::default())).unwrap())).collect();
-    store.0.lock().unwrap().pause = std::time::Duration::from_micros(20);
+    store.0.lock().unwrap().pause = Duration::from_micros(20);
     let mut known = std::collections::HashSet::new();
     for round in 0..200 {
         let start = std::sync::Barrier::new(clients.len());
@@ -388,4 +394,24 @@ fn the_row_of_a_queue_is_submitted_before_anything_in_it() {
         }
         assert_eq!(known.len(), round + 2);
     }
+}
+
+/// What is appended while the store answers that there is nothing of that time is not passed over.
+#[test]
+fn a_reader_of_a_time_misses_nothing_that_comes_while_it_asks() {
+    let (store, clock) = (SlowStore::default(), Arc::new(ManualClock::at(START)));
+    store.let_go(1000);
+    let broker = Broker::builder().clock(clock.clone()).store(store.clone()).build().unwrap();
+    let mut client = Client::new(block_on(broker.open(Open::default())).unwrap());
+    block_on(client.session.manage(Manage::DeclareLog("logs/l".parse().unwrap(), LogSettings::default()))).unwrap();
+    client.send(text("logs/l", "early"), ONE);
+    let start = LogStart::Time(START + Duration::from_secs(10));
+    let mut reader = client.queue(ConsumerTerms::log(LogTerms::new("logs/l".parse().unwrap(), start)));
+    store.0.lock().unwrap().holds_pages = true;
+    assert!(receive(&mut reader).is_empty());
+    clock.advance(Duration::from_secs(10));
+    client.send(text("logs/l", "in time"), ONE);
+    store.0.lock().unwrap().holds_pages = false;
+    client.send(stored("queues/q", "so that the page comes"), ONE);
+    assert_eq!(payloads(&receive(&mut reader)), ["in time"]);
 }

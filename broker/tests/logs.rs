@@ -107,6 +107,35 @@ fn a_reader_of_a_time_to_come_has_nothing_before_it() {
 }
 
 #[test]
+fn a_reader_of_a_time_passes_over_pages_of_earlier_times() {
+    let mut settings = Settings::default();
+    settings.log_tail_bytes_max = 10 << 20;
+    let bench = Bench::with(settings);
+    let mut client = bench.anonymous();
+    declare(&client, "logs/l", partitions(1));
+    let mut reader = client.queue(from("logs/l/0", LogStart::Time(START + Duration::from_secs(10))));
+    send_all(&mut client, &["early"; 3000]);
+    bench.advance(10);
+    send_all(&mut client, &["in time"]);
+    assert_eq!(payloads(&receive(&mut reader)), ["in time"]);
+}
+
+#[test]
+fn an_epoch_of_an_attach_that_was_refused_is_stored_when_it_comes_again() {
+    let (bench, client) = bench(2);
+    let attach = |client: &Client, address: &str, epoch| {
+        let terms = ConsumerTerms::log(LogTerms { epoch: Some(epoch), ..group(address, "g") });
+        block_on(client.session.consumer(terms)).map(drop).map_err(|error| error.kind())
+    };
+    assert_eq!(attach(&client, "logs/l/1", 9), Ok(()));
+    assert_eq!(attach(&client, "logs/l", 5), Err(ErrorKind::Stolen));
+    assert_eq!(attach(&client, "logs/l/0", 5), Ok(()));
+    drop(client);
+    let bench = bench.reopen();
+    assert_eq!(attach(&bench.anonymous(), "logs/l/0", 4), Err(ErrorKind::Stolen));
+}
+
+#[test]
 fn a_reader_follows_the_end_and_is_woken() {
     let (_bench, mut client) = bench(1);
     let mut reader = client.queue(from("logs/l/0", LogStart::Latest));

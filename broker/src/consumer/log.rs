@@ -16,7 +16,7 @@ use crate::lock;
 use crate::log::Reading;
 use crate::mailbox::SessionCore;
 use crate::settlement::asker;
-use crate::store::{LogEntry, Op, ReadFrom};
+use crate::store::{LogEntry, Op, ReadFrom, StoreError};
 use crate::wakers::Wakeup;
 
 /// Messages of one page.
@@ -42,6 +42,8 @@ pub(crate) struct LogConsumer {
 struct Cursor {
     reading: Arc<Reading>,
     next: u64,
+    /// The end of the partition when the store was asked for the page that is under way.
+    asked_end: u64,
     /// Nothing before this time, until one of it has come.
     not_before: Option<Time>,
     page: VecDeque<LogEntry>,
@@ -170,7 +172,7 @@ impl Cursor {
             LogStart::Time(time) => (first, Some(time)),
             _ => (first, None),
         };
-        Self { reading, next: next.clamp(first, end), not_before, page: VecDeque::new() }
+        Self { reading, next: next.clamp(first, end), asked_end: end, not_before, page: VecDeque::new() }
     }
 
     /// Whether it still has its partition.
@@ -189,10 +191,13 @@ impl Cursor {
         }
         match self.reading.take_page() {
             Some(Ok(entries)) => self.take(entries),
-            Some(Err(error)) => return Err(Error::new(ErrorKind::Failed, "read a log").because(error)),
+            Some(Err(error)) => return Err(unread(error)),
             None => {}
         }
-        if self.page.is_empty() && !self.reading.is_asked() {
+        // What comes may all be of an earlier time than was asked for: then nobody wakes who waits here.
+        let mut before = None;
+        while self.page.is_empty() && !self.reading.is_asked() && before != Some(self.next) {
+            before = Some(self.next);
             self.read_on(broker)?;
         }
         Ok(!self.page.is_empty())
@@ -210,6 +215,7 @@ impl Cursor {
             if self.next >= inner.next {
                 return Ok(());
             }
+            self.asked_end = inner.next;
             inner.newest(self.next, PAGE_MESSAGES_MAX)
         };
         if !newest.is_empty() {
@@ -221,8 +227,8 @@ impl Cursor {
             let come = move |entries| reading.come(entries);
             shared.commits.read_log(shared, partition, from, bounds, Box::new(come));
             // A store in memory has answered already.
-            if let Some(Ok(entries)) = self.reading.take_page() {
-                self.take(entries);
+            if let Some(entries) = self.reading.take_page() {
+                self.take(entries.map_err(unread)?);
             }
         }
         Ok(())
@@ -230,8 +236,8 @@ impl Cursor {
 
     fn take(&mut self, entries: Vec<LogEntry>) {
         let Some(last) = entries.last() else {
-            // Nothing of that time has come yet.
-            self.next = lock(&self.reading.partition.inner).next;
+            // Nothing of that time had come when the store was asked; what came since is still to be looked at.
+            self.next = self.next.max(self.asked_end);
             return;
         };
         let (from, end) = (self.next, last.position + 1);
@@ -319,6 +325,10 @@ impl Drop for LogConsumer {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+fn unread(error: StoreError) -> Error {
+    Error::new(ErrorKind::Failed, "read a log").because(error)
 }
 
 fn unbound() -> Error {

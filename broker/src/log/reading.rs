@@ -106,14 +106,11 @@ impl Reading {
         Ok(op)
     }
 
-    /// Remembers the epoch, if the group has had none that is as high.
+    /// Remembers the epoch, which is not lower than any before. The store is told even if it is the same: the attach that had it first may have been refused, or
+    /// the store may have refused that.
     fn raise_epoch(&self, shared: &Shared, inner: &mut PartitionInner) -> Result<Option<Op>> {
         let (Some(group), Some(epoch)) = (&self.group, self.epoch) else { return Ok(None) };
-        let known = inner.epochs.get(group).copied();
-        if known >= Some(epoch) {
-            return Ok(None);
-        }
-        if known.is_none() && inner.epochs.len() >= shared.settings.log_groups_max {
+        if !inner.epochs.contains_key(group) && inner.epochs.len() >= shared.settings.log_groups_max {
             return Err(Error::new(ErrorKind::Exhausted, "attach").detail("there are too many groups"));
         }
         inner.epochs.insert(group.clone(), epoch);
