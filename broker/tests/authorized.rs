@@ -4,6 +4,7 @@ mod support;
 
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use futures::executor::block_on;
 use roadbed_auth::{Allow, Policy, PolicyAuthorizer};
@@ -101,6 +102,30 @@ fn a_message_to_where_one_may_not_send_is_refused_and_the_others_of_its_batch_go
     assert_eq!(confirms[1].why, Some(Condition::Unauthorized));
     assert_eq!(boss.take().len(), 3);
     assert_eq!(plant.refusals.snapshot().sends, 3);
+}
+
+/// The broker would send there itself when the deadline is missed, and it may everything.
+#[test]
+fn a_deadline_does_not_carry_a_message_to_where_its_sender_may_not_send() {
+    let plant = Plant::new();
+    let (mut d1, mut boss) = (plant.client("d1"), plant.client("boss"));
+    boss.follow("#", ONE);
+    let late = |to: &str, reply_to: &str| {
+        let deadline = Some(plant.bench.clock.now() + Duration::from_millis(50));
+        let details = |details: &mut Details| {
+            (details.deadline, details.reply_to) = (deadline, Some(reply_to.parse().unwrap()));
+        };
+        Message::builder(to.parse().unwrap(), "x").details(details).build()
+    };
+    let refused = Outcome::rejected(Condition::Unauthorized);
+    assert_eq!(d1.send(late("queues/orders", "devices/d2/reboot"), ONE).unwrap().outcome, refused);
+    assert_eq!(d1.send(late("queues/orders", "devices/d1/late"), ONE).unwrap().outcome, Outcome::Accepted);
+    let will =
+        Will { message: late("queues/orders", "devices/d2/reboot"), qos: ONE, delay: Default::default(), ttl: None };
+    assert_eq!(kind(plant.open("d1", Open { will: Some(will), ..Open::default() })), ErrorKind::Unauthorized);
+    plant.bench.advance(1);
+    let told: Vec<_> = boss.take().iter().map(|delivery| delivery.message.address().to_string()).collect();
+    assert_eq!(told, ["devices/d1/late"]);
 }
 
 #[test]
@@ -272,7 +297,7 @@ fn a_lease_is_settled_by_its_owner_alone() {
     let plant = Plant::new();
     let (mut boss, d1) = (plant.client("boss"), plant.client("d1"));
     boss.send(text("queues/secrets", "x"), ONE);
-    let terms = ConsumerTerms { hold: Hold::Lease(std::time::Duration::from_secs(60)), ..queue("queues/secrets") };
+    let terms = ConsumerTerms { hold: Hold::Lease(Duration::from_secs(60)), ..queue("queues/secrets") };
     let mut leasing = d1.queue(terms);
     let delivery = receive(&mut leasing).remove(0);
     let id = delivery.info.unwrap().id;

@@ -15,8 +15,8 @@ use tower_layer::Layer;
 
 use crate::{
     Action, Address, Attached, Authorizer, Capabilities, Close, Condition, Consumer, ConsumerTerms, Credential,
-    Disposition, Done, Endpoint, Error, ErrorKind, Fut, Manage, Managed, Node, Open, Opened, Producer, ProducerTerms,
-    Result, Rights, Session, SessionEvent, Time, Transaction, TxnId,
+    Disposition, Done, Endpoint, Error, ErrorKind, Fut, Manage, Managed, Message, Node, Open, Opened, Producer,
+    ProducerTerms, Result, Rights, Session, SessionEvent, Time, Transaction, TxnId,
 };
 use consumer::AuthorizedConsumer;
 use memory::Memory;
@@ -53,7 +53,8 @@ impl<E: Endpoint + 'static> Layer<E> for AuthorizedLayer {
 
 /// An endpoint at which everybody does what they may, and nothing else.
 ///
-/// What is checked, and when: the will and the name when a session opens; each address that is sent to, also within transactions; each filter
+/// What is checked, and when: the will and the name when a session opens; each address that is sent to, also within transactions, and the reply
+/// address of what has a deadline, since the endpoint sends there when it is missed; each filter
 /// that is followed, shared or not; each queue and log that is received from; each node that is declared, changed or deleted; and again, at
 /// delivery, each address of what comes to a session by its filters: retained values, what waited for a kept session, and what is under way when
 /// the rights change. A consumer whose node is not allowed any more ends; a filter that is not is taken away.
@@ -78,9 +79,9 @@ impl<E: Endpoint + 'static> Endpoint for Authorized<E> {
         Box::pin(async move {
             let rights = layer.authorizer.rights(&open.origin.principal).await?;
             let right = Right { rights, refusals: layer.refusals, own: Arc::default() };
-            let will = open.will.as_ref().map(|will| will.message.address().clone());
-            if let Some(will) = &will {
-                right.check("open", Action::Send(will))?;
+            let will: Vec<_> = open.will.iter().flat_map(|will| reached(&will.message)).cloned().collect();
+            for address in &will {
+                right.check("open", Action::Send(address))?;
             }
             let (inner, version) = (inner.open(open).await?, Mutex::new(right.rights.version()));
             Ok(Box::new(AuthorizedSession { inner, right, will, version }) as Box<dyn Session>)
@@ -133,8 +134,8 @@ impl Right {
 struct AuthorizedSession {
     inner: Box<dyn Session>,
     right: Right,
-    /// Where the will goes.
-    will: Option<Address>,
+    /// Where the will reaches.
+    will: Vec<Address>,
     /// The rights as they were when the will was looked at.
     version: Mutex<u64>,
 }
@@ -142,14 +143,23 @@ struct AuthorizedSession {
 impl AuthorizedSession {
     /// Whether there is a will that its owner may not have any more.
     fn has_foul_will(&self) -> bool {
-        let Some(will) = &self.will else { return false };
+        if self.will.is_empty() {
+            return false;
+        }
         let mut seen = self.version.lock().unwrap_or_else(PoisonError::into_inner);
         let version = self.right.rights.version();
         if core::mem::replace(&mut *seen, version) == version {
             return false;
         }
-        !self.right.allows(Action::Send(will))
+        !self.will.iter().all(|address| self.right.allows(Action::Send(address)))
     }
+}
+
+/// Where a message reaches: its address, and where the endpoint itself would answer for its sender, who has to be allowed to send there, too.
+fn reached(message: &Message) -> impl Iterator<Item = &Address> {
+    let details = message.details();
+    let answered = details.reply_to.as_ref().filter(|_| details.deadline.is_some());
+    core::iter::once(message.address()).chain(answered)
 }
 
 impl Session for AuthorizedSession {

@@ -34,7 +34,9 @@ impl Producer for AuthorizedProducer {
     fn send(&mut self, batch: &mut Vec<Outgoing>) {
         self.memory.refresh();
         let memory = &mut self.memory;
-        let allowed = |outgoing: &Outgoing, memory: &mut Memory| memory.allows(Way::Send, outgoing.message.address());
+        let allowed = |outgoing: &Outgoing, memory: &mut Memory| {
+            super::reached(&outgoing.message).all(|address| memory.allows(Way::Send, address))
+        };
         if !batch.iter().all(|outgoing| allowed(outgoing, memory)) {
             let refused: Vec<_> = batch.extract_if(.., |outgoing| !allowed(outgoing, memory)).collect();
             refused.iter().for_each(|outgoing| self.refuse(outgoing));
