@@ -65,7 +65,7 @@ fn rules(secrets: bool) -> Policy {
     let boss = Allow {
         who: texts(&["boss"]),
         send: texts(&["#", "queues/#"]),
-        receive: texts(&["#", "queues/#"]),
+        receive: texts(&["#", "queues/#", "$dead/#"]),
         manage: texts(&["queues/#", "logs/#"]),
         reply: true,
     };
@@ -275,6 +275,36 @@ fn a_policy_that_changes_holds_for_links_that_are_open() {
     assert_eq!(plant.bench.counters().bindings, 0, "the share is left, so that others get what comes");
     boss.send(text("secrets/a", "x"), ONE);
     assert_eq!(d1.take().len(), 0);
+}
+
+/// What is granted is the queue: what it follows is for whoever manages it to say.
+#[test]
+fn who_may_read_a_queue_gets_what_the_queue_follows() {
+    let plant = Plant::new();
+    let (mut d1, mut boss) = (plant.client("d1"), plant.client("boss"));
+    let queue: Address = "queues/secrets".parse().unwrap();
+    let binding = Binding::new("shop/#".parse().unwrap(), ONE);
+    block_on(boss.session.manage(Manage::Declare(queue.clone(), QueueSettings::default()))).unwrap();
+    block_on(boss.session.manage(Manage::Bind(queue, binding))).unwrap();
+    assert!(bound(&mut d1, "queues/secrets", None).is_ok());
+    boss.send(text("shop/orders", "an order"), ONE);
+    boss.send(text("queues/secrets", "sent there"), ONE);
+    assert_eq!(payloads(&d1.take()), ["an order", "sent there"]);
+    // Who may not have it any more leaves it to others, and does not kill it.
+    d1.lose();
+    let mut d1 = plant.kept("d1");
+    assert!(bound(&mut d1, "queues/secrets", None).is_ok());
+    assert_eq!(d1.take().len(), 2);
+    d1.lose();
+    plant.take_secrets_away();
+    let mut d1 = plant.kept("d1");
+    d1.listen();
+    assert!(d1.attached.unsettled.is_empty() && d1.take().is_empty());
+    assert_eq!(plant.refusals.snapshot().deliveries, 2);
+    let mut reader = boss.queue(support::queue("queues/secrets"));
+    assert_eq!(payloads(&receive(&mut reader)), ["an order", "sent there"]);
+    let dead = block_on(boss.session.consumer(support::queue("$dead/secrets")));
+    assert_eq!(kind(dead), ErrorKind::NotFound, "there are no dead letters");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use roadbed_core::{Condition, CopyId, DeliveryInfo, Qos, Time, TxnId};
+use roadbed_core::{Condition, CopyId, DeliveryInfo, Message, Qos, Time, TxnId};
 
 use super::lanes::{Front, Look};
 use super::page::Reading;
@@ -162,7 +162,10 @@ impl Queue {
         lease_until: Option<Time>,
         txn: Option<TxnId>,
     ) -> Option<Box<DeliveryInfo>> {
-        let plain = copy.extra.is_none() && txn.is_none() && link.binding.is_none();
+        // Whoever follows the queue by a filter has to be told what it was, where the message does not say.
+        let came_by_binding = |message: &Message| message.address() != self.address();
+        let foreign = link.spends_session_credit() && copy.message.as_ref().is_some_and(came_by_binding);
+        let plain = copy.extra.is_none() && txn.is_none() && link.binding.is_none() && !foreign;
         if !link.terms.info && plain {
             return None;
         }
@@ -170,6 +173,7 @@ impl Queue {
         info.bindings.extend(link.binding);
         info.count = copy.count();
         (info.lease_until, info.txn) = (lease_until, txn);
+        info.node = foreign.then(|| self.address().clone());
         Some(Box::new(info))
     }
 

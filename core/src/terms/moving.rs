@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::{Condition, DeliveryId, Handle, Key, LogPlace, Message, Outcome, Qos, Time, TxnId};
+use crate::{Address, Condition, DeliveryId, Handle, Key, LogPlace, Message, Outcome, Qos, Time, TxnId};
 
 /// How many deliveries a consumer permits. Absolute: a new grant replaces the old one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,12 +59,14 @@ pub struct DeliveryInfo {
     pub txn: Option<TxnId>,
     /// Where it stands, if it was read from a log.
     pub log: Option<LogPlace>,
+    /// The queue that it was taken from by a filter of the session, if the message has another address: it came there by a binding of the queue.
+    pub node: Option<Address>,
 }
 
 impl DeliveryInfo {
     /// The info of a first delivery.
     pub const fn new(id: DeliveryId, enqueued_at: Time) -> Self {
-        Self { id, bindings: Vec::new(), count: 0, enqueued_at, lease_until: None, txn: None, log: None }
+        Self { id, bindings: Vec::new(), count: 0, enqueued_at, lease_until: None, txn: None, log: None, node: None }
     }
 }
 

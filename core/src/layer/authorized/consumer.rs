@@ -58,9 +58,11 @@ impl AuthorizedConsumer {
             }
             let foul = |unsettled: &mut Unsettled| {
                 let delivery = unsettled.delivery.as_ref();
-                delivery.is_some_and(|delivery| !memory.allows(Way::Receive, delivery.message.address()))
+                delivery.is_some_and(|delivery| !memory.allows(Way::Receive, source(delivery)))
             };
-            refused.extend(attached.unsettled.extract_if(.., foul).map(|unsettled| reject(unsettled.handle)));
+            let foul: Vec<_> =
+                attached.unsettled.extract_if(.., foul).filter_map(|unsettled| unsettled.delivery).collect();
+            refused.extend(foul.iter().filter_map(give_up));
         }
         refused.iter().for_each(|_| memory.right.refusals.count_delivery());
         if !refused.is_empty() {
@@ -95,13 +97,13 @@ impl AuthorizedConsumer {
     /// Takes out of `into`, from `known` on, what may not be received.
     fn sift(&mut self, into: &mut Vec<Delivery>, known: usize) {
         let memory = &mut self.memory;
-        let mut allowed = |delivery: &Delivery| memory.allows(Way::Receive, delivery.message.address());
+        let mut allowed = |delivery: &Delivery| memory.allows(Way::Receive, source(delivery));
         if into[known..].iter().all(&mut allowed) {
             return;
         }
         let foul: Vec<_> = into.extract_if(known.., |delivery| !allowed(delivery)).collect();
         foul.iter().for_each(|_| self.memory.right.refusals.count_delivery());
-        self.refused.extend(foul.iter().filter_map(|delivery| delivery.handle).map(reject));
+        self.refused.extend(foul.iter().filter_map(give_up));
         if !self.refused.is_empty() {
             self.inner.settle(&mut self.refused);
         }
@@ -123,18 +125,19 @@ impl Consumer for AuthorizedConsumer {
             self.unbinding = None;
         }
         let known = into.len();
-        loop {
-            match self.inner.poll_receive(cx, into, max) {
-                // A drain has ended.
-                Poll::Ready(Ok(0)) => return Poll::Ready(Ok(0)),
-                Poll::Ready(Ok(_)) if matches!(self.from, From::Filters) => {
-                    self.sift(into, known);
-                    if into.len() > known {
-                        return Poll::Ready(Ok(into.len() - known));
-                    }
+        match self.inner.poll_receive(cx, into, max) {
+            // A drain has ended.
+            Poll::Ready(Ok(0)) => Poll::Ready(Ok(0)),
+            Poll::Ready(Ok(_)) if matches!(self.from, From::Filters) => {
+                self.sift(into, known);
+                if into.len() > known {
+                    return Poll::Ready(Ok(into.len() - known));
                 }
-                other => return other,
+                // What went back may come again as long as its filter is being taken away: others have their turn.
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
+            other => other,
         }
     }
 
@@ -189,7 +192,17 @@ fn unbind(binding: &Binding) -> Unbind {
     Unbind { filter: binding.filter.clone(), share: binding.share.clone() }
 }
 
-fn reject(handle: crate::Handle) -> Disposition {
-    let step = Step::Outcome { outcome: Outcome::rejected(Condition::Unauthorized), settled: true };
-    Disposition { delivery: handle.into(), cookie: None, step }
+/// What has to be allowed for it: the queue that it was taken from, else its own address.
+fn source(delivery: &Delivery) -> &Address {
+    let node = delivery.info.as_ref().and_then(|info| info.node.as_ref());
+    node.unwrap_or(delivery.message.address())
+}
+
+/// What is not allowed is refused; but a copy of a queue is there for all who follow it, and goes back.
+fn give_up(delivery: &Delivery) -> Option<Disposition> {
+    let address = source(delivery);
+    let pulled = address.queue().is_some() || address.dead_letters().is_some();
+    let outcome = if pulled { Outcome::Released } else { Outcome::rejected(Condition::Unauthorized) };
+    let step = Step::Outcome { outcome, settled: true };
+    delivery.handle.map(|handle| Disposition { delivery: handle.into(), cookie: None, step })
 }
