@@ -1,24 +1,26 @@
 //! Slows down who guesses.
 
+mod lanes;
 mod table;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use roadbed_core::{AuthExchange, AuthStep, Authenticator, Credential, Error, ErrorKind, Identity, Peer, Result};
 use serde::{Deserialize, Serialize};
 
-use table::{Key, Table};
+use lanes::{Lanes, Turn};
+use table::{Key, Table, Toll};
 
 /// How those who fail to come in are slowed down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct GuardSettings {
-    /// How many failures of one address, or for one name, cost no time. Default 3.
+    /// How many failures of one address, or for one name, cost no time; as many attempts of an address, at least one, are looked at at a time. Default 3.
     pub free: u32,
     /// How long the next attempt waits after one failure more, in milliseconds; it doubles with each. Default 250.
     pub delay_ms: u64,
@@ -30,6 +32,8 @@ pub struct GuardSettings {
     pub forget_seconds: u64,
     /// How many addresses and names are remembered. Default 100,000.
     pub entries_max: usize,
+    /// How many attempts of one address wait for those that are looked at; more are refused at once. Default 1,000.
+    pub waiting_max: usize,
 }
 
 impl Default for GuardSettings {
@@ -41,12 +45,15 @@ impl Default for GuardSettings {
             name_delay_ms_max: 1000,
             forget_seconds: 60,
             entries_max: 100_000,
+            waiting_max: 1000,
         }
     }
 }
 
 /// An authenticator that makes whoever has failed wait before the next attempt: by address, where an IPv6 address counts by its first 64 bits,
-/// and by name. A name that is not there counts like any other.
+/// and by name. A name that is not there counts like any other. This machine's own addresses count for nothing, only names do there.
+///
+/// Of one address few attempts are looked at at a time, so that many connections are no way to guess often before the first failure is known.
 pub struct Guard {
     inner: Arc<dyn Authenticator>,
     shared: Arc<Shared>,
@@ -54,7 +61,15 @@ pub struct Guard {
 
 struct Shared {
     table: Mutex<Table>,
+    lanes: Arc<Lanes>,
     meters: Meters,
+}
+
+/// An attempt that is looked at.
+struct Attempt {
+    toll: Toll,
+    /// Its turn among those of its address.
+    _turn: Option<Turn>,
 }
 
 #[derive(Default)]
@@ -90,7 +105,9 @@ impl GuardCounters {
 impl Guard {
     /// Guards `inner`.
     pub fn new(inner: Arc<dyn Authenticator>, settings: GuardSettings) -> Self {
-        Self { inner, shared: Arc::new(Shared { table: Mutex::new(Table::new(settings)), meters: Meters::default() }) }
+        let lanes = Lanes::new(settings.free, settings.waiting_max);
+        let table = Mutex::new(Table::new(settings));
+        Self { inner, shared: Arc::new(Shared { table, lanes, meters: Meters::default() }) }
     }
 
     /// What it has seen since its start.
@@ -113,34 +130,41 @@ impl core::fmt::Debug for Guard {
 }
 
 impl Shared {
-    /// Waits as long as whoever tries again has to.
-    async fn wait(&self, keys: &[Key]) -> Result<()> {
-        let wait = self.table().enter(keys, Instant::now());
-        match wait {
-            Some(Duration::ZERO) => {}
-            Some(wait) => {
-                one(&self.meters.delayed);
-                tokio::time::sleep(wait).await;
-            }
-            None => {
-                one(&self.meters.throttled);
-                return Err(Error::new(ErrorKind::Exhausted, "authenticate").detail("too many failed logins"));
-            }
+    /// Waits for a turn, then as long as whoever tries again has to.
+    async fn wait(&self, keys: &[Key]) -> Result<Attempt> {
+        let address = keys.iter().find(|key| matches!(key, Key::Address(_)));
+        let turn = match address {
+            Some(address) => Some(self.lanes.turn(address).await.ok_or_else(|| self.refused())?),
+            None => None,
+        };
+        let toll = self.table().enter(keys, Instant::now()).ok_or_else(|| self.refused())?;
+        if !toll.wait.is_zero() {
+            one(&self.meters.delayed);
+            tokio::time::sleep(toll.wait).await;
         }
-        Ok(())
+        Ok(Attempt { toll, _turn: turn })
+    }
+
+    fn refused(&self) -> Error {
+        one(&self.meters.throttled);
+        Error::new(ErrorKind::Exhausted, "authenticate").detail("too many failed logins")
     }
 
     /// Counts how it went; what is no answer about the credential counts as nothing.
-    fn count<T>(&self, keys: &[Key], peer: &Peer, went: &Result<T>) {
+    fn count<T>(&self, keys: &[Key], peer: &Peer, attempt: &Attempt, went: &Result<T>) {
         match went {
-            Ok(_) => one(&self.meters.succeeded),
             Err(error) if matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::Unauthorized) => {
                 one(&self.meters.failed);
                 self.table().fail(keys, Instant::now());
                 let address = peer.address.map(|address| address.ip().to_string()).unwrap_or_default();
                 tracing::info!(target: "roadbed::audit", address, why = %error, "a login has failed");
             }
-            Err(_) => {}
+            went => {
+                self.table().give_back(&attempt.toll, Instant::now());
+                if went.is_ok() {
+                    one(&self.meters.succeeded);
+                }
+            }
         }
     }
 
@@ -153,10 +177,10 @@ impl Shared {
 impl Authenticator for Guard {
     async fn authenticate(&self, peer: &Peer, name: &str, credential: &Credential) -> Result<Identity> {
         let keys = Key::of(peer, credential);
-        self.shared.wait(&keys).await?;
+        let attempt = self.shared.wait(&keys).await?;
         let went = self.inner.authenticate(peer, name, credential).await;
         if !matches!(credential, Credential::Anonymous) || went.is_ok() {
-            self.shared.count(&keys, peer, &went);
+            self.shared.count(&keys, peer, &attempt, &went);
         }
         went
     }
@@ -172,7 +196,7 @@ impl Authenticator for Guard {
     fn exchange(&self, peer: &Peer, name: &str, mechanism: &str) -> Option<Box<dyn AuthExchange>> {
         let inner = self.inner.exchange(peer, name, mechanism)?;
         let (shared, peer) = (Arc::clone(&self.shared), peer.clone());
-        Some(Box::new(Guarded { inner, shared, peer, waited: false }))
+        Some(Box::new(Guarded { inner, shared, peer }))
     }
 }
 
@@ -181,19 +205,18 @@ struct Guarded {
     inner: Box<dyn AuthExchange>,
     shared: Arc<Shared>,
     peer: Peer,
-    waited: bool,
 }
 
 #[async_trait]
 impl AuthExchange for Guarded {
     async fn step(&mut self, data: Option<Bytes>) -> Result<AuthStep> {
+        // Each step, since nobody knows which one is the guess; a turn is not held while the client has the word.
         let keys = Key::of(&self.peer, &Credential::Anonymous);
-        if !core::mem::replace(&mut self.waited, true) {
-            self.shared.wait(&keys).await?;
-        }
+        let attempt = self.shared.wait(&keys).await?;
         let went = self.inner.step(data).await;
-        if !matches!(went, Ok(AuthStep::Continue(_))) {
-            self.shared.count(&keys, &self.peer, &went);
+        match went {
+            Ok(AuthStep::Continue(_)) => self.shared.table().give_back(&attempt.toll, Instant::now()),
+            _ => self.shared.count(&keys, &self.peer, &attempt, &went),
         }
         went
     }
@@ -205,6 +228,8 @@ fn one(counter: &AtomicU64) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bytestring::ByteString;
 
     use super::*;
@@ -276,6 +301,44 @@ mod tests {
             assert!(attempt.await.unwrap().is_err());
         }
         assert!(guard.counters().throttled >= 190, "{:?}", guard.counters());
+    }
+
+    /// Looks long at each, as a slow hash does.
+    #[derive(Default)]
+    struct Slow {
+        looks: AtomicU64,
+        now: AtomicU64,
+        most: AtomicU64,
+    }
+
+    #[async_trait]
+    impl Authenticator for Slow {
+        async fn authenticate(&self, _: &Peer, _: &str, _: &Credential) -> Result<Identity> {
+            one(&self.looks);
+            self.most.fetch_max(self.now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            self.now.fetch_sub(1, Ordering::Relaxed);
+            Err(Error::new(ErrorKind::Unauthenticated, "authenticate"))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_first_guesses_at_once_are_few_guesses() {
+        let slow = Arc::new(Slow::default());
+        let guard = Arc::new(Guard::new(slow.clone(), GuardSettings::default()));
+        let attempts: Vec<_> = (0..4096)
+            .map(|_| {
+                let guard = Arc::clone(&guard);
+                tokio::spawn(async move { attempt(&guard, "192.0.2.1:1", "alice", "guess").await })
+            })
+            .collect();
+        let mut unseen = 0;
+        for attempt in attempts {
+            unseen += u32::from(attempt.await.unwrap().unwrap_err().kind() == ErrorKind::Exhausted);
+        }
+        let (looks, most) = (slow.looks.load(Ordering::Relaxed), slow.most.load(Ordering::Relaxed));
+        assert!(looks <= 32 && most <= 3 && unseen >= 4000, "{looks} looks, {most} at once, {unseen} unseen");
+        assert!(guard.shared.lanes.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

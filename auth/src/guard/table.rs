@@ -18,9 +18,10 @@ pub(super) enum Key {
 }
 
 impl Key {
-    /// Whom an attempt is counted for.
+    /// Whom an attempt is counted for. This machine is nobody: behind one proxy on it there are many.
     pub(super) fn of(peer: &Peer, credential: &Credential) -> Vec<Self> {
-        let address = peer.address.map(|address| Self::Address(network(address.ip())));
+        let address = peer.address.map(|address| address.ip().to_canonical()).filter(|address| !address.is_loopback());
+        let address = address.map(|address| Self::Address(network(address)));
         let name = match credential {
             Credential::Password { user, .. } if !user.is_empty() => {
                 let end = (0..=NAME_BYTES_MAX.min(user.len())).rev().find(|end| user.is_char_boundary(*end));
@@ -43,6 +44,15 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
+/// What an attempt costs.
+#[derive(Debug, Default)]
+pub(super) struct Toll {
+    /// How long it waits.
+    pub(super) wait: Duration,
+    /// How much longer those after it wait.
+    added: Vec<(Key, Duration)>,
+}
+
 /// Failures not long ago.
 pub(super) struct Table {
     settings: GuardSettings,
@@ -62,27 +72,42 @@ impl Table {
         Self { settings, entries: HashMap::new() }
     }
 
-    /// How long an attempt has to wait; the one after it waits longer, so that many at once are no quicker. `None`: too long.
-    pub(super) fn enter(&mut self, keys: &[Key], now: Instant) -> Option<Duration> {
-        let max = Duration::from_millis(self.settings.delay_ms_max);
-        let mut wait = Duration::ZERO;
+    /// What an attempt has to wait; the one after it waits longer, so that many at once are no quicker. `None`: too long. A name alone refuses nobody,
+    /// and makes nobody wait for longer than its most: whoever knows it could lock its owner out.
+    pub(super) fn enter(&mut self, keys: &[Key], now: Instant) -> Option<Toll> {
+        let (mut wait, settings) = (Duration::ZERO, &self.settings);
         for key in keys {
-            let settings = &self.settings;
             if let Some(entry) = self.entries.get_mut(key) {
                 entry.forget(settings, now);
-                wait = wait.max(entry.next.saturating_duration_since(now));
+                let ahead = entry.next.saturating_duration_since(now);
+                let max = most(settings, key);
+                if matches!(key, Key::Address(_)) && ahead > max {
+                    return None;
+                }
+                wait = wait.max(ahead.min(max));
             }
         }
-        if wait > max {
-            return None;
-        }
+        let mut added = Vec::new();
         for key in keys {
-            let settings = &self.settings;
             if let Some(entry) = self.entries.get_mut(key) {
-                entry.next = entry.next.max(now) + delay(settings, key, entry.failures);
+                let each = delay(settings, key, entry.failures);
+                entry.next = entry.next.max(now) + each;
+                if matches!(key, Key::Name(_)) {
+                    entry.next = entry.next.min(now + most(settings, key));
+                }
+                added.push((key.clone(), each));
             }
         }
-        Some(wait)
+        Some(Toll { wait, added })
+    }
+
+    /// The attempt was no failure: others do not wait for it.
+    pub(super) fn give_back(&mut self, toll: &Toll, now: Instant) {
+        for (key, each) in &toll.added {
+            if let Some(entry) = self.entries.get_mut(key) {
+                entry.next = entry.next.checked_sub(*each).map_or(now, |next| next.max(now));
+            }
+        }
     }
 
     pub(super) fn fail(&mut self, keys: &[Key], now: Instant) {
@@ -127,14 +152,20 @@ impl Entry {
 }
 
 fn delay(settings: &GuardSettings, key: &Key, failures: u32) -> Duration {
-    let max = match key {
+    match failures.checked_sub(settings.free.saturating_add(1)) {
+        None => Duration::ZERO,
+        Some(more) => {
+            Duration::from_millis(settings.delay_ms.saturating_mul(1 << more.min(32))).min(most(settings, key))
+        }
+    }
+}
+
+/// The longest that anybody waits for this key.
+fn most(settings: &GuardSettings, key: &Key) -> Duration {
+    Duration::from_millis(match key {
         Key::Address(_) => settings.delay_ms_max,
         Key::Name(_) => settings.name_delay_ms_max.min(settings.delay_ms_max),
-    };
-    match failures.checked_sub(settings.free + 1) {
-        None => Duration::ZERO,
-        Some(more) => Duration::from_millis(settings.delay_ms.saturating_mul(1 << more.min(32)).min(max)),
-    }
+    })
 }
 
 #[cfg(test)]
@@ -158,10 +189,43 @@ mod tests {
         let settings = GuardSettings { entries_max: 100, ..GuardSettings::default() };
         let (mut table, now) = (Table::new(settings), Instant::now());
         (0..10).for_each(|_| table.fail(&[key(1)], now));
-        assert!(table.enter(&[key(1)], now).is_some_and(|wait| wait >= Duration::from_secs(7)));
+        assert!(table.enter(&[key(1)], now).is_some_and(|toll| toll.wait >= Duration::from_secs(7)));
         let later = now + Duration::from_secs(3600);
-        assert_eq!(table.enter(&[key(1)], later), Some(Duration::ZERO));
+        assert_eq!(table.enter(&[key(1)], later).map(|toll| toll.wait), Some(Duration::ZERO));
         (0..10_000).for_each(|n| table.fail(&[key(n)], later));
         assert!(table.entries.len() <= 100);
+    }
+
+    #[test]
+    fn a_name_refuses_nobody_and_an_address_does() {
+        let (mut table, now) = (Table::new(GuardSettings::default()), Instant::now());
+        let name = Key::Name(ByteString::from_static("alice"));
+        (0..50).for_each(|_| table.fail(std::slice::from_ref(&name), now));
+        for _ in 0..1000 {
+            let toll = table.enter(std::slice::from_ref(&name), now).expect("not refused");
+            assert!(toll.wait <= Duration::from_secs(1), "{toll:?}");
+        }
+        (0..50).for_each(|_| table.fail(&[key(1)], now));
+        assert!((0..10).any(|_| table.enter(&[key(1)], now).is_none()));
+    }
+
+    #[test]
+    fn what_was_no_failure_costs_those_after_it_nothing() {
+        let (mut table, now) = (Table::new(GuardSettings::default()), Instant::now());
+        (0..5).for_each(|_| table.fail(&[key(1)], now));
+        let first = table.enter(&[key(1)], now).unwrap();
+        for _ in 0..100 {
+            let later = table.enter(&[key(1)], now).unwrap();
+            table.give_back(&later, now);
+        }
+        let next = table.enter(&[key(1)], now).unwrap();
+        assert!(first.wait > Duration::ZERO && next.wait <= first.wait * 2, "{next:?}");
+    }
+
+    #[test]
+    fn this_machine_is_nobody() {
+        let keys = |address: &str| Key::of(&Peer::at(address.parse().unwrap()), &Credential::Anonymous).len();
+        assert_eq!((keys("127.0.0.1:1"), keys("[::1]:1"), keys("[::ffff:127.0.0.1]:1")), (0, 0, 0));
+        assert_eq!(keys("192.0.2.1:1"), 1);
     }
 }
