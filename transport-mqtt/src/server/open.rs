@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::sync::Arc;
 use core::future::poll_fn;
 use core::hash::Hasher;
+use core::pin::pin;
 use core::sync::atomic::Ordering;
 use core::task::{Context, Poll};
 use core::time::Duration;
@@ -67,10 +68,24 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
             return self.exchange(connect, method).await;
         }
         let credential = dialect::credential(connect);
-        let authenticator = &self.shared.config.authenticator;
-        let identity = authenticator.authenticate(&self.peer, &connect.client_id, &credential).await;
-        let identity = identity.map_err(|error| Refusal(ReasonCode::BadUserNameOrPassword, error))?;
+        let (shared, peer) = (Arc::clone(&self.shared), Arc::clone(&self.peer));
+        let asked = shared.config.authenticator.authenticate(&peer, &connect.client_id, &credential);
+        let identity = self.in_time(asked).await;
+        let identity = identity.map_err(|error| Refusal(unproven(&error, ReasonCode::BadUserNameOrPassword), error))?;
         Ok(Admitted { identity, auth_data: None })
+    }
+
+    /// What looks credentials up may take no longer than the client may.
+    async fn in_time<T>(&mut self, asked: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut asked = pin!(asked);
+        poll_fn(|cx| {
+            if let Poll::Ready(answer) = asked.as_mut().poll(cx) {
+                return Poll::Ready(answer);
+            }
+            let late = self.timer.poll(cx, self.shared.config.clock.now(), self.machine.poll_timeout());
+            late.map(|()| Err(Error::new(ErrorKind::TimedOut, "authenticate")))
+        })
+        .await
     }
 
     /// Enhanced authentication (section 4.12).
@@ -82,7 +97,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
         };
         let mut data = connect.auth_data.clone();
         for _ in 0..AUTH_ROUNDS_MAX {
-            match exchange.step(data).await.map_err(|error| Refusal(ReasonCode::NotAuthorized, error))? {
+            let stepped = self.in_time(exchange.step(data)).await;
+            match stepped.map_err(|error| Refusal(unproven(&error, ReasonCode::NotAuthorized), error))? {
                 AuthStep::Success(identity, auth_data) => return Ok(Admitted { identity, auth_data }),
                 AuthStep::Continue(challenge) => data = self.challenge(challenge).await?,
             }
@@ -178,6 +194,15 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
             }
         })
         .await
+    }
+}
+
+/// What a client is told whose credentials were not found right: whether they are wrong, or were not looked at.
+fn unproven(error: &Error, wrong: ReasonCode) -> ReasonCode {
+    match error.kind() {
+        ErrorKind::Exhausted => ReasonCode::QuotaExceeded,
+        ErrorKind::Unavailable | ErrorKind::TimedOut => ReasonCode::ServerUnavailable,
+        _ => wrong,
     }
 }
 
