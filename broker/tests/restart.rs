@@ -230,7 +230,7 @@ fn a_copy_without_a_queue_is_given_up_and_its_number_is_not_given_again() {
     for queue in ["queues/a", "queues/b", "queues/c", "queues/d"] {
         client.send(stored(queue, "new"), ONE);
     }
-    let rows = bench.store.clone().recover().unwrap().rows;
+    let rows = bench.store.recover().unwrap().rows;
     let numbers: Vec<_> =
         rows.iter().filter_map(|(_, row)| if let Row::Queue(row) = row { Some(row.queue) } else { None }).collect();
     assert!(numbers.len() == 4 && numbers.iter().all(|number| number.0 > 3), "{numbers:?}");
