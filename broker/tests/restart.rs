@@ -224,7 +224,7 @@ fn a_copy_without_a_queue_is_given_up_and_its_number_is_not_given_again() {
     let op = Op::Enqueue { message: stored("queues/gone", "old"), at: START, copies: vec![new] };
     bench.store.clone().submit(&mut vec![Unit { ops: vec![op], ..Unit::new(99) }]);
     assert_eq!(bench.store.copies(), 1);
-    let bench = bench.reopen();
+    let mut bench = bench.reopen();
     assert_eq!(bench.store.copies(), 0);
     let mut client = bench.anonymous();
     for queue in ["queues/a", "queues/b", "queues/c", "queues/d"] {
