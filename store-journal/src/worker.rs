@@ -463,8 +463,11 @@ fn next_position<'a>(positions: &'a mut HashMap<QueueId, u64>, shared: &Shared, 
 }
 
 /// Whether a unit keeps more messages than there were: a dead letter takes the place of what it was made of. Sessions and queues are small, and who
-/// comes back must find its own.
+/// comes back must find its own. What was prepared was promised when there was room, and its messages take the place of the promise.
 fn needs_room(ops: &[Op]) -> bool {
+    if ops.iter().any(|op| matches!(op, Op::Resolve(_))) {
+        return false;
+    }
     let kept = ops.iter().filter(|op| {
         matches!(op, Op::Enqueue { .. } | Op::Append { .. } | Op::Prepare(..) | Op::Put(RowKey::Retained(_), _))
     });

@@ -6,8 +6,8 @@ use std::future::Future;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use roadbed_broker::{NewCopy, Op, Store, StoreError, Unit};
-use roadbed_core::{CopyId, Qos, QueueId, Time};
+use roadbed_broker::{NewCopy, Op, Prepared, Store, StoreError, Unit};
+use roadbed_core::{CopyId, Gid, Qos, QueueId, Time};
 use roadbed_store_journal::simulation::{Kept, SimFs};
 use roadbed_store_journal::{JournalStore, check_on};
 use support::{CloneFs, Load, Random, commit, config, open, states, told, wait};
@@ -223,6 +223,29 @@ fn a_disk_that_fills_at_once_keeps_room_for_the_end_of_what_is_kept() {
         assert!(Instant::now() < until, "no room within a minute");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// What was prepared is promised: it can be committed though the disk is full.
+#[test]
+fn a_full_disk_takes_the_end_of_what_was_prepared() {
+    let fs = SimFs::new();
+    fs.set_capacity(200 << 10);
+    let mut load = Load::new(1, 900);
+    let mut enqueue = |seq| {
+        let copy = CopyId { queue: QueueId(1), seq };
+        let new = NewCopy { copy, qos: Qos::AtLeastOnce, retained: false, bindings: Vec::new() };
+        Op::Enqueue { message: load.message(), at: Time::ZERO, copies: vec![new] }
+    };
+    let mut store = open(&fs);
+    let gid = Gid("g".into());
+    let prepare = Op::Prepare(gid.clone(), Prepared::default());
+    assert_eq!(commit(&mut store, vec![Unit { ops: vec![prepare], ..Unit::new(1) }])[0].1, Ok(()));
+    let units = (2..400).map(|seq| Unit { ops: vec![enqueue(seq)], ..Unit::new(seq) }).collect();
+    let answers = commit(&mut store, units);
+    assert_eq!(answers.last().map(|(_, answer)| answer.clone()), Some(Err(StoreError::Full)));
+    let resolve = vec![enqueue(1000), enqueue(1001), Op::Resolve(gid)];
+    assert_eq!(commit(&mut store, vec![Unit { ops: resolve, ..Unit::new(400) }])[0].1, Ok(()));
+    assert!(store.in_doubt().expect("read").is_empty());
 }
 
 #[test]
