@@ -48,7 +48,8 @@ impl Shared {
                 let seq = grave.take_seq(self);
                 let copy = NewCopy { copy: grave.copy_id(seq), qos, retained: false, bindings: Vec::new() };
                 effects.ops.push(Op::Enqueue { message: letter.clone(), at: self.now(), copies: vec![copy] });
-                effects.then.push(Box::new(move |shared| grave.put(shared, &letter, qos, (Some(seq), true), true)));
+                let letter = Letter { grave, message: letter, qos, seq, put: false };
+                effects.then.push(Box::new(move |shared| letter.put(shared)));
             } else {
                 grave.put(self, &letter, qos, (None, false), true);
             }
@@ -95,6 +96,30 @@ impl Shared {
             details.annotations.push("roadbed-time", Value::Timestamp(now.as_millis() as i64));
         });
         self.publish(&feedback.build(), Qos::AtLeastOnce);
+    }
+}
+
+/// A dead letter on its way through the store, with the room for it; given back if it does not come.
+struct Letter {
+    grave: Arc<Queue>,
+    message: Message,
+    qos: Qos,
+    seq: u64,
+    put: bool,
+}
+
+impl Letter {
+    fn put(mut self, shared: &Shared) {
+        self.put = true;
+        self.grave.put(shared, &self.message, self.qos, (Some(self.seq), true), true);
+    }
+}
+
+impl Drop for Letter {
+    fn drop(&mut self) {
+        if !self.put {
+            self.grave.unreserve(std::slice::from_ref(&self.message));
+        }
     }
 }
 

@@ -3,9 +3,9 @@
 use roadbed_core::{Error, ErrorKind, Gid, Key, Outcome, Result, Time, TxnId};
 
 use crate::broker::Shared;
-use crate::dispatch::{Plan, Verdict};
+use crate::dispatch::Plan;
 use crate::lock;
-use crate::log::move_all;
+use crate::log::Moved;
 use crate::mailbox::{Effects, SessionCore};
 use crate::queue::Dead;
 use crate::session::{Stored, committed};
@@ -15,117 +15,6 @@ use crate::txn::{Post, Read, Txn, TxnWork};
 use crate::waiter::{Waiter, waiter};
 
 impl Shared {
-    /// Applies everything of a transaction as one unit. If one message is refused, all is undone.
-    pub(crate) fn commit(&self, id: TxnId) -> Result<Stored> {
-        let Some(txn) = self.txns.take(self, id) else { return Err(rolled_back("it was rolled back before")) };
-        let planned = self.plan_all(&txn.posts).and_then(|plans| match self.move_read(&txn.works) {
-            Ok(ops) => Ok((plans, ops)),
-            Err(why) => {
-                self.free_keys(&txn.posts);
-                Err(why)
-            }
-        });
-        match planned {
-            Ok((plans, ops)) => Ok(self.apply(id, txn, plans, ops)),
-            Err(why) => {
-                self.undo(id, txn);
-                Err(rolled_back(why))
-            }
-        }
-    }
-
-    fn apply(&self, id: TxnId, mut txn: Txn, mut plans: Vec<Plan>, mut ops: Vec<Op>) -> Stored {
-        let (mut effects, mut dead) = (Effects::default(), Vec::new());
-        let works = std::mem::take(&mut txn.works);
-        works.into_iter().for_each(|work| self.discharge(id, work, true, &mut effects, &mut dead));
-        self.bury_into(dead, &mut effects);
-        self.meters.hot().accepted.add(effects.accepted);
-        self.meters.transactions_committed.one();
-        ops.extend(std::mem::take(&mut effects.ops));
-        ops.extend(txn.posts.iter().filter_map(|post| self.post_key(post)));
-        let stored = !ops.is_empty() || plans.iter().any(|plan| plan.stored);
-        let then = effects.then;
-        if !stored {
-            plans.into_iter().for_each(|plan| plan.apply(self));
-            then.into_iter().for_each(|then| then(self));
-            txn.tell(true);
-            return Box::pin(std::future::ready(Ok(())));
-        }
-        let (answer, waiter): (_, Waiter<Result<()>>) = waiter();
-        let slot = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-        let planned = slot.clone();
-        let make = || {
-            plans.iter_mut().for_each(|plan| plan.ops(self, &mut ops));
-            *lock(&planned) = plans;
-            (Vec::new(), ops)
-        };
-        let done = move |shared: &Shared, result: Result<(), _>| {
-            let plans = std::mem::take(&mut *lock(&slot));
-            if result.is_ok() {
-                plans.into_iter().for_each(|plan: Plan| plan.apply(shared));
-                then.into_iter().for_each(|then| then(shared));
-            }
-            txn.tell(result.is_ok());
-            answer.give(committed(result));
-        };
-        self.commits.submit(self, make, Box::new(done));
-        Box::pin(waiter)
-    }
-
-    /// Finds a place for every message, or says why one of them has none; then their keys are free again.
-    fn plan_all(&self, posts: &[Post]) -> Result<Vec<Plan>, String> {
-        let (mut plans, mut recorded) = (Vec::with_capacity(posts.len()), Vec::new());
-        for post in posts {
-            match self.plan_post(post) {
-                Ok(Some(plan)) => {
-                    plans.push(plan);
-                    recorded.push(post);
-                }
-                Ok(None) => {}
-                Err(why) => {
-                    self.free_keys(recorded);
-                    return Err(why);
-                }
-            }
-        }
-        Ok(plans)
-    }
-
-    fn free_keys<'a>(&self, posts: impl IntoIterator<Item = &'a Post>) {
-        for post in posts {
-            if let Some(key) = &post.key {
-                self.decide(&post.session, key, &Outcome::Released, true);
-            }
-        }
-    }
-
-    /// The plan of one message; `None` if it was sent before.
-    fn plan_post(&self, post: &Post) -> Result<Option<Plan>, String> {
-        if let Some(key) = &post.key {
-            if self.key(&post.session, key).is_some() {
-                self.meters.duplicates.one();
-                return Ok(None);
-            }
-            if !self.record(&post.session, key) {
-                return Err("too many keys are not forgotten".into());
-            }
-        }
-        let address = post.message.address();
-        let plan = self
-            .route(address)
-            .map_err(Verdict::Refused)
-            .and_then(|route| Plan::new(self, &route, &post.message, post.qos, post.session.id));
-        if let Some(key) = &post.key {
-            self.decide(&post.session, key, &Outcome::Accepted, plan.is_err());
-        }
-        plan.map(Some).map_err(|verdict| format!("{address}: {}", verdict.outcome().0))
-    }
-
-    fn post_key(&self, post: &Post) -> Option<Op> {
-        let stored = self.is_stored(&post.message, post.qos);
-        post.key.as_ref().filter(|_| stored).and_then(|key| self.key_op(&post.session, key))
-    }
-
     /// Undoes everything; rolling back what has ended changes nothing.
     pub(crate) fn rollback(&self, id: TxnId) -> Result<()> {
         if let Some(txn) = self.txns.take(self, id) {
@@ -134,63 +23,69 @@ impl Shared {
         Ok(())
     }
 
-    fn undo(&self, id: TxnId, mut txn: Txn) {
+    pub(crate) fn undo(&self, id: TxnId, mut txn: Txn) {
         self.meters.transactions_rolled_back.one();
         if txn.plans.take().is_some() {
             self.free_keys(&txn.posts);
         }
         let (mut effects, mut dead) = (Effects::default(), Vec::new());
         let works = std::mem::take(&mut txn.works);
-        works.into_iter().for_each(|work| self.discharge(id, work, false, &mut effects, &mut dead));
+        works.iter().for_each(|work| self.discharge(id, work, false, &mut effects, &mut dead));
         self.finish(effects, dead);
         txn.tell(false);
     }
 
     /// Undoes one delivery whose transaction had ended before it was enlisted.
-    pub(crate) fn orphaned(&self, id: TxnId, work: TxnWork) {
+    pub(crate) fn orphaned(&self, id: TxnId, work: &TxnWork) {
         let (mut effects, mut dead) = (Effects::default(), Vec::new());
         self.discharge(id, work, false, &mut effects, &mut dead);
         self.finish(effects, dead);
     }
 
-    fn discharge(&self, id: TxnId, work: TxnWork, commit: bool, effects: &mut Effects, dead: &mut Vec<Dead>) {
-        let (queue, seq, attempt, slot) = match work {
+    pub(crate) fn discharge(
+        &self,
+        id: TxnId,
+        work: &TxnWork,
+        commit: bool,
+        effects: &mut Effects,
+        dead: &mut Vec<Dead>,
+    ) {
+        let (queue, seq, attempt) = match work {
             TxnWork::Mail { session, handle } => {
-                if let Some(session) = self.live_session(session) {
-                    session.discharge(self, handle, id, commit, effects);
+                if let Some(session) = self.live_session(*session) {
+                    session.discharge(self, *handle, id, commit, effects);
                 }
                 return;
             }
-            TxnWork::Pulled { link, seq, attempt, session, handle } => {
-                (link.queue().clone(), seq, attempt, Some((session, handle)))
-            }
-            TxnWork::Held { queue, seq, attempt, slot } => (queue, seq, attempt, slot),
-            TxnWork::Read(read) => return self.discharge_read(&read, commit),
+            TxnWork::Pulled { link, seq, attempt, .. } => (link.queue(), *seq, *attempt),
+            TxnWork::Held { queue, seq, attempt, .. } => (queue, *seq, *attempt),
+            TxnWork::Read(read) => return self.discharge_read(read, commit),
         };
-        let ended = queue.discharge(self, seq, attempt, id, commit, effects, dead);
-        let session = slot.filter(|_| ended).and_then(|(session, handle)| Some((self.live_session(session)?, handle)));
-        if let Some((session, handle)) = session {
-            lock(&session.inner).slab.remove(handle);
+        if queue.discharge(self, seq, attempt, id, commit, effects, dead) {
+            self.free_slot(work);
         }
     }
 
-    /// Moves the checkpoints of what a transaction has read, all or none.
-    fn move_read(&self, works: &[TxnWork]) -> Result<Vec<Op>, String> {
-        let read = works.iter().filter_map(|work| match work {
-            TxnWork::Read(read) => Some((&read.reading, read.position, &read.outcome)),
-            _ => None,
-        });
-        move_all(self, &read.collect::<Vec<_>>())
+    /// What a queue held has ended: its consumer's slot is free.
+    pub(crate) fn free_slot(&self, work: &TxnWork) {
+        let slot = match work {
+            TxnWork::Pulled { session, handle, .. } => Some((*session, *handle)),
+            TxnWork::Held { slot, .. } => *slot,
+            TxnWork::Mail { .. } | TxnWork::Read(_) => None,
+        };
+        if let Some((session, handle)) = slot.and_then(|(session, handle)| Some((self.live_session(session)?, handle)))
+        {
+            lock(&session.inner).slab.remove(handle);
+        }
     }
 
     /// The checkpoint has moved before, if it was to move.
     fn discharge_read(&self, read: &Read, commit: bool) {
         let slot = read.slot.and_then(|(session, handle)| Some((self.live_session(session)?, handle)));
-        match slot {
-            Some((session, handle)) => session.discharge_read(handle, commit),
+        let has_it = slot.is_some_and(|(session, handle)| session.discharge_read(handle, commit));
+        if !commit && !has_it {
             // Its reader has settled already: there is nobody who could name another outcome.
-            None if !commit => read.reading.settled(read.position, &Outcome::Released),
-            None => {}
+            read.reading.settled(read.position, &Outcome::Released);
         }
     }
 
@@ -205,7 +100,7 @@ impl Shared {
             return Err(Error::new(ErrorKind::NotSupported, "prepare").detail(words));
         }
         let mut txn = self.txns.begin_prepare(self, id, &gid)?;
-        match self.plan_all(&txn.posts) {
+        match self.plan_all(&mut txn.posts) {
             Ok(plans) => txn.plans = Some(plans),
             Err(why) => {
                 self.txns.take(self, id);
@@ -245,16 +140,17 @@ impl Shared {
         Prepared { posts: posts.collect(), retires: retires.collect() }
     }
 
-    /// Commits or rolls back what was prepared; doing it twice changes nothing.
+    /// Commits or rolls back what was prepared; doing it twice changes nothing. What the store does not take stays prepared.
     pub(crate) fn resolve(&self, gid: &Gid, commit: bool) -> Result<Stored> {
-        let Some((id, mut txn)) = self.txns.take_prepared(self, gid) else {
+        let Some((id, mut txn)) = self.txns.begin_resolve(gid)? else {
             return Ok(Box::pin(std::future::ready(Ok(()))));
         };
         let op = Op::Resolve(gid.clone());
         if commit {
             let plans = txn.plans.take().unwrap_or_default();
-            return Ok(self.apply(id, txn, plans, vec![op]));
+            return Ok(self.apply(id, txn, plans, vec![op], Moved::default()));
         }
+        self.txns.end_resolve(self, id, &mut txn);
         self.undo(id, txn);
         Ok(self.store(vec![op]))
     }
@@ -301,7 +197,6 @@ impl Shared {
     fn plan_promised(&self, post: &Post) -> Option<Plan> {
         if let Some(key) = &post.key {
             self.record(&post.session, key);
-            self.decide(&post.session, key, &Outcome::Accepted, false);
         }
         let route = self.route(post.message.address()).ok()?;
         Plan::promised(self, &route, &post.message, post.qos, post.session.id).ok()
@@ -351,6 +246,6 @@ impl Shared {
 /// The longest global name of a transaction, in bytes, as in XA.
 const GID_BYTES_MAX: usize = 64;
 
-fn rolled_back(why: impl std::fmt::Display) -> Error {
+pub(crate) fn rolled_back(why: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::RolledBack, "commit").detail(format!("the transaction was rolled back: {why}"))
 }

@@ -10,6 +10,7 @@
 
 mod bindings;
 mod broker;
+mod commit;
 mod commits;
 mod consumer;
 mod coordinator;

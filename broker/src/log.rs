@@ -17,7 +17,7 @@ use roadbed_core::{Address, Binding, LogSettings, Message, QueueId, Time};
 use crate::broker::Shared;
 use crate::lock;
 use crate::store::{LogEntry, LogState};
-pub(crate) use reading::{Reading, move_all};
+pub(crate) use reading::{Moved, Reading, move_all};
 
 /// A log.
 #[derive(Debug)]

@@ -58,6 +58,17 @@ pub(crate) struct Post {
     pub(crate) session: Arc<SessionCore>,
 }
 
+impl Post {
+    /// Whether the other is the same message again.
+    pub(crate) fn repeats(&self, other: &Self) -> bool {
+        let of_principal = |post: &Self| post.session.name.is_none() && matches!(post.key, Some(Key::Name(_)));
+        let same_principal = || self.session.origin.principal == other.session.origin.principal;
+        let same_sender = Arc::ptr_eq(&self.session, &other.session)
+            || (of_principal(self) && of_principal(other) && same_principal());
+        self.key.is_some() && self.key == other.key && same_sender
+    }
+}
+
 /// Who may use a transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Owner {
@@ -84,7 +95,7 @@ pub(crate) struct Txn {
     bytes: usize,
     watchers: Vec<Answer<bool>>,
     prepared: Option<Gid>,
-    /// What a prepared transaction sends, with the room for it.
+    /// What a prepared transaction sends, with the room for it; `None` while it is being prepared or resolved.
     pub(crate) plans: Option<Vec<Plan>>,
 }
 
@@ -99,6 +110,11 @@ impl Txn {
             TxnWork::Read(read) if read.is(reading, position) => Some(read),
             _ => None,
         })
+    }
+
+    /// Whether it has promised to be able to commit.
+    pub(crate) const fn is_prepared(&self) -> bool {
+        self.prepared.is_some()
     }
 
     fn operations(&self) -> usize {
@@ -270,13 +286,25 @@ impl Txns {
         }
     }
 
-    /// The prepared transaction of this name, taken out.
-    pub(crate) fn take_prepared(&self, shared: &Shared, gid: &Gid) -> Option<(TxnId, Txn)> {
-        let id = {
-            let open = lock(&self.open);
-            *open.all.iter().find(|(_, txn)| txn.prepared.as_ref() == Some(gid))?.0
-        };
-        Some((TxnId(id), self.take(shared, TxnId(id))?))
+    /// The prepared transaction of this name, if there is one. Its name stays in use until [`end_resolve`](Self::end_resolve), or until it is
+    /// [put back](Self::put_back): whoever asks again meanwhile must not take it for resolved.
+    pub(crate) fn begin_resolve(&self, gid: &Gid) -> Result<Option<(TxnId, Txn)>> {
+        let mut open = lock(&self.open);
+        let named = open.all.iter_mut().find(|(_, txn)| txn.prepared.as_ref() == Some(gid));
+        let Some((id, found)) = named else { return Ok(None) };
+        if found.plans.is_none() {
+            return Err(Error::new(ErrorKind::Conflict, "resolve").detail("it is being prepared, or resolved"));
+        }
+        let meanwhile = Txn { owner: found.owner.clone(), prepared: Some(gid.clone()), ..Txn::default() };
+        Ok(Some((TxnId(*id), std::mem::replace(found, meanwhile))))
+    }
+
+    /// It is resolved: its name is free. Whoever began to wait meanwhile is told together with the others.
+    pub(crate) fn end_resolve(&self, shared: &Shared, txn: TxnId, resolved: &mut Txn) {
+        if let Some(mut meanwhile) = self.take(shared, txn) {
+            shared.meters.bytes.sub(std::mem::take(&mut resolved.bytes) as u64);
+            resolved.watchers.append(&mut meanwhile.watchers);
+        }
     }
 
     pub(crate) fn in_doubt(&self) -> Vec<Gid> {

@@ -415,3 +415,28 @@ fn a_reader_of_a_time_misses_nothing_that_comes_while_it_asks() {
     client.send(stored("queues/q", "so that the page comes"), ONE);
     assert_eq!(payloads(&receive(&mut reader)), ["in time"]);
 }
+
+/// What a transaction takes is pinned until its commit is stored; what its consumer does meanwhile is stored before the commit is answered.
+#[test]
+fn a_commit_pins_its_copies_until_the_store_has_it() {
+    let store = SlowStore::default();
+    store.let_go(1000);
+    let broker = Broker::builder().store(store.clone()).build().unwrap();
+    let mut client = Client::new(block_on(broker.open(Open::default())).unwrap());
+    client.send(stored("queues/in", "work"), ONE);
+    let mut consumer = client.queue(queue("queues/in"));
+    let got = receive(&mut consumer).remove(0);
+    let txn = block_on(client.session.transaction()).unwrap();
+    step(&mut consumer, &got, Step::Enlist { txn: txn.id(), outcome: Outcome::Accepted, settled: false }).unwrap();
+    store.0.lock().unwrap().allowed = 0;
+    let mut commit = txn.commit();
+    assert!(commit.as_mut().poll(&mut cx()).is_pending());
+    let released = Step::Outcome { outcome: Outcome::Released, settled: false };
+    assert_eq!(step(&mut consumer, &got, released).unwrap_err().kind(), ErrorKind::Conflict, "pinned");
+    assert_eq!(step(&mut consumer, &got, Step::Settle).unwrap(), Settled::Applied);
+    store.let_go(1);
+    assert!(commit.as_mut().poll(&mut cx()).is_pending(), "that it is forgotten is not stored yet");
+    store.let_go(1);
+    assert_eq!(commit.as_mut().poll(&mut cx()).map(|done| done.is_ok()), Poll::Ready(true));
+    assert_eq!(store.0.lock().unwrap().inner.copies(), 0);
+}

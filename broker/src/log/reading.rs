@@ -214,7 +214,7 @@ impl Reading {
 }
 
 /// Settles what a transaction has read, and moves the checkpoints: all, or none if a reader has lost its partition meanwhile.
-pub(crate) fn move_all(shared: &Shared, read: &[(&Arc<Reading>, u64, &Outcome)]) -> Result<Vec<Op>, String> {
+pub(crate) fn move_all(shared: &Shared, read: &[(&Arc<Reading>, u64, &Outcome)]) -> Result<Moved, String> {
     let mut partitions: Vec<&Arc<Partition>> = read.iter().map(|(reading, ..)| &reading.partition).collect();
     // Nobody else has the locks of two partitions at once, and who has one waits for no other: in one order, there is no circle.
     partitions.sort_unstable_by_key(|partition| partition.id.0);
@@ -224,15 +224,61 @@ pub(crate) fn move_all(shared: &Shared, read: &[(&Arc<Reading>, u64, &Outcome)])
     if let Some((reading, ..)) = read.iter().find(|(reading, ..)| reading.is_stolen() || gone(reading.partition.id)) {
         return Err(format!("{}: its reader has lost it", reading.partition.address));
     }
-    let mut ops = Vec::new();
+    let mut moved = Moved::default();
     for (reading, position, outcome) in read {
+        moved.read.push(((*reading).clone(), *position, lock(&reading.window).given_back));
         reading.settled(*position, outcome);
-        let Some(group) = &reading.group else { continue };
-        let partition = locked.iter_mut().find(|(id, _)| *id == reading.partition.id);
-        let moved = partition.and_then(|(_, inner)| reading.move_to(shared, group, reading.reached(), inner));
-        ops.extend(moved);
     }
-    Ok(ops)
+    for (reading, ..) in read {
+        let Some(group) = &reading.group else { continue };
+        let Some((_, inner)) = locked.iter_mut().find(|(id, _)| *id == reading.partition.id) else { continue };
+        let (before, to) = (inner.checkpoints.get(group).copied(), reading.reached());
+        if let Some(op) = reading.move_to(shared, group, to, inner) {
+            moved.ops.push(op);
+            moved.checkpoints.push(((*reading).clone(), before, to));
+        }
+    }
+    Ok(moved)
+}
+
+/// What a transaction has read is settled, and checkpoints have moved, before the store has it: what reads next stays behind that.
+#[derive(Debug, Default)]
+pub(crate) struct Moved {
+    pub(crate) ops: Vec<Op>,
+    /// What was settled, and what was given back first before.
+    read: Vec<(Arc<Reading>, u64, Option<u64>)>,
+    /// From where to where a checkpoint has moved.
+    checkpoints: Vec<(Arc<Reading>, Option<u64>, u64)>,
+}
+
+impl Moved {
+    /// The store has not taken it: nothing of it is settled, and checkpoints are where they were. What the store is told of that: others may have moved
+    /// them further meanwhile.
+    pub(crate) fn back(self) -> Vec<Op> {
+        for (reading, position, given_back) in self.read.into_iter().rev() {
+            let mut window = lock(&reading.window);
+            window.unsettled.insert(position);
+            if window.given_back == Some(position) {
+                window.given_back = given_back;
+            }
+        }
+        let mut ops = Vec::new();
+        for (reading, before, to) in self.checkpoints.into_iter().rev() {
+            let Some(group) = &reading.group else { continue };
+            let mut inner = lock(&reading.partition.inner);
+            let Some(checkpoint) = inner.checkpoints.get_mut(group).filter(|checkpoint| **checkpoint >= to) else {
+                continue;
+            };
+            let further = *checkpoint > to;
+            *checkpoint = before.unwrap_or_default();
+            if further || !ops.is_empty() {
+                ops.push(checkpoint_op(&reading.partition, group, *checkpoint));
+            } else if before.is_none() {
+                inner.checkpoints.remove(group);
+            }
+        }
+        ops
+    }
 }
 
 pub(crate) fn checkpoint_op(partition: &Partition, group: &ByteString, position: u64) -> Op {

@@ -9,11 +9,12 @@ use crate::inflight::{Body, ReadState, Slot};
 use crate::txn::Read;
 
 impl SessionCore {
-    /// The transaction of a message has ended, and its reader has it still: it forgets it, or names another outcome.
-    pub(crate) fn discharge_read(&self, handle: Handle, commit: bool) {
-        if let Some(Slot { body: Body::Read { state, .. }, .. }) = crate::lock(&self.inner).slab.find(handle) {
-            *state = if commit { ReadState::Decided } else { ReadState::Open };
-        }
+    /// The transaction of a message has ended, and its reader, if it has it still, forgets it or names another outcome. Whether it has it still.
+    pub(crate) fn discharge_read(&self, handle: Handle, commit: bool) -> bool {
+        let mut inner = crate::lock(&self.inner);
+        let Some(Slot { body: Body::Read { state, .. }, .. }) = inner.slab.find(handle) else { return false };
+        *state = if commit { ReadState::Decided } else { ReadState::Open };
+        true
     }
 }
 

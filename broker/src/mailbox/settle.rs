@@ -177,6 +177,22 @@ impl SessionCore {
         inner.slab.insert(u16::MAX, attempt, Body::Rare(Box::new(Rare { entry, state })))
     }
 
+    /// What the store is told of the end of a delivery's part in a transaction that commits. Nothing is done yet.
+    pub(crate) fn foretell(&self, shared: &Shared, handle: Handle, txn: TxnId) -> Vec<Op> {
+        let mut inner = crate::lock(&self.inner);
+        let Some(queue) = inner.durable else { return Vec::new() };
+        let Some(Slot { attempt, body: Body::Rare(rare), .. }) = inner.slab.find(handle) else { return Vec::new() };
+        let discharged = rare.state.clone().on(Event::Discharge { txn, commit: true });
+        let Ok((DeliveryState::Settled(outcome), _)) = discharged else { return Vec::new() };
+        if !rare.entry.stored() {
+            return Vec::new();
+        }
+        let (attempt, seq, count) = (*attempt, rare.entry.seq, rare.entry.count());
+        let (count, again) = counted(shared, count, &outcome);
+        let copy = CopyId { queue, seq: inner.full_seq(seq) };
+        vec![if again { Op::Return { copy, count, attempt, excluded: Vec::new() } } else { Op::Retire { copy } }]
+    }
+
     /// Ends a delivery's part in a transaction.
     pub(crate) fn discharge(&self, shared: &Shared, handle: Handle, txn: TxnId, commit: bool, effects: &mut Effects) {
         let mut inner = crate::lock(&self.inner);
@@ -330,34 +346,21 @@ impl Inner {
             }
             _ => return,
         };
-        let again = match outcome {
-            Outcome::Accepted => {
-                effects.accepted += 1;
-                false
-            }
-            Outcome::Released => {
-                shared.meters.released.one();
-                true
-            }
-            Outcome::Modified { delivery_failed, undeliverable_here } => {
+        let (count, again) = counted(shared, entry.count(), outcome);
+        match outcome {
+            Outcome::Accepted => effects.accepted += 1,
+            Outcome::Released => shared.meters.released.one(),
+            Outcome::Modified { .. } => {
                 shared.meters.modified.one();
-                let extra = entry.extra();
-                extra.count += u32::from(*delivery_failed);
-                let max = shared.settings.session_deliveries_max;
-                let spent = max > 0 && extra.count >= max;
-                shared.meters.dropped_attempts.add(u64::from(spent || *undeliverable_here));
-                !spent && !undeliverable_here
+                shared.meters.dropped_attempts.add(u64::from(!again));
             }
-            _ => {
-                shared.meters.rejected.one();
-                false
-            }
-        };
+            _ => shared.meters.rejected.one(),
+        }
         if !again {
             self.bytes -= entry.message.cost();
             return self.retire(entry.seq, entry.stored(), effects);
         }
-        entry.extra().attempts = slot.attempt;
+        (entry.extra().attempts, entry.extra().count) = (slot.attempt, count);
         if let (true, Some(queue)) = (entry.stored(), self.durable) {
             let copy = CopyId { queue, seq: self.full_seq(entry.seq) };
             // A release may be lost in a crash: the copy is then delivered again all the same. A count may not.
@@ -436,6 +439,18 @@ pub(crate) fn enlisted(state: &DeliveryState) -> Option<Outcome> {
             Some(outcome.clone())
         }
         _ => None,
+    }
+}
+
+/// How many attempts have failed when one more has ended in `outcome`, and whether the message is delivered again.
+fn counted(shared: &Shared, count: u32, outcome: &Outcome) -> (u32, bool) {
+    match outcome {
+        Outcome::Released => (count, true),
+        Outcome::Modified { delivery_failed, undeliverable_here } => {
+            let (count, max) = (count + u32::from(*delivery_failed), shared.settings.session_deliveries_max);
+            (count, (max == 0 || count < max) && !undeliverable_here)
+        }
+        _ => (count, false),
     }
 }
 

@@ -42,7 +42,7 @@ impl Shared {
     /// Does what follows from taking copies. Whether something may have been granted or read meanwhile.
     pub(crate) fn after(&self, after: After) -> bool {
         let After { dead, links, wakers, handing, returned, orphans, readings } = after;
-        orphans.into_iter().for_each(|(txn, work)| self.orphaned(txn, work));
+        orphans.into_iter().for_each(|(txn, work)| self.orphaned(txn, &work));
         returned.into_iter().for_each(|(link, pulls)| link.give_back(self, pulls));
         wakers.into_iter().for_each(Waker::wake);
         links.iter().for_each(Link::notify);
@@ -88,7 +88,8 @@ impl Queue {
                 }
             };
             if copy.message.as_ref().is_some_and(|message| message.has_expired(now)) {
-                self.retire_dead(shared, &mut inner, copy, reason(Condition::Expired), &mut after.dead);
+                let gone = self.retire_dead(shared, &mut inner, copy, reason(Condition::Expired), &mut after.dead);
+                gone.into_iter().for_each(|gone| shared.retire_later(gone));
                 continue;
             }
             let stored = copy.stored.then(|| self.copy_id(copy.seq));

@@ -36,7 +36,8 @@ impl Queue {
                     let at = inner.aside.iter().position(|copy| copy.seq == seq);
                     let found = inner.lanes.take(seq).or_else(|| inner.scheduled.remove(&seq));
                     if let Some(copy) = found.or_else(|| at.and_then(|at| inner.aside.remove(at))) {
-                        self.retire_dead(shared, &mut inner, copy, reason(Condition::Expired), dead);
+                        let gone = self.retire_dead(shared, &mut inner, copy, reason(Condition::Expired), dead);
+                        gone.into_iter().for_each(|gone| shared.retire_later(gone));
                     }
                 }
                 Due::Lease => self.end_lease(shared, &mut inner, seq, now, effects, dead),

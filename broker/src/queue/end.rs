@@ -4,12 +4,14 @@ use std::sync::{Arc, MutexGuard};
 use std::task::Waker;
 
 use bytestring::ByteString;
-use roadbed_core::{Condition, DeliveryState, Outcome, Reason, Time};
+use roadbed_core::{Condition, CopyId, DeliveryState, Outcome, Reason, Time, TxnId};
 
 use super::timeline::Due;
-use super::{Copy, Dead, Held, Link, Queue, QueueInner};
+use super::{Copy, Dead, Held, Link, Owner, Queue, QueueInner};
 use crate::broker::Shared;
+use crate::commit::Foretold;
 use crate::copy::{CopyEvent, CopyState, settled_or_held};
+use crate::lock;
 use crate::mailbox::Effects;
 use crate::store::Op;
 
@@ -72,60 +74,27 @@ impl Queue {
             }
             return;
         }
-        copy.extra().attempts = attempt;
-        copy.extra().count += u32::from(outcome.counts());
         match outcome {
-            Outcome::Rejected(reason) => {
-                shared.meters.rejected.one();
-                return self.retire_dead(shared, inner, copy, reason, dead);
-            }
-            Outcome::Modified { undeliverable_here, .. } => {
-                shared.meters.modified.one();
-                if undeliverable_here {
-                    copy.extra().excluded.push(owner.name());
-                }
-            }
+            Outcome::Rejected(_) => shared.meters.rejected.one(),
+            Outcome::Modified { .. } => shared.meters.modified.one(),
             _ => shared.meters.released.one(),
         }
-        self.give_back(shared, inner, copy, now, effects, dead);
-    }
-
-    /// Back to its place, unless it is expired, spent, or nobody may have it.
-    fn give_back(
-        self: &Arc<Self>,
-        shared: &Shared,
-        inner: &mut QueueInner,
-        copy: Copy,
-        now: Time,
-        effects: &mut Effects,
-        dead: &mut Vec<Dead>,
-    ) {
-        let expired = copy.message.as_ref().is_some_and(|message| message.has_expired(now));
-        let spent = inner.settings.deliveries_max > 0 && copy.count() >= inner.settings.deliveries_max;
-        let event = if expired {
-            Some(CopyEvent::Expire)
-        } else if spent {
-            Some(CopyEvent::CountReached)
-        } else if inner.nobody_left(&copy) {
-            Some(CopyEvent::NobodyLeft)
-        } else if inner.is_displaced(&copy) {
-            Some(CopyEvent::Displace)
-        } else {
-            None
-        };
-        if let Some(event) = event {
-            let (state, _) = CopyState::Available.on(event).expect("an available copy can end");
-            let CopyState::Retired { outcome: Outcome::Rejected(reason), .. } = state else { return };
-            return self.retire_dead(shared, inner, copy, reason, dead);
+        if let Some(reason) = inner.bad_end(&mut copy, attempt, &owner, outcome, now) {
+            // Whoever is told of it is told when it is stored.
+            let gone = self.retire_dead(shared, inner, copy, reason, dead);
+            return effects.ops.extend(gone.map(|copy| Op::Retire { copy }));
         }
-        if copy.stored {
-            let (count, attempt, excluded) = (copy.count(), copy.attempts(), copy.excluded().to_vec());
-            effects.ops.push(Op::Return { copy: self.copy_id(copy.seq), count, attempt, excluded });
-        }
+        effects.ops.extend(copy.stored.then(|| self.return_op(&copy)));
         inner.insert_available(copy);
     }
 
-    /// The copy has come to a bad end: a dead letter, or nothing.
+    fn return_op(&self, copy: &Copy) -> Op {
+        let (count, attempt, excluded) = (copy.count(), copy.attempts(), copy.excluded().to_vec());
+        Op::Return { copy: self.copy_id(copy.seq), count, attempt, excluded }
+    }
+
+    /// The copy has come to a bad end: a dead letter, or nothing, of which the store is to be told.
+    #[must_use]
     pub(super) fn retire_dead(
         self: &Arc<Self>,
         shared: &Shared,
@@ -133,21 +102,79 @@ impl Queue {
         copy: Copy,
         reason: Reason,
         dead: &mut Vec<Dead>,
-    ) {
+    ) -> Option<CopyId> {
         inner.forget(&copy);
-        let kept = inner.settings.dead_letters && reason.condition != Condition::Displaced;
-        if kept {
+        if inner.buries(&reason) {
             dead.push(Dead { queue: self.clone(), copy, reason });
-            return;
+            return None;
         }
         match reason.condition {
             Condition::Expired => shared.meters.dropped_expired.one(),
             Condition::Displaced => shared.meters.dropped_displaced.one(),
             _ => shared.meters.dropped_attempts.one(),
         }
-        if copy.stored {
-            shared.retire_later(self.copy_id(copy.seq));
+        copy.stored.then(|| self.copy_id(copy.seq))
+    }
+
+    /// What the store is told of the end of a held copy's part in a transaction that commits. Nothing is done yet: the copy is pinned until the store has
+    /// answered.
+    pub(crate) fn foretell(self: &Arc<Self>, shared: &Shared, seq: u64, attempt: u32, txn: TxnId) -> Foretold {
+        let (now, inner, mut foretold) = (shared.now(), lock(&self.inner), Foretold::default());
+        let held = inner.held.get(&seq).filter(|held| held.attempt == attempt && held.copy.stored);
+        let Some(held) = held.filter(|held| !held.copy.is_away()) else { return foretold };
+        let copy = self.copy_id(seq);
+        let outcome = match held.discharged(txn, true) {
+            Some(DeliveryState::Settled(outcome)) => outcome,
+            Some(DeliveryState::Decided(outcome)) => {
+                foretold.ops.push(Op::Own { copy, slot: 0, outcome });
+                return foretold;
+            }
+            _ => return foretold,
+        };
+        foretold.ops.extend(self.tombstone_op(shared, held, &outcome, now));
+        if outcome == Outcome::Accepted {
+            foretold.ops.push(Op::Retire { copy });
+            return foretold;
         }
+        let mut ended = held.copy.clone();
+        let Some(reason) = inner.bad_end(&mut ended, attempt, &held.owner, outcome, now) else {
+            foretold.ops.push(self.return_op(&ended));
+            return foretold;
+        };
+        foretold.is_end = true;
+        if inner.buries(&reason) {
+            foretold.dead = Some(Dead { queue: self.clone(), copy: ended, reason });
+        } else {
+            foretold.ops.push(Op::Retire { copy });
+        }
+        foretold
+    }
+
+    /// Ends a held copy whose bad end the store knows already, with its dead letter if there is one.
+    pub(crate) fn end_as_foretold(
+        self: &Arc<Self>,
+        shared: &Shared,
+        seq: u64,
+        attempt: u32,
+        txn: TxnId,
+        effects: &mut Effects,
+    ) {
+        let now = shared.now();
+        let mut inner = lock(&self.inner);
+        let Some(held) = inner.held.get(&seq).filter(|held| held.attempt == attempt) else { return };
+        let Some(DeliveryState::Settled(outcome)) = held.discharged(txn, true) else { return };
+        match outcome {
+            Outcome::Rejected(_) => shared.meters.rejected.one(),
+            Outcome::Modified { .. } => shared.meters.modified.one(),
+            _ => shared.meters.released.one(),
+        }
+        self.remember(shared, &mut inner, seq, &DeliveryState::Settled(outcome), now, effects);
+        let Some(held) = inner.held.remove(&seq) else { return };
+        if let Some(until) = held.until {
+            inner.timeline.remove(until, seq, Due::Lease);
+        }
+        inner.forget(&held.copy);
+        self.release(shared, inner);
     }
 
     /// Lets go of the queue, then wakes whom that concerns.
@@ -164,6 +191,39 @@ impl Queue {
 }
 
 impl QueueInner {
+    /// Counts the attempt that has ended in `outcome`, which is not Accepted. Why the copy comes to a bad end: it is rejected, expired or spent, or nobody may
+    /// have it; if not, it goes back to its place.
+    fn bad_end(&self, copy: &mut Copy, attempt: u32, owner: &Owner, outcome: Outcome, now: Time) -> Option<Reason> {
+        copy.extra().attempts = attempt;
+        copy.extra().count += u32::from(outcome.counts());
+        match outcome {
+            Outcome::Rejected(reason) => return Some(reason),
+            Outcome::Modified { undeliverable_here: true, .. } => copy.extra().excluded.push(owner.name()),
+            _ => {}
+        }
+        let expired = copy.message.as_ref().is_some_and(|message| message.has_expired(now));
+        let spent = self.settings.deliveries_max > 0 && copy.count() >= self.settings.deliveries_max;
+        let event = if expired {
+            CopyEvent::Expire
+        } else if spent {
+            CopyEvent::CountReached
+        } else if self.nobody_left(copy) {
+            CopyEvent::NobodyLeft
+        } else if self.is_displaced(copy) {
+            CopyEvent::Displace
+        } else {
+            return None;
+        };
+        let (state, _) = CopyState::Available.on(event).expect("an available copy can end");
+        let CopyState::Retired { outcome: Outcome::Rejected(reason), .. } = state else { return None };
+        Some(reason)
+    }
+
+    /// Whether what comes to such an end becomes a dead letter.
+    fn buries(&self, reason: &Reason) -> bool {
+        self.settings.dead_letters && reason.condition != Condition::Displaced
+    }
+
     /// The copy is not in the queue any more.
     pub(super) fn forget(&mut self, copy: &Copy) {
         self.uncount(copy);

@@ -189,13 +189,7 @@ impl Queue {
         let now = shared.now();
         let mut inner = lock(&self.inner);
         let Some(held) = inner.held.get(&seq).filter(|held| held.attempt == attempt) else { return true };
-        let discharge = CopyEvent::Delivery(Event::Discharge { txn, commit });
-        let Ok((mut state, _)) = held_on(held.state.clone(), discharge) else { return false };
-        if let (DeliveryState::Decided(_), Some(_)) = (&state, held.owner.lease) {
-            // The owner of a lease keeps nothing between its requests: there is no second half.
-            state =
-                held_on(state, CopyEvent::Delivery(Event::Settle)).map_or_else(|_| held.state.clone(), |(to, _)| to);
-        }
+        let Some(state) = held.discharged(txn, commit) else { return false };
         self.remember(shared, &mut inner, seq, &state, now, effects);
         let ended = matches!(state, DeliveryState::Settled(_));
         self.put_state(shared, &mut inner, seq, state, now, effects, dead);
@@ -281,6 +275,18 @@ impl Held {
     /// Which attempt it is, in the name of the delivery.
     pub(super) const fn fence(&self) -> Fence {
         Fence { epoch: self.epoch, attempt: self.attempt }
+    }
+
+    /// Its state when its transaction ends.
+    pub(super) fn discharged(&self, txn: TxnId, commit: bool) -> Option<DeliveryState> {
+        let discharge = CopyEvent::Delivery(Event::Discharge { txn, commit });
+        let (state, _) = held_on(self.state.clone(), discharge).ok()?;
+        if let (DeliveryState::Decided(_), Some(_)) = (&state, self.owner.lease) {
+            // The owner of a lease keeps nothing between its requests: there is no second half.
+            let settled = held_on(state, CopyEvent::Delivery(Event::Settle));
+            return Some(settled.map_or_else(|_| self.state.clone(), |(to, _)| to));
+        }
+        Some(state)
     }
 
     fn belongs_to(&self, asker: &Asker) -> bool {

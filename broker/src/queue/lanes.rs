@@ -10,7 +10,7 @@ use crate::entry::Extra;
 use crate::paged::{READ_MAX, Run};
 
 /// A copy in a queue.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Copy {
     /// `None`: only the store has it.
     pub(crate) message: Option<Message>,

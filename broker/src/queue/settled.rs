@@ -5,7 +5,7 @@ use std::time::Duration;
 use roadbed_core::{DeliveryId, DeliveryState, Fence, Outcome, Time};
 
 use super::tombstones::Tombstone;
-use super::{Queue, QueueInner};
+use super::{Held, Queue, QueueInner};
 use crate::broker::Shared;
 use crate::lock;
 use crate::mailbox::Effects;
@@ -23,15 +23,22 @@ impl Queue {
         effects: &mut Effects,
     ) {
         let (DeliveryState::Settled(outcome), Some(held)) = (state, inner.held.get(&seq)) else { return };
-        let until = now + Duration::from_secs(shared.settings.tombstone_seconds);
-        let (fence, stored) = (held.fence(), held.copy.stored && held.owner.lease.is_some());
-        let tombstone = Tombstone { until, outcome: outcome.clone(), stored };
-        if inner.tombstones.add(seq, fence, tombstone, shared.settings.tombstones_max) && stored {
-            let row = Row::Tombstone { outcome: outcome.clone(), until };
-            effects.ops.push(Op::Put(self.tombstone_key(seq, fence), row));
+        let until = tombstone_until(shared, now);
+        let (fence, op) = (held.fence(), self.tombstone_op(shared, held, outcome, now));
+        let tombstone = Tombstone { until, outcome: outcome.clone(), stored: op.is_some() };
+        inner.tombstones.add(seq, fence, tombstone, shared.settings.tombstones_max);
+        if let Some(op) = op {
+            effects.ops.push(op);
             inner.timeline.add_forget(until);
         }
         self.forget_settled(shared, inner, now, effects);
+    }
+
+    /// What the store is told of how a delivery was settled.
+    pub(super) fn tombstone_op(&self, shared: &Shared, held: &Held, outcome: &Outcome, now: Time) -> Option<Op> {
+        let stored = held.copy.stored && held.owner.lease.is_some() && shared.settings.tombstones_max > 0;
+        let row = || Row::Tombstone { outcome: outcome.clone(), until: tombstone_until(shared, now) };
+        stored.then(|| Op::Put(self.tombstone_key(held.copy.seq, held.fence()), row()))
     }
 
     /// Forgets what was settled long ago.
@@ -60,4 +67,8 @@ impl Queue {
     fn tombstone_key(&self, seq: u64, fence: Fence) -> RowKey {
         RowKey::Tombstone(DeliveryId { copy: self.copy_id(seq), fence })
     }
+}
+
+fn tombstone_until(shared: &Shared, now: Time) -> Time {
+    now + Duration::from_secs(shared.settings.tombstone_seconds)
 }

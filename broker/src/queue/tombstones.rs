@@ -21,13 +21,12 @@ pub(crate) struct Tombstone {
 }
 
 impl Tombstones {
-    /// Remembers a delivery that its owner has settled. Whether there is room for any.
-    pub(crate) fn add(&mut self, seq: u64, fence: Fence, tombstone: Tombstone, max: usize) -> bool {
+    /// Remembers a delivery that its owner has settled, if there is room for any.
+    pub(crate) fn add(&mut self, seq: u64, fence: Fence, tombstone: Tombstone, max: usize) {
         if max > 0 {
             self.order.push_back((tombstone.until, seq, fence));
             self.found.insert((seq, fence), tombstone);
         }
-        max > 0
     }
 
     /// Forgets those whose time is over, and the oldest beyond `max`; appends those that the store knows to `stored`.
