@@ -6,14 +6,18 @@ use std::sync::{Arc, Mutex};
 use roadbed_core::{Address, Condition, CopyId, Message, Qos, QueueSettings};
 
 use crate::broker::Shared;
-use crate::dispatch::Plan;
+use crate::dispatch::{Plan, Verdict};
 use crate::lock;
 use crate::mailbox::Effects;
 use crate::queue::{Copy, Queue};
+use crate::router::Route;
 use crate::store::Op;
 
 /// Where they wait. No client can send there: wildcards do not match it, and it is not routed to.
 const LATER: &str = "$later/topics";
+
+/// How a plan is made.
+type Make = fn(&Shared, &Route, &Message, Qos, u64) -> Result<Plan, Verdict>;
 
 impl Shared {
     /// The queue of messages to topics that wait for their time.
@@ -46,7 +50,8 @@ impl Shared {
     fn send_now(&self, message: &Message, qos: Qos, stored: Option<CopyId>) {
         let gone = stored.map(|copy| Op::Retire { copy });
         let message = message.to_builder().details(|details| details.deliver_after = None).build();
-        self.publish_with(&message, qos, gone);
+        // Its sender was told that it is taken: a full queue does not refuse it now.
+        self.publish_planned(&message, qos, gone, Plan::promised);
     }
 
     /// Sends a message of the broker's own. Nobody is told how that went, but the counters are.
@@ -56,8 +61,12 @@ impl Shared {
 
     /// The same; `op` is in the same unit.
     pub(crate) fn publish_with(&self, message: &Message, qos: Qos, op: Option<Op>) {
-        let route = self.route(message.address()).map_err(crate::dispatch::Verdict::Refused);
-        let plan = route.and_then(|route| Plan::new(self, &route, message, qos, 0));
+        self.publish_planned(message, qos, op, Plan::new);
+    }
+
+    fn publish_planned(&self, message: &Message, qos: Qos, op: Option<Op>, make: Make) {
+        let route = self.route(message.address()).map_err(Verdict::Refused);
+        let plan = route.and_then(|route| make(self, &route, message, qos, 0));
         let mut ops: Vec<Op> = op.into_iter().collect();
         match plan {
             Ok(plan) if !plan.stored => plan.apply(self),

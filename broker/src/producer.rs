@@ -55,6 +55,8 @@ struct LateInner {
     pending: usize,
     /// Which calls of forget wait for their commit.
     forgetting: VecDeque<u64>,
+    /// One of them has failed: it, and what is behind it, waits for ever.
+    forgetting_failed: bool,
     waker: Option<Waker>,
 }
 

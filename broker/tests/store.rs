@@ -439,3 +439,40 @@ fn a_link_that_is_attached_over_another_connection_takes_over_what_it_held() {
     settle(&mut next, &delivery, Outcome::Accepted);
     assert_eq!(describe(&bench.anonymous(), "queues/q").held, 0);
 }
+
+#[test]
+fn what_was_taken_for_later_is_not_refused_when_its_time_has_come() {
+    let bench = Bench::new();
+    let mut client = bench.anonymous();
+    let q: Address = "queues/q".parse().unwrap();
+    let settings = QueueSettings { messages_max: 1, overflow: Overflow::Refuse, ..QueueSettings::default() };
+    block_on(client.session.manage(Manage::Declare(q.clone(), settings))).unwrap();
+    block_on(client.session.manage(Manage::Bind(q, Binding::new("a".parse().unwrap(), ONE)))).unwrap();
+    let later = Some(START + Duration::from_secs(10));
+    let message = stored("a", "later").to_builder().details(|details| details.deliver_after = later).build();
+    assert_eq!(client.send(message, ONE).unwrap().outcome, Outcome::Accepted);
+    assert_eq!(client.send(stored("a", "now"), ONE).unwrap().outcome, Outcome::Accepted);
+    assert_eq!(client.send(stored("a", "refused"), ONE).unwrap().why, Some(Condition::Full));
+    bench.advance(10);
+    let bench = bench.reopen();
+    assert_eq!(payloads(&receive(&mut bench.anonymous().queue(queue("queues/q")))), ["now", "later"]);
+}
+
+#[test]
+fn a_key_whose_end_the_store_refused_is_never_said_to_be_forgotten() {
+    let bench = Bench::new();
+    let mut client = bench.named("sender", 60);
+    let keys = [Key::Number(1), Key::Number(2), Key::Number(3)];
+    for key in &keys {
+        client.send_as(Outgoing { key: Some(key.clone()), ..outgoing(stored("queues/q", "x"), TWO) }).unwrap();
+    }
+    let [one, two, three] = keys;
+    client.producer.forget(&mut vec![one]);
+    bench.store.refuse(Some(StoreError::Full));
+    client.producer.forget(&mut vec![two]);
+    bench.store.refuse(None);
+    client.producer.forget(&mut vec![three]);
+    let mut is_forgotten = |calls| client.producer.poll_forgotten(&mut cx(), calls).is_ready();
+    assert!(is_forgotten(1));
+    assert!(!is_forgotten(2) && !is_forgotten(3));
+}

@@ -184,7 +184,8 @@ impl Late {
     /// The first call of forget that waits has come to its commit; if that failed, nothing is promised any more.
     pub(super) fn forgotten(&self, stored: bool) {
         let mut late = lock(&self.0);
-        if !stored {
+        late.forgetting_failed |= !stored;
+        if late.forgetting_failed {
             return;
         }
         late.forgetting.pop_front();

@@ -249,8 +249,7 @@ impl QueueInner {
         let fits = self.total() + self.reserved.0 < self.settings.messages_max
             && self.bytes + self.reserved.1 + cost <= self.settings.bytes_max
             && self.here() + self.reserved.1 + cost <= shared.settings.queue_memory_bytes_max;
-        let can_drop = self.settings.overflow == Overflow::DropOldest || self.settings.history != History::All;
-        let makes_room = can_drop && self.available() > 0;
+        let makes_room = self.can_drop() && self.available() > 0;
         if !fits && !makes_room {
             return Err(Condition::Full);
         }
@@ -258,6 +257,11 @@ impl QueueInner {
             return Err(Condition::Full);
         }
         Ok(())
+    }
+
+    /// Whether older messages make room for newer ones.
+    fn can_drop(&self) -> bool {
+        self.settings.overflow == Overflow::DropOldest || self.settings.history != History::All
     }
 
     /// Whether what comes now will wait, so that it must not pin the buffer that it was read into: unless somebody waits for it, or takes what there is, and
@@ -321,7 +325,7 @@ impl QueueInner {
         self.drop_copy(shared, queue, gone.as_ref(), &shared.meters.dropped_displaced);
     }
 
-    /// Makes room: by the history, then by the overflow policy.
+    /// Makes room: by the history, then by the overflow policy. A queue that refuses when it is full drops nothing for what it was owed beyond its bounds.
     fn trim(&mut self, shared: &Shared, queue: &Queue) {
         if let History::Last(keep) = self.settings.history {
             while self.available() > keep {
@@ -332,6 +336,9 @@ impl QueueInner {
             }
         }
         let memory_max = shared.settings.queue_memory_bytes_max;
+        if !self.can_drop() {
+            return;
+        }
         while self.total() > self.settings.messages_max
             || self.bytes > self.settings.bytes_max
             || self.here() > memory_max
