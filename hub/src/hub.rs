@@ -224,15 +224,15 @@ impl Running {
     }
 }
 
-/// With what each may use, and what the policy allows, if there is one.
+/// With what the policy allows, if there is one, and what each may use: of which what is not allowed takes its part, too.
 fn guarded(gates: &Gates, endpoint: Arc<dyn Endpoint>) -> Arc<dyn Endpoint> {
-    let rationed: Arc<dyn Endpoint> = match gates.rations() {
-        Some(rations) => Arc::new(rations.layer(endpoint)),
+    let authorized: Arc<dyn Endpoint> = match gates.layer() {
+        Some(layer) => Arc::new(layer.layer(endpoint)),
         None => endpoint,
     };
-    match gates.layer() {
-        Some(layer) => Arc::new(layer.layer(rationed)),
-        None => rationed,
+    match gates.rations() {
+        Some(rations) => Arc::new(rations.layer(authorized)),
+        None => authorized,
     }
 }
 
@@ -268,6 +268,28 @@ mod tests {
 
     use super::*;
     use crate::Store;
+
+    #[tokio::test]
+    async fn what_is_refused_costs_its_sender_as_much_as_what_is_not() {
+        let policy = std::env::temp_dir().join(format!("roadbed-policy-{}.toml", std::process::id()));
+        std::fs::write(&policy, "[[allow]]\nwho = [\"d1\"]\nsend = [\"own\"]\n").unwrap();
+        let mut config = Config { listen: Listen::NONE, store: Store::in_memory(), ..Config::default() };
+        config.auth.policy = policy.clone();
+        (config.limits.identity_messages_per_second, config.limits.identity_burst) = (1, 2);
+        let gates = Gates::new(&config).unwrap();
+        std::fs::remove_file(policy).unwrap();
+        let endpoint = guarded(&gates, Arc::new(Broker::new()));
+        let origin = Arc::new(roadbed::Origin { principal: "d1".into(), protocol: "test" });
+        let client = Client::open(endpoint, Open { origin, ..Open::default() }).await.unwrap();
+        let sender = client.sender().await.unwrap();
+        let mut told = Vec::new();
+        for to in ["other", "other", "own"] {
+            let sent = sender.send(Message::new(to.parse().unwrap(), "x"), Qos::AtLeastOnce).await;
+            told.push(sent.unwrap().why);
+        }
+        use roadbed::Condition::{Full, Unauthorized};
+        assert_eq!(told, [Some(Unauthorized), Some(Unauthorized), Some(Full)]);
+    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_hub_whose_disk_fails_ends_and_says_why() {

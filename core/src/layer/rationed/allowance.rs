@@ -17,7 +17,8 @@ pub(super) struct Allowance {
 
 impl Allowance {
     pub(super) fn new(per_second: u32, burst: u32) -> Self {
-        let each = 1_000_000_000 / u64::from(per_second.max(1));
+        // Nobody sends more often than that.
+        let each = (1_000_000_000 / u64::from(per_second.max(1))).max(1);
         let burst = if burst == 0 { per_second.max(1) } else { burst };
         Self { paid_until: AtomicU64::new(0), each, ahead_max: each * u64::from(burst) }
     }
@@ -65,5 +66,12 @@ mod tests {
         let minute = NOW + Duration::from_secs(60);
         assert!(allowance.is_whole(minute));
         assert_eq!((allowance.free_at(minute), allowance.take(minute, 100)), (minute, 25));
+    }
+
+    #[test]
+    fn no_rate_is_too_high() {
+        let allowance = Allowance::new(u32::MAX, 0);
+        assert_eq!(allowance.take(NOW, 1000), 1000);
+        assert_eq!(allowance.free_at(NOW), NOW);
     }
 }
