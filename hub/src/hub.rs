@@ -192,12 +192,11 @@ impl Running {
             let serve = |stream, address: SocketAddr| {
                 // Without a place the connection is closed unheard.
                 let place = crowd.enter(address.ip());
-                let served = place.is_some().then(|| gatehouse.clone().serve(road, stream, address));
+                let served = place.map(|place| gatehouse.clone().serve(road, stream, address, place));
                 async move {
                     if let Some(served) = served {
                         served.await;
                     }
-                    drop(place);
                 }
             };
             let connections = accept(listener, connections_max.max(1), shutdown.started(), serve).await;

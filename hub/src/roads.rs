@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use roadbed::serve::CrowdPlace;
 use roadbed::tls::{Acceptor, Secured, ServerStream};
 use roadbed::{Peer, amqp, http, mqtt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -118,13 +119,13 @@ impl Gatehouse {
         Self(Arc::new(Shared { mqtt, amqp, http, gate, tls, arrivals, settings, patience, shutdown }))
     }
 
-    /// Serves one connection until it ends.
-    pub(crate) async fn serve(self, road: Road, stream: TcpStream, address: SocketAddr) {
+    /// Serves one connection until it ends. One that leaves HTTP for another protocol goes on after that, and keeps `place` as long.
+    pub(crate) async fn serve(self, road: Road, stream: TcpStream, address: SocketAddr, place: CrowdPlace) {
         // What is needed only while somebody arrives is not kept for as long as the connection lasts.
         let Some(arrived) = Box::pin(self.arrive(road, stream, address)).await else { return };
         match arrived {
-            Either::Plain(arrived) => self.hand_over(arrived, address).await,
-            Either::Secure(arrived) => self.hand_over(arrived, address).await,
+            Either::Plain(arrived) => self.hand_over(arrived, address, place).await,
+            Either::Secure(arrived) => self.hand_over(arrived, address, place).await,
         }
     }
 
@@ -265,17 +266,23 @@ impl Gatehouse {
         invalid(why)
     }
 
-    async fn hand_over<S>(&self, arrived: Arrived<S>, address: SocketAddr)
+    async fn hand_over<S>(&self, arrived: Arrived<S>, address: SocketAddr, place: CrowdPlace)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let Arrived { courier, stream, already, peer } = arrived;
         let ended = match courier {
-            Courier::Mqtt => self.0.mqtt.serve_peer(stream, already, peer).await.map_err(|error| error.to_string()),
-            Courier::Amqp => self.0.amqp.serve_peer(stream, already, peer).await.map_err(|error| error.to_string()),
+            Courier::Mqtt => {
+                let _place = place;
+                self.0.mqtt.serve_peer(stream, already, peer).await.map_err(|error| error.to_string())
+            }
+            Courier::Amqp => {
+                let _place = place;
+                self.0.amqp.serve_peer(stream, already, peer).await.map_err(|error| error.to_string())
+            }
             // Boxed, since a task is as large as the largest of them.
             Courier::Http => {
-                let serving = Box::pin(self.0.http.serve_peer(Rewind::new(already, stream), peer));
+                let serving = Box::pin(self.0.http.serve_peer(Rewind::at(place, already, stream), peer));
                 serving.await.map_err(|error| match std::error::Error::source(&error) {
                     Some(cause) => format!("{error}: {cause}"),
                     None => error.to_string(),
@@ -283,7 +290,7 @@ impl Gatehouse {
             }
             Courier::Ws => {
                 let patience = Duration::from_secs(self.0.settings.arrival_seconds.max(1));
-                let serving = Box::pin(self.0.gate.serve(Rewind::new(already, stream), peer, patience));
+                let serving = Box::pin(self.0.gate.serve(Rewind::at(place, already, stream), peer, patience));
                 serving.await.map_err(|error| error.to_string())
             }
         };

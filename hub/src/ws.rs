@@ -196,6 +196,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_connection_that_has_left_http_keeps_its_place() {
+        let http = vec!["127.0.0.1:0".parse().expect("an address")];
+        let listen = Listen { http, ..Listen::NONE };
+        let mut config = Config { listen, store: Store::in_memory(), ..Config::default() };
+        config.limits.connections_max = 1;
+        let hub = Running::start(&config, None).await.expect("it starts");
+        let address = hub.http()[0];
+        let ask = Ask { host: "hub".into(), path: "/mqtt".into(), protocols: vec!["mqtt".into()] };
+        let connected = connect(TcpStream::connect(address).await.expect("it listens"), &ask).await;
+        let (stream, _) = connected.expect("101");
+        let heard = || async {
+            let mut stream = TcpStream::connect(address).await.expect("it listens");
+            let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n").await;
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer).await;
+            !answer.is_empty()
+        };
+        // Time enough for the part that speaks HTTP to end.
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert!(!heard().await, "there is one place");
+        }
+        drop(stream);
+        while !heard().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        hub.stop().await.expect("it ends");
+    }
+
+    #[tokio::test]
     async fn a_hub_that_ends_says_so_over_websocket() {
         let (hub, address) = hub(Ws::default()).await;
         let ask = Ask { host: "hub".into(), path: "/mqtt".into(), protocols: vec!["mqtt".into()] };

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use roadbed::serve::CrowdPlace;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// What was read already, and then the stream itself.
@@ -12,11 +13,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub(crate) struct Rewind<S> {
     already: Bytes,
     stream: S,
+    /// Its place among all connections: kept as long as the stream is, also by whoever takes it over.
+    _place: Option<CrowdPlace>,
 }
 
 impl<S> Rewind<S> {
     pub(crate) const fn new(already: Bytes, stream: S) -> Self {
-        Self { already, stream }
+        Self { already, stream, _place: None }
+    }
+
+    /// The same, with its place among all connections.
+    pub(crate) const fn at(place: CrowdPlace, already: Bytes, stream: S) -> Self {
+        Self { already, stream, _place: Some(place) }
     }
 }
 
