@@ -21,7 +21,7 @@ pub struct Ws {
     pub mqtt: bool,
     /// Whether AMQP is spoken over it.
     pub amqp: bool,
-    /// Where pages that may connect come from, such as `https://panel.example`; empty: from anywhere. Programs that are no browsers say nothing of it, and may.
+    /// Where pages that may connect come from, such as `https://panel.example`; `*`: from anywhere; empty: from this server itself. Programs that are no browsers say nothing of it, and may.
     pub origins: Vec<String>,
 }
 
@@ -87,7 +87,7 @@ impl Gate {
 
     /// What is served, of what a client offers.
     fn select(&self, offer: &Offer) -> Result<&(&'static str, Courier), Refused> {
-        if offer.origin().is_some_and(|origin| !self.admits(origin)) {
+        if offer.origin().is_some_and(|origin| !self.admits(offer, origin)) {
             return Err(Refused::Origin);
         }
         let known = |offered| self.couriers.iter().find(|(name, _)| *name == offered);
@@ -105,8 +105,11 @@ impl Gate {
         }))
     }
 
-    fn admits(&self, origin: &str) -> bool {
-        self.origins.is_empty() || self.origins.iter().any(|admitted| admitted.eq_ignore_ascii_case(origin))
+    fn admits(&self, offer: &Offer, origin: &str) -> bool {
+        if self.origins.is_empty() {
+            return offer.is_same_origin();
+        }
+        self.origins.iter().any(|admitted| admitted == "*" || admitted.eq_ignore_ascii_case(origin))
     }
 }
 
@@ -193,6 +196,24 @@ mod tests {
             assert_eq!(answered(address, &more).await, status, "{more}");
         }
         hub.stop().await.expect("it ends");
+    }
+
+    #[tokio::test]
+    async fn where_nothing_is_said_pages_of_the_hub_itself_may() {
+        let good = "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\nOrigin: ";
+        let origins = |origins: &[&str]| origins.iter().map(|origin| (*origin).to_owned()).collect();
+        for (admitted, origin, status) in [
+            (origins(&[]), "http://hub", "101"),
+            (origins(&[]), "https://HUB", "101"),
+            (origins(&[]), "http://hub:81", "403"),
+            (origins(&[]), "https://evil.example", "403"),
+            (origins(&[]), "null", "403"),
+            (origins(&["*"]), "https://evil.example", "101"),
+        ] {
+            let (hub, address) = hub(Ws { origins: admitted, ..Ws::default() }).await;
+            assert_eq!(answered(address, &format!("{good}{origin}")).await, status, "{origin}");
+            hub.stop().await.expect("it ends");
+        }
     }
 
     #[tokio::test]

@@ -21,6 +21,7 @@ pub struct Offer {
     key: HeaderValue,
     protocols: Vec<String>,
     origin: Option<String>,
+    host: Option<String>,
 }
 
 /// Why a request for WebSocket is not answered with 101.
@@ -66,7 +67,8 @@ impl Offer {
         }
         let protocols = list(&head.headers, &header::SEC_WEBSOCKET_PROTOCOL).map(Into::into).collect();
         let origin = head.headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).map(Into::into);
-        Ok(Self { key: key.clone(), protocols, origin })
+        let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(Into::into);
+        Ok(Self { key: key.clone(), protocols, origin, host })
     }
 
     /// The subprotocols that the client speaks, its favourite first.
@@ -77,6 +79,13 @@ impl Offer {
     /// Where the page comes from, if a browser asks.
     pub fn origin(&self) -> Option<&str> {
         self.origin.as_deref()
+    }
+
+    /// Whether a page of this very server asks (RFC 6454, section 4): its origin has the host and port that are asked. What is in front of the server and changes
+    /// `Host` makes every page a foreign one.
+    pub fn is_same_origin(&self) -> bool {
+        let authority = self.origin().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
+        authority.zip(self.host.as_deref()).is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host))
     }
 
     /// The answer with which the connection becomes WebSocket. `protocol` is one that was offered, or none.
