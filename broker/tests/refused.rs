@@ -113,6 +113,10 @@ fn a_key_that_was_accepted_before_a_transaction_outlives_its_rollback() {
         client.send_as(Outgoing { txn: Some(txn.id()), ..outgoing(stored("queues/small", payload), ONE) });
     }
     assert_eq!(block_on(txn.commit()).unwrap_err().kind(), ErrorKind::RolledBack);
+    let (gid, mut txn) = (Gid("g".into()), begin(&client));
+    client.send_as(keyed(stored(OUT, "x"), Some(&*txn)));
+    block_on(txn.prepare(gid.clone())).unwrap();
+    resolve(&bench, &gid, false).unwrap();
     let again = client.send_as(keyed(stored(OUT, "x"), None)).unwrap();
     assert_eq!(again.why, Some(Condition::Duplicate));
     assert_eq!(waiting(&client, OUT), 1);
