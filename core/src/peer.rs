@@ -4,6 +4,8 @@ use core::net::SocketAddr;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use crate::Time;
+
 /// What a connection says about who is at its other end, before that has said anything in a protocol. Whoever accepts connections fills it in, and servers pass it
 /// to their [`Authenticator`](crate::Authenticator).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct Peer {
     pub name: Option<ByteString>,
     /// Its certificate and those that it sent with it, its own first, in DER. They were verified, and it has shown that it holds the key; empty: it has shown none.
     pub certificates: Vec<Bytes>,
+    /// When its own certificate ends, by the time of day; `None`: it has shown none, or that is not known.
+    pub certificate_until: Option<Time>,
 }
 
 impl Peer {

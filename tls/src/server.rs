@@ -134,6 +134,7 @@ impl Acceptor {
         peer.server_name = session.server_name().map(Into::into);
         peer.certificates = certificates(session.peer_certificates());
         peer.name = peer.certificate().and_then(|certificate| name::of(certificate));
+        peer.certificate_until = peer.certificate().and_then(|certificate| name::until(certificate));
         Ok(Secured { stream, peer, protocol })
     }
 

@@ -1,7 +1,7 @@
 //! One door for everybody: passwords, tokens and certificates, whatever the protocol.
 
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use bytestring::ByteString;
 use roadbed::auth::{JwtVerifier, SasVerifier};
 use roadbed::{
     AuthExchange, AuthStep, Authenticator, Clock, Credential, Error, ErrorKind, Identity, Peer, Result, SystemClock,
+    Time,
 };
 
 use super::{Users, file};
@@ -26,7 +27,33 @@ pub(crate) struct Door {
     /// The template for names of certificates.
     certificate: Option<String>,
     anonymous: Option<ByteString>,
-    clock: SystemClock,
+    times: Times,
+}
+
+/// The clock of the hub, which does not follow the time of day, and that, which ends tokens and certificates.
+#[derive(Clone)]
+struct Times {
+    clock: Arc<dyn Clock>,
+    of_day: fn() -> Time,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { clock: Arc::new(SystemClock::default()), of_day: time_of_day }
+    }
+}
+
+impl Times {
+    /// With the end in the time of the clock, by which connections are ended.
+    fn on_clock(&self, mut identity: Identity) -> Identity {
+        let left = |until: Time| Duration::from_nanos(until.as_nanos().saturating_sub((self.of_day)().as_nanos()));
+        identity.valid_until = identity.valid_until.map(|until| self.clock.now() + left(until));
+        identity
+    }
+}
+
+fn time_of_day() -> Time {
+    Time::ZERO + SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// What credentials are checked against.
@@ -55,7 +82,7 @@ impl Door {
         mechanisms.extend(keys.takes_tokens().then_some(["MSSBCBS"]).into_iter().flatten());
         mechanisms.extend((anonymous.is_some() || keys.takes_tokens()).then_some("ANONYMOUS"));
         let keys = RwLock::new(Arc::new(keys));
-        Ok(Self { keys, mechanisms, certificate, anonymous, clock: SystemClock::default() })
+        Ok(Self { keys, mechanisms, certificate, anonymous, times: Times::default() })
     }
 
     /// Reads the files again: for whoever comes from now on.
@@ -75,7 +102,11 @@ impl Door {
     /// Who shows nothing but what TLS knows.
     fn shown(&self, peer: &Peer) -> Option<Identity> {
         let certified = self.certificate.as_ref().zip(peer.name.as_ref().filter(|_| peer.certificate().is_some()));
-        let certified = certified.map(|(template, name)| Identity::new(template.replace(PLACE, name)));
+        let certified = certified.map(|(template, name)| {
+            let mut identity = Identity::new(template.replace(PLACE, name));
+            identity.valid_until = peer.certificate_until;
+            self.times.on_clock(identity)
+        });
         certified.or_else(|| self.anonymous.clone().map(Identity::new))
     }
 }
@@ -110,12 +141,13 @@ impl Keys {
         !self.users.is_empty() || self.takes_tokens()
     }
 
-    fn token(&self, kind: &str, token: &[u8], clock: &dyn Clock) -> Result<Identity> {
-        match kind {
-            "sas" => self.sas.verify(token, clock.now()),
+    fn token(&self, kind: &str, token: &[u8], times: &Times) -> Result<Identity> {
+        let identity = match kind {
+            "sas" => self.sas.verify(token, (times.of_day)()),
             "jwt" | "bearer" => self.jwt.verify(token),
             _ => Err(refused().detail("tokens of this kind are not taken")),
-        }
+        };
+        identity.map(|identity| times.on_clock(identity))
     }
 }
 
@@ -125,11 +157,11 @@ impl Authenticator for Door {
         let keys = self.keys();
         match credential {
             Credential::Anonymous | Credential::External { .. } => self.shown(peer).ok_or_else(refused),
-            Credential::Token { kind, token } => keys.token(kind, token, &self.clock),
+            Credential::Token { kind, token } => keys.token(kind, token, &self.times),
             Credential::Password { user, password } => match token_in(password) {
                 // Protocols that have no place for a token send it as a password.
                 Some(kind) if keys.takes_tokens() => {
-                    let identity = keys.token(kind, password, &self.clock)?;
+                    let identity = keys.token(kind, password, &self.times)?;
                     match user.is_empty() || *user == identity.principal {
                         true => Ok(identity),
                         false => Err(refused().detail("the token is somebody else's")),
@@ -156,7 +188,7 @@ impl Authenticator for Door {
             "JWT" if !keys.jwt.is_empty() => "jwt",
             _ => return keys.users.exchange(peer, name, mechanism),
         };
-        Some(Box::new(ByToken { keys, kind, clock: self.clock, asked: false }))
+        Some(Box::new(ByToken { keys, kind, times: self.times.clone(), asked: false }))
     }
 }
 
@@ -164,7 +196,7 @@ impl Authenticator for Door {
 struct ByToken {
     keys: Arc<Keys>,
     kind: &'static str,
-    clock: SystemClock,
+    times: Times,
     asked: bool,
 }
 
@@ -172,7 +204,7 @@ struct ByToken {
 impl AuthExchange for ByToken {
     async fn step(&mut self, data: Option<Bytes>) -> Result<AuthStep> {
         match data.filter(|data| !data.is_empty()) {
-            Some(token) => Ok(AuthStep::Success(self.keys.token(self.kind, &token, &self.clock)?, None)),
+            Some(token) => Ok(AuthStep::Success(self.keys.token(self.kind, &token, &self.times)?, None)),
             None if !std::mem::replace(&mut self.asked, true) => Ok(AuthStep::Continue(Bytes::new())),
             None => Err(refused()),
         }
@@ -194,6 +226,7 @@ fn refused() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use roadbed::ManualClock;
     use roadbed::auth::{SasSettings, Secret, sas};
 
     use super::*;
@@ -249,6 +282,26 @@ mod tests {
         assert_eq!(come(&door, &certified("d7"), &external).await.as_deref(), Some("cert-d7"), "as TLS says");
         assert_eq!(come(&door, &nobody, &external).await, None);
         assert_eq!(door.mechanisms(), ["EXTERNAL", "SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "MSSBCBS", "ANONYMOUS"]);
+    }
+
+    #[tokio::test]
+    async fn what_ends_ends_by_the_time_of_day_also_when_that_is_set() {
+        let mut door = Door::new(&config()).unwrap();
+        // The clock of the hub has not followed: the day is two hours further.
+        let clock = Time::ZERO + Duration::from_secs(3_999_992_800);
+        door.times =
+            Times { clock: Arc::new(ManualClock::at(clock)), of_day: || Time::ZERO + Duration::from_secs(FAR) };
+        let said = |until: u64| {
+            let token = sas::sign(KEY.as_bytes(), "", "hub.example/devices/d1", until);
+            Credential::Token { kind: "sas".into(), token: token.into() }
+        };
+        assert_eq!(come(&door, &Peer::default(), &said(FAR - 3600)).await, None, "it ended an hour ago");
+        let identity = door.authenticate(&Peer::default(), "client", &said(FAR + 60)).await.unwrap();
+        assert_eq!(identity.valid_until, Some(clock + Duration::from_secs(60 + 30)));
+        let mut peer = certified("d7");
+        peer.certificate_until = Some(Time::ZERO + Duration::from_secs(FAR + 10));
+        let identity = door.authenticate(&peer, "client", &Credential::Anonymous).await.unwrap();
+        assert_eq!(identity.valid_until, Some(clock + Duration::from_secs(10)));
     }
 
     #[tokio::test]
