@@ -53,7 +53,7 @@ fn rules(secrets: bool) -> Policy {
     let device = Allow {
         who: texts(&["d*"]),
         send: texts(&["devices/{id}/#", "queues/orders"]),
-        receive: texts(&["devices/{id}/#", "news/+"]),
+        receive: texts(&["devices/{id}/#", "news/+", "logs/news/#"]),
         ..Allow::default()
     };
     let secret = Allow {
@@ -64,7 +64,7 @@ fn rules(secrets: bool) -> Policy {
     };
     let boss = Allow {
         who: texts(&["boss"]),
-        send: texts(&["#", "queues/#"]),
+        send: texts(&["#", "queues/#", "logs/#"]),
         receive: texts(&["#", "queues/#", "$dead/#"]),
         manage: texts(&["queues/#", "logs/#"]),
         reply: true,
@@ -176,6 +176,24 @@ fn queues_are_attached_to_and_managed_by_those_who_may() {
     assert_eq!(kind(block_on(boss.session.manage(everything))), ErrorKind::Unauthorized);
     let log = LogTerms::new("logs/audit".parse().unwrap(), LogStart::Earliest);
     assert_eq!(kind(block_on(d1.session.consumer(ConsumerTerms::log(log)))), ErrorKind::Unauthorized);
+}
+
+/// Who reads for a group brings its checkpoint forward; what others have read for it, only who manages the log has them read again.
+#[test]
+fn a_checkpoint_goes_back_only_for_who_manages_the_log() {
+    let plant = Plant::new();
+    let (d1, mut boss) = (plant.client("d1"), plant.client("boss"));
+    let settings = LogSettings { partitions: 1, ..LogSettings::default() };
+    block_on(boss.session.manage(Manage::DeclareLog("logs/news".parse().unwrap(), settings))).unwrap();
+    (0..3).for_each(|_| drop(boss.send(text("logs/news", "x"), ONE)));
+    let partition: Address = "logs/news/0".parse().unwrap();
+    let set = |set, force| {
+        Manage::Checkpoint(Checkpoint { partition: partition.clone(), group: "readers".into(), set, force })
+    };
+    block_on(d1.session.manage(set(Some(1), false))).unwrap();
+    assert!(block_on(d1.session.manage(set(None, true))).is_ok(), "it only asks");
+    assert_eq!(kind(block_on(d1.session.manage(set(Some(0), true)))), ErrorKind::Unauthorized);
+    assert!(block_on(boss.session.manage(set(Some(0), true))).is_ok());
 }
 
 #[test]

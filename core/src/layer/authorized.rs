@@ -262,6 +262,10 @@ impl AuthorizedSession {
             }
             Manage::Describe(address) if self.right.allows(Action::Receive(address)) => Ok(()),
             Manage::Describe(address) => check(Action::Manage(address)),
+            // Forward is where reading for the group leads, too; back is not.
+            Manage::Checkpoint(checkpoint) if checkpoint.set.is_some() && checkpoint.force => {
+                check(Action::Manage(&checkpoint.partition))
+            }
             Manage::Checkpoint(checkpoint) => check(Action::Receive(&checkpoint.partition)),
         }
     }
