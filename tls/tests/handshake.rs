@@ -3,8 +3,8 @@
 use std::io;
 use std::path::Path;
 
-use roadbed_core::Peer;
 use roadbed_core::client::{Carrier, Connector};
+use roadbed_core::{Clock, Peer, SystemClock};
 use roadbed_tls::make::{Make, make, self_signed};
 use roadbed_tls::{Acceptor, ClientAuth, ClientSettings, Secured, ServerSettings, TlsConnector, TlsError};
 use sha2::{Digest, Sha256};
@@ -76,6 +76,7 @@ async fn both_ends_agree_and_know_each_other() {
     let peer = &secured.peer;
     assert!(peer.secure);
     assert_eq!((peer.name.as_deref(), peer.server_name.as_deref()), (Some("client"), Some("localhost")));
+    assert!(peer.certificate_until.is_some_and(|until| until > SystemClock::default().now()), "{peer:?}");
     let pem = std::fs::read_to_string(folder.path().join("client.pem")).expect("it is there");
     let (_, der) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).expect("it is PEM");
     assert_eq!(peer.certificate().map(|der| &der[..]), Some(&der.contents[..]));
