@@ -376,6 +376,7 @@ impl Inner {
         let ops = vec![Op::Put(RowKey::Broker, Row::Broker { epoch: shared.boot_epoch, positions })];
         self.units.push(Unit { id, expects: Vec::new(), ops, awaited: false });
         self.submit_units(Follow::Nothing, Vec::new());
+        shared.meters.store_units.one();
         self.units = behind;
     }
 

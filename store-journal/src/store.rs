@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use roadbed_broker::{
@@ -216,7 +216,7 @@ impl JournalStore {
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.into()).spawn(work)
+    thread::Builder::new().name(name.into()).spawn(work)
 }
 
 /// Tells how a journal is.
@@ -436,6 +436,11 @@ impl Drop for JournalStore {
         drop(desk);
         self.shared.work.notify_one();
         self.shared.asked.notify_one();
+        let me = thread::current().id();
+        if self.threads.iter().any(|thread| thread.thread().id() == me) {
+            // It was a thread of the store that let go of it last: it ends by itself, and the folder is free then.
+            return;
+        }
         for thread in self.threads.drain(..) {
             // A thread that has panicked has nothing more to write.
             let _ = thread.join();
