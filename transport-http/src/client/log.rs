@@ -70,6 +70,7 @@ pub(super) async fn attach(link: Link, log: &LogTerms, terms: &ConsumerTerms) ->
     let qos_max = terms.qos_max.min(Qos::AtLeastOnce);
     let plan = Plan::new(log, name, partition, &described.partitions);
     let shared = Arc::new(Shared { state: Mutex::new(State::new(&link, qos_max, log)), changed: Notify::new() });
+    plan.begin(&mut shared.lock().windows);
     tokio::spawn(reader::run(link, shared.clone(), plan));
     let LogDescription { bindings, .. } = described;
     let attached = Attached { address: Some(log.address.clone()), qos_max, bindings, ..Attached::default() };

@@ -299,7 +299,7 @@ impl<'a> Logs<'a> {
     ) -> Result<Reply, Failure> {
         let asked = Checkpoint { partition: address(name, Some(partition))?, group: group(of)?, set, force };
         match self.0.manage(Manage::Checkpoint(asked)).await? {
-            Managed::Checkpoint(Some(next)) => Ok(json(StatusCode::OK, &CheckpointDoc { next, force })),
+            Managed::Checkpoint(Some(next)) => Ok(json(StatusCode::OK, &CheckpointDoc { next, force: false })),
             _ => Err(self.missing("checkpoint", "the group has no checkpoint in this partition".into())),
         }
     }

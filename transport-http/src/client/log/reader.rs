@@ -12,6 +12,7 @@ use roadbed_core::cloudevents::rfc3339;
 use roadbed_core::{Address, Checkpoint, Delivery, Error, ErrorKind, LogStart, LogTerms, PartitionDescription, Result};
 use tokio::time::sleep;
 
+use super::window::Windows;
 use super::{Failed, Shared};
 use crate::client::http::{Answered, Lost};
 use crate::client::manage::checkpoint_path;
@@ -26,6 +27,13 @@ use crate::dialect::number;
 pub(super) struct Plan {
     group: Option<ByteString>,
     cursors: Vec<Cursor>,
+}
+
+impl Plan {
+    /// Tells the windows what is read, before anything can be granted.
+    pub(super) fn begin(&self, windows: &mut Windows) {
+        self.cursors.iter().for_each(|cursor| windows.read(cursor.partition, cursor.told));
+    }
 }
 
 /// Where one partition is read on.
@@ -91,10 +99,6 @@ impl Cursor {
 /// Runs until the consumer is dropped or detached, and its checkpoints are told.
 pub(super) async fn run(link: Link, shared: Arc<Shared>, plan: Plan) {
     let Plan { group, cursors } = plan;
-    {
-        let mut state = shared.lock();
-        cursors.iter().for_each(|cursor| state.windows.read(cursor.partition, cursor.told));
-    }
     let at_once = link.http.config.requests_max.max(1);
     // More partitions than requests take turns, and none may be held.
     let holds = cursors.len() <= at_once;
