@@ -25,6 +25,7 @@ mod escape;
 #[cfg(feature = "tokio")]
 mod farewell;
 mod filter;
+mod forward;
 mod ids;
 #[cfg(feature = "std")]
 mod layer;
@@ -62,6 +63,8 @@ pub use endpoint::{Consumer, Endpoint, Fut, Participant, Producer, Session, Tran
 pub use error::{Error, ErrorKind, Recovery, Result};
 pub use escape::unescape;
 pub use filter::{Filter, FilterError, is_reserved};
+#[doc(hidden)]
+pub use forward::forwarded;
 pub use ids::{CopyId, DeliveryId, DeliveryRef, Fence, Gid, Handle, Key, QueueId, Scope, TxnId};
 #[cfg(feature = "std")]
 pub use layer::{

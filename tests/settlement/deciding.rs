@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use roadbed::{
-    Attached, Capabilities, Close, Condition, Confirm, Consumer, ConsumerTerms, Credential, Detach, Disposition, Done,
-    Endpoint, Fut, Key, Manage, Managed, Open, Opened, Outcome, Outgoing, Producer, ProducerTerms, Qos, Result,
-    Session, SessionEvent, Time, Transaction, TxnId,
+    Attached, Capabilities, Condition, Confirm, Endpoint, Fut, Key, Open, Opened, Outcome, Outgoing, Producer,
+    ProducerTerms, Qos, Result, Session, forward,
 };
 
 /// What becomes of every message.
@@ -72,6 +71,8 @@ struct DecidingSession {
 }
 
 impl Session for DecidingSession {
+    forward!(Session: consumer, transaction, discharged, settle, manage, credential, poll_event, close);
+
     fn opened(&self) -> &Opened {
         &self.opened
     }
@@ -86,38 +87,6 @@ impl Session for DecidingSession {
             })
         })
     }
-
-    fn consumer(&self, terms: ConsumerTerms) -> Fut<(Box<dyn Consumer>, Attached)> {
-        self.inner.consumer(terms)
-    }
-
-    fn transaction(&self) -> Fut<Box<dyn Transaction>> {
-        self.inner.transaction()
-    }
-
-    fn discharged(&self, txn: TxnId) -> Fut<bool> {
-        self.inner.discharged(txn)
-    }
-
-    fn settle(&self, batch: Vec<Disposition>) -> Fut<Vec<Done>> {
-        self.inner.settle(batch)
-    }
-
-    fn manage(&self, request: Manage) -> Fut<Managed> {
-        self.inner.manage(request)
-    }
-
-    fn credential(&self, credential: Credential) -> Fut<Option<Time>> {
-        self.inner.credential(credential)
-    }
-
-    fn poll_event(&self, cx: &mut Context<'_>) -> Poll<SessionEvent> {
-        self.inner.poll_event(cx)
-    }
-
-    fn close(&self, close: Close) -> Fut<()> {
-        self.inner.close(close)
-    }
 }
 
 struct DecidingProducer {
@@ -127,9 +96,7 @@ struct DecidingProducer {
 }
 
 impl Producer for DecidingProducer {
-    fn poll_reserve(&mut self, cx: &mut Context<'_>, messages: u32, bytes: usize) -> Poll<Result<u32>> {
-        self.inner.poll_reserve(cx, messages, bytes)
-    }
+    forward!(Producer: poll_reserve, detach);
 
     fn send(&mut self, batch: &mut Vec<Outgoing>) {
         let Decision { outcome, why } = &self.decision;
@@ -152,9 +119,5 @@ impl Producer for DecidingProducer {
         let count = self.confirms.len();
         into.append(&mut self.confirms);
         Poll::Ready(Ok(count))
-    }
-
-    fn detach(self: Box<Self>, how: Detach) -> Fut<()> {
-        self.inner.detach(how)
     }
 }

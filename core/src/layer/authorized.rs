@@ -14,9 +14,9 @@ use std::sync::{Mutex, PoisonError};
 use tower_layer::Layer;
 
 use crate::{
-    Action, Address, Attached, Authorizer, Capabilities, Close, Condition, Consumer, ConsumerTerms, Credential,
-    Disposition, Done, Endpoint, Error, ErrorKind, Fut, Manage, Managed, Message, Node, Open, Opened, Producer,
-    ProducerTerms, Result, Rights, Session, SessionEvent, Time, Transaction, TxnId,
+    Action, Address, Attached, Authorizer, Capabilities, Condition, Consumer, ConsumerTerms, Disposition, Done,
+    Endpoint, Error, ErrorKind, Fut, Manage, Managed, Message, Node, Open, Producer, ProducerTerms, Result, Rights,
+    Session, SessionEvent, forward,
 };
 use consumer::AuthorizedConsumer;
 use memory::Memory;
@@ -163,9 +163,7 @@ fn reached(message: &Message) -> impl Iterator<Item = &Address> {
 }
 
 impl Session for AuthorizedSession {
-    fn opened(&self) -> &Opened {
-        self.inner.opened()
-    }
+    forward!(Session: opened, transaction, discharged, credential, close);
 
     fn producer(&self, terms: ProducerTerms) -> Fut<(Box<dyn Producer>, Attached)> {
         if let Some(to) = &terms.to
@@ -196,14 +194,6 @@ impl Session for AuthorizedSession {
         })
     }
 
-    fn transaction(&self) -> Fut<Box<dyn Transaction>> {
-        self.inner.transaction()
-    }
-
-    fn discharged(&self, txn: TxnId) -> Fut<bool> {
-        self.inner.discharged(txn)
-    }
-
     fn settle(&self, batch: Vec<Disposition>) -> Fut<Vec<Done>> {
         // Whose a delivery is, the endpoint knows: an owner may always say what became of what it holds.
         self.inner.settle(batch)
@@ -216,19 +206,11 @@ impl Session for AuthorizedSession {
         }
     }
 
-    fn credential(&self, credential: Credential) -> Fut<Option<Time>> {
-        self.inner.credential(credential)
-    }
-
     fn poll_event(&self, cx: &mut Context<'_>) -> Poll<SessionEvent> {
         if self.has_foul_will() {
             return Poll::Ready(SessionEvent::Revoked(Condition::Unauthorized));
         }
         self.inner.poll_event(cx)
-    }
-
-    fn close(&self, close: Close) -> Fut<()> {
-        self.inner.close(close)
     }
 }
 

@@ -8,10 +8,10 @@ use core::task::{Context, Poll};
 
 use tower_layer::Layer;
 
+use super::refused::Refused;
 use crate::{
-    Attached, Capabilities, Close, Condition, Confirm, Consumer, ConsumerTerms, Credential, Detach, Disposition, Done,
-    Endpoint, Error, ErrorKind, Fut, Key, Manage, Managed, Open, Opened, Outcome, Outgoing, Producer, ProducerTerms,
-    Qos, Result, Session, SessionEvent, Time, Transaction, TxnId,
+    Attached, Capabilities, Condition, Confirm, Endpoint, Error, ErrorKind, Fut, Open, Opened, Outgoing, Producer,
+    ProducerTerms, Qos, Result, Session, forward,
 };
 
 /// What a [`Limited`] endpoint allows.
@@ -115,6 +115,8 @@ struct LimitedSession {
 }
 
 impl Session for LimitedSession {
+    forward!(Session: consumer, transaction, discharged, settle, manage, credential, poll_event, close);
+
     fn opened(&self) -> &Opened {
         &self.opened
     }
@@ -124,47 +126,16 @@ impl Session for LimitedSession {
         Box::pin(async move {
             let (inner, mut attached) = attaching.await?;
             attached.qos_max = attached.qos_max.min(limits.qos_max);
-            Ok((Box::new(LimitedProducer { inner, limits, refused: Vec::new() }) as Box<dyn Producer>, attached))
+            let producer = LimitedProducer { inner, limits, refused: Refused::default() };
+            Ok((Box::new(producer) as Box<dyn Producer>, attached))
         })
-    }
-
-    fn consumer(&self, terms: ConsumerTerms) -> Fut<(Box<dyn Consumer>, Attached)> {
-        self.inner.consumer(terms)
-    }
-
-    fn transaction(&self) -> Fut<Box<dyn Transaction>> {
-        self.inner.transaction()
-    }
-
-    fn discharged(&self, txn: TxnId) -> Fut<bool> {
-        self.inner.discharged(txn)
-    }
-
-    fn settle(&self, batch: Vec<Disposition>) -> Fut<Vec<Done>> {
-        self.inner.settle(batch)
-    }
-
-    fn manage(&self, request: Manage) -> Fut<Managed> {
-        self.inner.manage(request)
-    }
-
-    fn credential(&self, credential: Credential) -> Fut<Option<Time>> {
-        self.inner.credential(credential)
-    }
-
-    fn poll_event(&self, cx: &mut Context<'_>) -> Poll<SessionEvent> {
-        self.inner.poll_event(cx)
-    }
-
-    fn close(&self, close: Close) -> Fut<()> {
-        self.inner.close(close)
     }
 }
 
 struct LimitedProducer {
     inner: Box<dyn Producer>,
     limits: Limits,
-    refused: Vec<Confirm>,
+    refused: Refused,
 }
 
 impl LimitedProducer {
@@ -177,41 +148,19 @@ impl LimitedProducer {
 }
 
 impl Producer for LimitedProducer {
-    fn poll_reserve(&mut self, cx: &mut Context<'_>, messages: u32, bytes: usize) -> Poll<Result<u32>> {
-        self.inner.poll_reserve(cx, messages, bytes)
-    }
+    forward!(Producer: poll_reserve, forget, poll_forgotten, detach);
 
     fn send(&mut self, batch: &mut Vec<Outgoing>) {
         let refused = batch.extract_if(.., |outgoing| self.why_not(outgoing).is_some()).collect::<Vec<_>>();
         for outgoing in refused {
-            let why = self.why_not(&outgoing);
-            if let (Some(condition), true) = (why, outgoing.qos > Qos::AtMostOnce) {
-                let outcome = Outcome::rejected(condition);
-                self.refused.push(Confirm { cookie: outgoing.cookie, outcome, why, provisional: None });
+            if let Some(why) = self.why_not(&outgoing) {
+                self.refused.add(&outgoing, why);
             }
         }
         self.inner.send(batch);
     }
 
-    fn forget(&mut self, keys: &mut Vec<Key>) {
-        self.inner.forget(keys);
-    }
-
-    fn poll_forgotten(&mut self, cx: &mut Context<'_>, calls: u64) -> Poll<Result<()>> {
-        self.inner.poll_forgotten(cx, calls)
-    }
-
     fn poll_confirms(&mut self, cx: &mut Context<'_>, into: &mut Vec<Confirm>) -> Poll<Result<usize>> {
-        let refused = self.refused.len();
-        into.append(&mut self.refused);
-        match self.inner.poll_confirms(cx, into) {
-            Poll::Ready(Ok(count)) => Poll::Ready(Ok(refused + count)),
-            Poll::Pending if refused > 0 => Poll::Ready(Ok(refused)),
-            other => other,
-        }
-    }
-
-    fn detach(self: Box<Self>, how: Detach) -> Fut<()> {
-        self.inner.detach(how)
+        self.refused.poll_confirms(&mut *self.inner, cx, into)
     }
 }

@@ -9,9 +9,8 @@ use core::task::{Context, Poll};
 use tower_layer::Layer;
 
 use crate::{
-    Attached, Binding, Capabilities, Close, Confirm, Consumer, ConsumerTerms, Credential, Delivery, Detach,
-    Disposition, Done, Endpoint, Fut, Grant, Granted, Key, Manage, Managed, Open, Opened, Outcome, Outgoing, Producer,
-    ProducerTerms, Result, Session, SessionEvent, Time, Transaction, TxnId, Unbind,
+    Attached, Capabilities, Confirm, Consumer, ConsumerTerms, Delivery, Disposition, Done, Endpoint, Fut, Open,
+    Outcome, Outgoing, Producer, ProducerTerms, Result, Session, forward,
 };
 
 /// What has passed through a [`Metered`] endpoint; shared by all its sessions, written once per batch.
@@ -121,9 +120,7 @@ struct MeteredSession {
 }
 
 impl Session for MeteredSession {
-    fn opened(&self) -> &Opened {
-        self.inner.opened()
-    }
+    forward!(Session: opened, transaction, discharged, manage, credential, poll_event, close);
 
     fn producer(&self, terms: ProducerTerms) -> Fut<(Box<dyn Producer>, Attached)> {
         let (attaching, meter) = (self.inner.producer(terms), Arc::clone(&self.meter));
@@ -141,33 +138,9 @@ impl Session for MeteredSession {
         })
     }
 
-    fn transaction(&self) -> Fut<Box<dyn Transaction>> {
-        self.inner.transaction()
-    }
-
-    fn discharged(&self, txn: TxnId) -> Fut<bool> {
-        self.inner.discharged(txn)
-    }
-
     fn settle(&self, batch: Vec<Disposition>) -> Fut<Vec<Done>> {
         add(&self.meter.dispositions, batch.len());
         self.inner.settle(batch)
-    }
-
-    fn manage(&self, request: Manage) -> Fut<Managed> {
-        self.inner.manage(request)
-    }
-
-    fn credential(&self, credential: Credential) -> Fut<Option<Time>> {
-        self.inner.credential(credential)
-    }
-
-    fn poll_event(&self, cx: &mut Context<'_>) -> Poll<SessionEvent> {
-        self.inner.poll_event(cx)
-    }
-
-    fn close(&self, close: Close) -> Fut<()> {
-        self.inner.close(close)
     }
 }
 
@@ -177,9 +150,7 @@ struct MeteredProducer {
 }
 
 impl Producer for MeteredProducer {
-    fn poll_reserve(&mut self, cx: &mut Context<'_>, messages: u32, bytes: usize) -> Poll<Result<u32>> {
-        self.inner.poll_reserve(cx, messages, bytes)
-    }
+    forward!(Producer: poll_reserve, forget, poll_forgotten, detach);
 
     fn send(&mut self, batch: &mut Vec<Outgoing>) {
         let sizes = |batch: &[Outgoing]| batch.iter().map(|sent| sent.message.payload().len()).sum::<usize>();
@@ -187,14 +158,6 @@ impl Producer for MeteredProducer {
         self.inner.send(batch);
         add(&self.meter.messages_sent, messages - batch.len());
         add(&self.meter.bytes_sent, bytes - sizes(batch));
-    }
-
-    fn forget(&mut self, keys: &mut Vec<Key>) {
-        self.inner.forget(keys);
-    }
-
-    fn poll_forgotten(&mut self, cx: &mut Context<'_>, calls: u64) -> Poll<Result<()>> {
-        self.inner.poll_forgotten(cx, calls)
     }
 
     fn poll_confirms(&mut self, cx: &mut Context<'_>, into: &mut Vec<Confirm>) -> Poll<Result<usize>> {
@@ -206,10 +169,6 @@ impl Producer for MeteredProducer {
         add(&self.meter.confirms_refused, new.len() - accepted);
         polled
     }
-
-    fn detach(self: Box<Self>, how: Detach) -> Fut<()> {
-        self.inner.detach(how)
-    }
 }
 
 struct MeteredConsumer {
@@ -218,9 +177,7 @@ struct MeteredConsumer {
 }
 
 impl Consumer for MeteredConsumer {
-    fn grant(&mut self, grant: Grant) {
-        self.inner.grant(grant);
-    }
+    forward!(Consumer: grant, poll_settled, bind, unbind, backlog, detach);
 
     fn poll_receive(&mut self, cx: &mut Context<'_>, into: &mut Vec<Delivery>, max: usize) -> Poll<Result<usize>> {
         let known = into.len();
@@ -234,25 +191,5 @@ impl Consumer for MeteredConsumer {
     fn settle(&mut self, batch: &mut Vec<Disposition>) {
         add(&self.meter.dispositions, batch.len());
         self.inner.settle(batch);
-    }
-
-    fn poll_settled(&mut self, cx: &mut Context<'_>, into: &mut Vec<Done>) -> Poll<Result<usize>> {
-        self.inner.poll_settled(cx, into)
-    }
-
-    fn bind(&mut self, bindings: Vec<Binding>) -> Fut<Vec<Result<Granted>>> {
-        self.inner.bind(bindings)
-    }
-
-    fn unbind(&mut self, bindings: Vec<Unbind>) -> Fut<Vec<Result<bool>>> {
-        self.inner.unbind(bindings)
-    }
-
-    fn backlog(&self) -> u32 {
-        self.inner.backlog()
-    }
-
-    fn detach(self: Box<Self>, how: Detach) -> Fut<()> {
-        self.inner.detach(how)
     }
 }

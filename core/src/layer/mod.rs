@@ -7,6 +7,7 @@ mod limited;
 mod metered;
 #[cfg(feature = "tokio")]
 mod rationed;
+mod refused;
 mod transacted;
 
 pub use authorized::{Authorized, AuthorizedLayer, Refusals, RefusalsSnapshot};

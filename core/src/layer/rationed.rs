@@ -13,10 +13,10 @@ use std::sync::{Mutex, PoisonError};
 use bytestring::ByteString;
 use tower_layer::Layer;
 
+use super::refused::Refused;
 use crate::{
-    Attached, Capabilities, Clock, Close, Condition, Confirm, Consumer, ConsumerTerms, Credential, Detach, Disposition,
-    Done, Endpoint, Error, ErrorKind, Fut, Key, Manage, Managed, Open, Opened, Outcome, Outgoing, Producer,
-    ProducerTerms, Qos, Result, Session, SessionEvent, Time, Timer, Transaction, TxnId,
+    Attached, Capabilities, Clock, Condition, Confirm, Endpoint, Error, ErrorKind, Fut, Open, Outgoing, Producer,
+    ProducerTerms, Result, Session, Timer, forward,
 };
 use allowance::Allowance;
 
@@ -161,9 +161,7 @@ struct RationedSession {
 }
 
 impl Session for RationedSession {
-    fn opened(&self) -> &Opened {
-        self.inner.opened()
-    }
+    forward!(Session: opened, consumer, transaction, discharged, settle, manage, credential, poll_event, close);
 
     fn producer(&self, terms: ProducerTerms) -> Fut<(Box<dyn Producer>, Attached)> {
         if self.place.shared.rations.messages_per_second == 0 {
@@ -173,42 +171,10 @@ impl Session for RationedSession {
         let (addressed, attaching) = (terms.to.is_some(), self.inner.producer(terms));
         Box::pin(async move {
             let (inner, attached) = attaching.await?;
-            let (timer, refused) = (Timer::default(), Vec::new());
+            let (timer, refused) = (Timer::default(), Refused::default());
             let producer = RationedProducer { inner, shared, account, addressed, timer, refused };
             Ok((Box::new(producer) as Box<dyn Producer>, attached))
         })
-    }
-
-    fn consumer(&self, terms: ConsumerTerms) -> Fut<(Box<dyn Consumer>, Attached)> {
-        self.inner.consumer(terms)
-    }
-
-    fn transaction(&self) -> Fut<Box<dyn Transaction>> {
-        self.inner.transaction()
-    }
-
-    fn discharged(&self, txn: TxnId) -> Fut<bool> {
-        self.inner.discharged(txn)
-    }
-
-    fn settle(&self, batch: Vec<Disposition>) -> Fut<Vec<Done>> {
-        self.inner.settle(batch)
-    }
-
-    fn manage(&self, request: Manage) -> Fut<Managed> {
-        self.inner.manage(request)
-    }
-
-    fn credential(&self, credential: Credential) -> Fut<Option<Time>> {
-        self.inner.credential(credential)
-    }
-
-    fn poll_event(&self, cx: &mut Context<'_>) -> Poll<SessionEvent> {
-        self.inner.poll_event(cx)
-    }
-
-    fn close(&self, close: Close) -> Fut<()> {
-        self.inner.close(close)
     }
 }
 
@@ -218,10 +184,12 @@ struct RationedProducer {
     account: Arc<Account>,
     addressed: bool,
     timer: Timer,
-    refused: Vec<Confirm>,
+    refused: Refused,
 }
 
 impl Producer for RationedProducer {
+    forward!(Producer: forget, poll_forgotten, detach);
+
     fn poll_reserve(&mut self, cx: &mut Context<'_>, messages: u32, bytes: usize) -> Poll<Result<u32>> {
         if self.addressed {
             let now = self.shared.clock.now();
@@ -237,32 +205,11 @@ impl Producer for RationedProducer {
         let allowed = self.account.allowance.take(self.shared.clock.now(), batch.len());
         let over: Vec<_> = batch.drain(allowed..).collect();
         self.shared.meter.messages.fetch_add(over.len() as u64, Ordering::Relaxed);
-        for outgoing in over.iter().filter(|outgoing| outgoing.qos > Qos::AtMostOnce) {
-            let (outcome, why) = (Outcome::rejected(Condition::Full), Some(Condition::Full));
-            self.refused.push(Confirm { cookie: outgoing.cookie, outcome, why, provisional: None });
-        }
+        over.iter().for_each(|outgoing| self.refused.add(outgoing, Condition::Full));
         self.inner.send(batch);
     }
 
-    fn forget(&mut self, keys: &mut Vec<Key>) {
-        self.inner.forget(keys);
-    }
-
-    fn poll_forgotten(&mut self, cx: &mut Context<'_>, calls: u64) -> Poll<Result<()>> {
-        self.inner.poll_forgotten(cx, calls)
-    }
-
     fn poll_confirms(&mut self, cx: &mut Context<'_>, into: &mut Vec<Confirm>) -> Poll<Result<usize>> {
-        let refused = self.refused.len();
-        into.append(&mut self.refused);
-        match self.inner.poll_confirms(cx, into) {
-            Poll::Ready(Ok(count)) => Poll::Ready(Ok(refused + count)),
-            Poll::Pending if refused > 0 => Poll::Ready(Ok(refused)),
-            other => other,
-        }
-    }
-
-    fn detach(self: Box<Self>, how: Detach) -> Fut<()> {
-        self.inner.detach(how)
+        self.refused.poll_confirms(&mut *self.inner, cx, into)
     }
 }

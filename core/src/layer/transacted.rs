@@ -6,8 +6,6 @@ mod place;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
-use alloc::vec::Vec;
-use core::task::{Context, Poll};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytestring::ByteString;
@@ -16,9 +14,8 @@ use tower_layer::Layer;
 use self::links::{TransactedConsumer, TransactedProducer};
 use self::place::Place;
 use crate::{
-    Attached, Capabilities, Close, Consumer, ConsumerTerms, Credential, Disposition, Done, Endpoint, Error, ErrorKind,
-    Fut, Manage, Managed, Open, Opened, Producer, ProducerTerms, Qos, Result, Session, SessionEvent, Time, Transaction,
-    TxnId,
+    Attached, Capabilities, Consumer, ConsumerTerms, Endpoint, Error, ErrorKind, Fut, Open, Producer, ProducerTerms,
+    Qos, Result, Session, TxnId, forward,
 };
 
 /// Makes [`Transacted`] endpoints.
@@ -155,9 +152,7 @@ struct TransactedSession {
 }
 
 impl Session for TransactedSession {
-    fn opened(&self) -> &Opened {
-        self.inner.opened()
-    }
+    forward!(Session: opened, transaction, discharged, settle, manage, credential, poll_event, close);
 
     fn producer(&self, terms: ProducerTerms) -> Fut<(Box<dyn Producer>, Attached)> {
         let (attaching, place) = (self.inner.producer(terms), self.place.clone());
@@ -174,34 +169,6 @@ impl Session for TransactedSession {
             let (inner, attached) = attaching.await?;
             Ok((Box::new(TransactedConsumer::new(inner, place)) as Box<dyn Consumer>, attached))
         })
-    }
-
-    fn transaction(&self) -> Fut<Box<dyn Transaction>> {
-        self.inner.transaction()
-    }
-
-    fn discharged(&self, txn: TxnId) -> Fut<bool> {
-        self.inner.discharged(txn)
-    }
-
-    fn settle(&self, batch: Vec<Disposition>) -> Fut<Vec<Done>> {
-        self.inner.settle(batch)
-    }
-
-    fn manage(&self, request: Manage) -> Fut<Managed> {
-        self.inner.manage(request)
-    }
-
-    fn credential(&self, credential: Credential) -> Fut<Option<Time>> {
-        self.inner.credential(credential)
-    }
-
-    fn poll_event(&self, cx: &mut Context<'_>) -> Poll<SessionEvent> {
-        self.inner.poll_event(cx)
-    }
-
-    fn close(&self, close: Close) -> Fut<()> {
-        self.inner.close(close)
     }
 }
 

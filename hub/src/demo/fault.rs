@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use roadbed::{
-    Attached, Binding, Capabilities, Close, Confirm, Consumer, ConsumerTerms, Credential, Delivery, Detach,
-    Disposition, Done, Endpoint, Fut, Gid, Grant, Granted, Key, Manage, Managed, Message, Open, Opened, Outgoing,
-    Producer, ProducerTerms, Qos, Result, Session, SessionEvent, Time, Transaction, TxnId, Unbind,
+    Attached, Capabilities, Consumer, ConsumerTerms, Disposition, Done, Endpoint, Fut, Gid, Message, Open, Outgoing,
+    Producer, ProducerTerms, Qos, Result, Session, Transaction, TxnId, forward,
 };
 
 /// Which message is spoilt, counted over all that pass.
@@ -98,9 +97,7 @@ struct FaultySession {
 }
 
 impl Session for FaultySession {
-    fn opened(&self) -> &Opened {
-        self.inner.opened()
-    }
+    forward!(Session: opened, discharged, manage, credential, poll_event, close);
 
     fn producer(&self, terms: ProducerTerms) -> Fut<(Box<dyn Producer>, Attached)> {
         let (attaching, once) = (self.inner.producer(terms), self.once.clone());
@@ -126,10 +123,6 @@ impl Session for FaultySession {
         }
     }
 
-    fn discharged(&self, txn: TxnId) -> Fut<bool> {
-        self.inner.discharged(txn)
-    }
-
     fn settle(&self, mut batch: Vec<Disposition>) -> Fut<Vec<Done>> {
         if self.once.how == How::Unsettle {
             // What is not passed on is answered as if it had been.
@@ -142,22 +135,6 @@ impl Session for FaultySession {
             });
         }
         self.inner.settle(batch)
-    }
-
-    fn manage(&self, request: Manage) -> Fut<Managed> {
-        self.inner.manage(request)
-    }
-
-    fn credential(&self, credential: Credential) -> Fut<Option<Time>> {
-        self.inner.credential(credential)
-    }
-
-    fn poll_event(&self, cx: &mut Context<'_>) -> Poll<SessionEvent> {
-        self.inner.poll_event(cx)
-    }
-
-    fn close(&self, close: Close) -> Fut<()> {
-        self.inner.close(close)
     }
 }
 
@@ -191,9 +168,7 @@ fn spoilt(message: &Message) -> Message {
 }
 
 impl Producer for FaultyProducer {
-    fn poll_reserve(&mut self, cx: &mut Context<'_>, messages: u32, bytes: usize) -> Poll<Result<u32>> {
-        self.inner.poll_reserve(cx, messages, bytes)
-    }
+    forward!(Producer: poll_reserve, forget, poll_forgotten, poll_confirms, detach);
 
     fn send(&mut self, batch: &mut Vec<Outgoing>) {
         if !matches!(self.once.how, How::Unsettle | How::Confuse)
@@ -203,22 +178,6 @@ impl Producer for FaultyProducer {
             batch.push(extra);
         }
         self.inner.send(batch);
-    }
-
-    fn forget(&mut self, keys: &mut Vec<Key>) {
-        self.inner.forget(keys);
-    }
-
-    fn poll_forgotten(&mut self, cx: &mut Context<'_>, calls: u64) -> Poll<Result<()>> {
-        self.inner.poll_forgotten(cx, calls)
-    }
-
-    fn poll_confirms(&mut self, cx: &mut Context<'_>, into: &mut Vec<Confirm>) -> Poll<Result<usize>> {
-        self.inner.poll_confirms(cx, into)
-    }
-
-    fn detach(self: Box<Self>, how: Detach) -> Fut<()> {
-        self.inner.detach(how)
     }
 }
 
@@ -230,13 +189,7 @@ struct FaultyConsumer {
 }
 
 impl Consumer for FaultyConsumer {
-    fn grant(&mut self, grant: Grant) {
-        self.inner.grant(grant);
-    }
-
-    fn poll_receive(&mut self, cx: &mut Context<'_>, into: &mut Vec<Delivery>, max: usize) -> Poll<Result<usize>> {
-        self.inner.poll_receive(cx, into, max)
-    }
+    forward!(Consumer: grant, poll_receive, bind, unbind, backlog, detach);
 
     fn settle(&mut self, batch: &mut Vec<Disposition>) {
         if self.once.how == How::Unsettle {
@@ -253,22 +206,6 @@ impl Consumer for FaultyConsumer {
             return Poll::Ready(Ok(answered));
         }
         self.inner.poll_settled(cx, into)
-    }
-
-    fn bind(&mut self, bindings: Vec<Binding>) -> Fut<Vec<Result<Granted>>> {
-        self.inner.bind(bindings)
-    }
-
-    fn unbind(&mut self, bindings: Vec<Unbind>) -> Fut<Vec<Result<bool>>> {
-        self.inner.unbind(bindings)
-    }
-
-    fn backlog(&self) -> u32 {
-        self.inner.backlog()
-    }
-
-    fn detach(self: Box<Self>, how: Detach) -> Fut<()> {
-        self.inner.detach(how)
     }
 }
 

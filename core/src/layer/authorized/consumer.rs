@@ -7,8 +7,8 @@ use super::memory::{Memory, Way};
 use bytestring::ByteString;
 
 use crate::{
-    Action, Address, Attached, Binding, Condition, Consumer, Delivery, Detach, Disposition, Done, Error, ErrorKind,
-    Filter, Fut, Grant, Granted, Node, Outcome, Result, Step, Unbind, Unsettled,
+    Action, Address, Attached, Binding, Condition, Consumer, Delivery, Disposition, Error, ErrorKind, Filter, Fut,
+    Granted, Node, Outcome, Result, Step, Unbind, Unsettled, forward,
 };
 
 /// Receives what may be received.
@@ -111,9 +111,7 @@ impl AuthorizedConsumer {
 }
 
 impl Consumer for AuthorizedConsumer {
-    fn grant(&mut self, grant: Grant) {
-        self.inner.grant(grant);
-    }
+    forward!(Consumer: grant, settle, poll_settled, backlog, detach);
 
     fn poll_receive(&mut self, cx: &mut Context<'_>, into: &mut Vec<Delivery>, max: usize) -> Poll<Result<usize>> {
         if self.memory.refresh() {
@@ -141,14 +139,6 @@ impl Consumer for AuthorizedConsumer {
         }
     }
 
-    fn settle(&mut self, batch: &mut Vec<Disposition>) {
-        self.inner.settle(batch);
-    }
-
-    fn poll_settled(&mut self, cx: &mut Context<'_>, into: &mut Vec<Done>) -> Poll<Result<usize>> {
-        self.inner.poll_settled(cx, into)
-    }
-
     fn bind(&mut self, bindings: Vec<Binding>) -> Fut<Vec<Result<Granted>>> {
         let right = &self.memory.right;
         let checked: Vec<_> =
@@ -173,14 +163,6 @@ impl Consumer for AuthorizedConsumer {
             self.bound.remove(&(binding.filter.clone(), binding.share.clone()));
         }
         self.inner.unbind(bindings)
-    }
-
-    fn backlog(&self) -> u32 {
-        self.inner.backlog()
-    }
-
-    fn detach(self: Box<Self>, how: Detach) -> Fut<()> {
-        self.inner.detach(how)
     }
 }
 

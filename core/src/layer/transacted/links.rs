@@ -9,8 +9,8 @@ use core::task::{Context, Poll};
 use super::QOS_OUT;
 use super::place::{Enlistment, Place};
 use crate::{
-    Binding, Condition, Confirm, Consumer, Delivery, DeliveryRef, Detach, Disposition, Done, Fut, Grant, Granted, Key,
-    Outcome, Outgoing, Producer, Qos, Result, Step, Unbind,
+    Binding, Condition, Confirm, Consumer, DeliveryRef, Disposition, Done, Fut, Granted, Outcome, Outgoing, Producer,
+    Qos, Result, Step, forward,
 };
 
 pub(super) struct TransactedProducer {
@@ -69,23 +69,13 @@ impl TransactedProducer {
 }
 
 impl Producer for TransactedProducer {
-    fn poll_reserve(&mut self, cx: &mut Context<'_>, messages: u32, bytes: usize) -> Poll<Result<u32>> {
-        self.inner.poll_reserve(cx, messages, bytes)
-    }
+    forward!(Producer: poll_reserve, forget, poll_forgotten, detach);
 
     fn send(&mut self, batch: &mut Vec<Outgoing>) {
         if let Some(enlisted) = self.place.current() {
             batch.retain_mut(|outgoing| outgoing.txn.is_some() || self.enlist(outgoing, &enlisted));
         }
         self.inner.send(batch);
-    }
-
-    fn forget(&mut self, keys: &mut Vec<Key>) {
-        self.inner.forget(keys);
-    }
-
-    fn poll_forgotten(&mut self, cx: &mut Context<'_>, calls: u64) -> Poll<Result<()>> {
-        self.inner.poll_forgotten(cx, calls)
     }
 
     fn poll_confirms(&mut self, cx: &mut Context<'_>, into: &mut Vec<Confirm>) -> Poll<Result<usize>> {
@@ -105,10 +95,6 @@ impl Producer for TransactedProducer {
             0 => Poll::Pending,
             count => Poll::Ready(Ok(count)),
         }
-    }
-
-    fn detach(self: Box<Self>, how: Detach) -> Fut<()> {
-        self.inner.detach(how)
     }
 }
 
@@ -150,13 +136,7 @@ impl TransactedConsumer {
 }
 
 impl Consumer for TransactedConsumer {
-    fn grant(&mut self, grant: Grant) {
-        self.inner.grant(grant);
-    }
-
-    fn poll_receive(&mut self, cx: &mut Context<'_>, into: &mut Vec<Delivery>, max: usize) -> Poll<Result<usize>> {
-        self.inner.poll_receive(cx, into, max)
-    }
+    forward!(Consumer: grant, poll_receive, unbind, backlog, detach);
 
     fn settle(&mut self, batch: &mut Vec<Disposition>) {
         if let Some(enlisted) = self.place.current() {
@@ -185,18 +165,6 @@ impl Consumer for TransactedConsumer {
     fn bind(&mut self, mut bindings: Vec<Binding>) -> Fut<Vec<Result<Granted>>> {
         bindings.iter_mut().for_each(|binding| binding.qos_max = binding.qos_max.min(QOS_OUT));
         self.inner.bind(bindings)
-    }
-
-    fn unbind(&mut self, bindings: Vec<Unbind>) -> Fut<Vec<Result<bool>>> {
-        self.inner.unbind(bindings)
-    }
-
-    fn backlog(&self) -> u32 {
-        self.inner.backlog()
-    }
-
-    fn detach(self: Box<Self>, how: Detach) -> Fut<()> {
-        self.inner.detach(how)
     }
 }
 
