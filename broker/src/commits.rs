@@ -158,9 +158,7 @@ impl Commits {
         let (expects, mut ops) = make();
         inner.tell_numbers(shared);
         let again = self.take_retired(&mut ops);
-        inner.submit_one(|id| Unit { id, expects, ops, awaited: true }, Follow::One(then), again);
-        drop(inner);
-        shared.meters.store_units.one();
+        inner.submit_one(shared, |id| Unit { id, expects, ops, awaited: true }, Follow::One(then), again);
     }
 
     /// Reads copies with their messages; `then` may follow before this returns.
@@ -191,11 +189,15 @@ impl Commits {
         let mut inner = lock(&self.inner);
         let mut ops = make();
         inner.tell_numbers(shared);
-        self.take_retired(&mut ops);
+        self.add_retired(&mut ops);
         if !ops.is_empty() {
             let again = ops.iter().filter(|op| is_end(op)).cloned().collect();
-            inner.submit_one(|id| Unit { id, expects: Vec::new(), ops, awaited: false }, Follow::Nothing, again);
-            shared.meters.store_units.one();
+            inner.submit_one(
+                shared,
+                |id| Unit { id, expects: Vec::new(), ops, awaited: false },
+                Follow::Nothing,
+                again,
+            );
         }
     }
 
@@ -213,11 +215,9 @@ impl Commits {
         *next += 1;
         make(&mut what, &mut Units { next, units });
         let again = units.first_mut().map(|first| self.take_retired(&mut first.ops)).unwrap_or_default();
-        let count = inner.units.len();
         inner.tell_numbers(shared);
-        inner.submit_units(Follow::All(Box::new(move |shared, failed| then(shared, what, failed))), again);
+        inner.submit_units(shared, Follow::All(Box::new(move |shared, failed| then(shared, what, failed))), again);
         drop(inner);
-        shared.meters.store_units.add(count as u64);
         self.pump(shared);
     }
 
@@ -263,15 +263,19 @@ impl Commits {
         Poll::Pending
     }
 
-    /// Adds what has come to its end to a unit; it is returned, too, to be told again if that is refused.
+    /// Adds what has come to its end to a unit, which may be refused: it is returned, too, to be told again then.
     fn take_retired(&self, ops: &mut Vec<Op>) -> Vec<Op> {
-        if !self.has_retired.swap(false, Ordering::AcqRel) {
-            return Vec::new();
+        let own = ops.len();
+        self.add_retired(ops);
+        ops[own..].to_vec()
+    }
+
+    /// Adds what has come to its end to a unit.
+    fn add_retired(&self, ops: &mut Vec<Op>) {
+        if self.has_retired.swap(false, Ordering::AcqRel) {
+            let Retired { runs, refused } = std::mem::take(&mut *lock(&self.retired));
+            ops.extend(refused.into_iter().chain(runs.into_iter().map(retire)));
         }
-        let Retired { runs, refused } = std::mem::take(&mut *lock(&self.retired));
-        let retired: Vec<Op> = refused.into_iter().chain(runs.into_iter().map(retire)).collect();
-        ops.extend(retired.iter().cloned());
-        retired
     }
 
     /// A unit with these ends was refused. What was told with something else is told alone, which needs no room; what was alone waits for the next unit.
@@ -375,19 +379,19 @@ impl Inner {
         self.next = self.next.max(id + 1);
         let ops = vec![Op::Put(RowKey::Broker, Row::Broker { epoch: shared.boot_epoch, positions })];
         self.units.push(Unit { id, expects: Vec::new(), ops, awaited: false });
-        self.submit_units(Follow::Nothing, Vec::new());
-        shared.meters.store_units.one();
+        self.submit_units(shared, Follow::Nothing, Vec::new());
         self.units = behind;
     }
 
-    fn submit_one(&mut self, unit: impl FnOnce(UnitId) -> Unit, follow: Follow, again: Vec<Op>) {
+    fn submit_one(&mut self, shared: &Shared, unit: impl FnOnce(UnitId) -> Unit, follow: Follow, again: Vec<Op>) {
         self.units.push(unit(self.next));
         self.next += 1;
-        self.submit_units(follow, again);
+        self.submit_units(shared, follow, again);
     }
 
     /// Submits what is in `units` as one job.
-    fn submit_units(&mut self, follow: Follow, again: Vec<Op>) {
+    fn submit_units(&mut self, shared: &Shared, follow: Follow, again: Vec<Op>) {
+        shared.meters.store_units.add(self.units.len() as u64);
         self.units.iter_mut().for_each(|unit| join_runs(&mut unit.ops));
         let load = Load::of(&self.units);
         let job = Job { units: self.units.len(), answered: 0, load, failed: Vec::new(), follow, again };

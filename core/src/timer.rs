@@ -1,13 +1,13 @@
 //! A driver's one timer.
 
 use alloc::boxed::Box;
-use core::future::Future;
-use core::pin::Pin;
+use core::future::{Future, poll_fn};
+use core::pin::{Pin, pin};
 use core::task::{Context, Poll};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::Time;
+use crate::{Error, ErrorKind, Result, Time};
 
 /// One timer for a deadline that mostly moves away: it is set anew when it fires, not when the deadline moves.
 #[derive(Debug, Default)]
@@ -33,6 +33,30 @@ impl Timer {
             self.set(now, deadline);
         }
         Poll::Pending
+    }
+
+    /// What `asked` answers, or [`ErrorKind::TimedOut`] once the deadline has passed; `times` says, whenever it is polled, what time it is and when that is.
+    ///
+    /// # Errors
+    /// What `asked` says, and if it is late.
+    ///
+    /// # Cancel safety
+    /// Dropping it drops `asked`.
+    pub async fn limit<T>(
+        &mut self,
+        operation: &'static str,
+        asked: impl Future<Output = Result<T>>,
+        times: impl Fn() -> (Time, Option<Time>),
+    ) -> Result<T> {
+        let mut asked = pin!(asked);
+        poll_fn(|cx| {
+            if let Poll::Ready(answer) = asked.as_mut().poll(cx) {
+                return Poll::Ready(answer);
+            }
+            let (now, deadline) = times();
+            self.poll(cx, now, deadline).map(|()| Err(Error::new(ErrorKind::TimedOut, operation)))
+        })
+        .await
     }
 
     fn set(&mut self, now: Time, deadline: Time) {

@@ -1,8 +1,6 @@
 //! SASL at the server: who a client is, by as many rounds as its mechanism takes.
 
-use core::future::{Future, poll_fn};
-use core::pin::pin;
-use core::task::Poll;
+use core::future::Future;
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -83,15 +81,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
 
     /// What looks credentials up may take no longer than the client may.
     pub(super) async fn in_time<T>(&mut self, asked: impl Future<Output = Result<T>>) -> Result<T> {
-        let mut asked = pin!(asked);
-        poll_fn(|cx| {
-            if let Poll::Ready(answer) = asked.as_mut().poll(cx) {
-                return Poll::Ready(answer);
-            }
-            let late = self.timer.poll(cx, self.shared.config.clock.now(), self.machine.poll_timeout());
-            late.map(|()| Err(Error::new(ErrorKind::TimedOut, "authenticate")))
-        })
-        .await
+        let times = || (self.shared.config.clock.now(), self.machine.poll_timeout());
+        self.timer.limit("authenticate", asked, times).await
     }
 }
 

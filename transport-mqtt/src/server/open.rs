@@ -4,7 +4,6 @@ use alloc::format;
 use alloc::sync::Arc;
 use core::future::poll_fn;
 use core::hash::Hasher;
-use core::pin::pin;
 use core::sync::atomic::Ordering;
 use core::task::{Context, Poll};
 use core::time::Duration;
@@ -77,15 +76,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Opening<S> {
 
     /// What looks credentials up may take no longer than the client may.
     async fn in_time<T>(&mut self, asked: impl Future<Output = Result<T>>) -> Result<T> {
-        let mut asked = pin!(asked);
-        poll_fn(|cx| {
-            if let Poll::Ready(answer) = asked.as_mut().poll(cx) {
-                return Poll::Ready(answer);
-            }
-            let late = self.timer.poll(cx, self.shared.config.clock.now(), self.machine.poll_timeout());
-            late.map(|()| Err(Error::new(ErrorKind::TimedOut, "authenticate")))
-        })
-        .await
+        let times = || (self.shared.config.clock.now(), self.machine.poll_timeout());
+        self.timer.limit("authenticate", asked, times).await
     }
 
     /// Enhanced authentication (section 4.12).
