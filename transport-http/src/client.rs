@@ -1,5 +1,6 @@
 //! Takes an endpoint off the wire.
 
+mod answers;
 mod budget;
 mod config;
 mod consumer;

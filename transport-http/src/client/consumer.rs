@@ -12,6 +12,7 @@ use roadbed_core::{
 };
 use tokio::sync::Notify;
 
+use super::answers::Answers;
 use super::lanes::Lanes;
 use super::log;
 use super::manage;
@@ -43,13 +44,12 @@ pub(super) struct State {
     pub(super) slots: Slots,
     /// Steps on locks, by token.
     pub(super) steps: Lanes<String, Todo>,
-    pub(super) done: VecDeque<Done>,
+    pub(super) done: Answers<Done>,
     pub(super) failed: Option<ErrorKind>,
     pub(super) closed: Option<Detach>,
     pub(super) finished: bool,
     pub(super) backlog: u32,
     pub(super) receiving: Option<Waker>,
-    pub(super) settling: Option<Waker>,
     detaching: Option<Waker>,
 }
 
@@ -152,21 +152,14 @@ impl Consumer for HttpConsumer {
         for disposition in batch.drain(..) {
             state.settle(disposition, &self.link);
         }
-        let waker = state.settling.take().filter(|_| !state.done.is_empty());
+        let waker = state.done.waker();
         drop(state);
         waker.into_iter().for_each(Waker::wake);
         self.shared.changed.notify_one();
     }
 
     fn poll_settled(&mut self, cx: &mut Context<'_>, into: &mut Vec<Done>) -> Poll<Result<usize>> {
-        let mut state = self.shared.lock();
-        if state.done.is_empty() {
-            state.settling = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        let count = state.done.len();
-        into.extend(state.done.drain(..));
-        Poll::Ready(Ok(count))
+        self.shared.lock().done.poll_take(cx, into)
     }
 
     fn bind(&mut self, bindings: Vec<Binding>) -> Fut<Vec<Result<Granted>>> {
@@ -257,13 +250,12 @@ impl State {
             buffer: VecDeque::new(),
             slots,
             steps: Lanes::default(),
-            done: VecDeque::new(),
+            done: Answers::default(),
             failed: None,
             closed: None,
             finished: false,
             backlog: 0,
             receiving: None,
-            settling: None,
             detaching: None,
         }
     }
@@ -320,7 +312,7 @@ impl State {
 
     pub(super) fn finish(&mut self) {
         self.finished = true;
-        let wakers = [self.detaching.take(), self.receiving.take(), self.settling.take()];
+        let wakers = [self.detaching.take(), self.receiving.take(), self.done.end()];
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
@@ -365,6 +357,6 @@ impl State {
                 return self.steps.push(token, Todo { step: step.clone(), cookie, frees });
             }
         };
-        self.done.extend(cookie.map(|cookie| Done { cookie, result: answer }));
+        self.done.put(cookie.map(|cookie| Done { cookie, result: answer }));
     }
 }

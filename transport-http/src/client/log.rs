@@ -13,6 +13,7 @@ use roadbed_core::{
 };
 use tokio::sync::Notify;
 
+use super::answers::Answers;
 use super::manage;
 use super::session::Link;
 use super::slots::Slots;
@@ -39,12 +40,11 @@ struct State {
     buffer: VecDeque<Delivery>,
     slots: Slots<LogPlace>,
     windows: Windows,
-    done: VecDeque<Done>,
+    done: Answers<Done>,
     failed: Option<Failed>,
     closed: bool,
     finished: bool,
     receiving: Option<Waker>,
-    settling: Option<Waker>,
     detaching: Option<Waker>,
 }
 
@@ -116,21 +116,14 @@ impl Consumer for LogConsumer {
     fn settle(&mut self, batch: &mut Vec<Disposition>) {
         let mut state = self.shared.lock();
         batch.drain(..).for_each(|disposition| state.settle(disposition));
-        let waker = if state.done.is_empty() { None } else { state.settling.take() };
+        let waker = state.done.waker();
         drop(state);
         waker.into_iter().for_each(Waker::wake);
         self.shared.changed.notify_one();
     }
 
     fn poll_settled(&mut self, cx: &mut Context<'_>, into: &mut Vec<Done>) -> Poll<Result<usize>> {
-        let mut state = self.shared.lock();
-        if state.done.is_empty() {
-            state.settling = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        let count = state.done.len();
-        into.extend(state.done.drain(..));
-        Poll::Ready(Ok(count))
+        self.shared.lock().done.poll_take(cx, into)
     }
 
     fn bind(&mut self, _bindings: Vec<Binding>) -> Fut<Vec<Result<Granted>>> {
@@ -178,12 +171,11 @@ impl State {
             buffer: VecDeque::new(),
             slots: Slots::new(link.http.config.window, link.budget.clone()),
             windows: Windows::new(log.group.is_some()),
-            done: VecDeque::new(),
+            done: Answers::default(),
             failed: None,
             closed: false,
             finished: false,
             receiving: None,
-            settling: None,
             detaching: None,
         }
     }
@@ -249,7 +241,7 @@ impl State {
                 (Some(_), _) => Err(Error::new(ErrorKind::Invalid, "settle")
                     .detail("nothing of a log is held: there is no lease to renew")),
             };
-        self.done.extend(cookie.map(|cookie| Done { cookie, result }));
+        self.done.put(cookie.map(|cookie| Done { cookie, result }));
     }
 
     fn fail(&mut self, error: &Error) {
@@ -267,13 +259,13 @@ impl State {
             let result = result.clone().map(|()| Settled::Applied);
             Done { cookie, result: result.map_err(|Failed { kind, words }| Error::new(kind, "settle").detail(words)) }
         };
-        self.done.extend(cookies.into_iter().map(told));
-        self.settling.take().into_iter().for_each(Waker::wake);
+        self.done.put(cookies.into_iter().map(told));
+        self.done.waker().into_iter().for_each(Waker::wake);
     }
 
     fn finish(&mut self) {
         self.finished = true;
-        let wakers = [self.detaching.take(), self.receiving.take(), self.settling.take()];
+        let wakers = [self.detaching.take(), self.receiving.take(), self.done.end()];
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
 }

@@ -250,8 +250,8 @@ fn finished(shared: &Shared, token: &String, (todo, result): (Todo, Result<Settl
     }
     todo.frees.into_iter().for_each(|handle| state.slots.remove(handle));
     if let Some(cookie) = todo.cookie {
-        state.done.push_back(Done { cookie, result });
-        state.settling.take().into_iter().for_each(Waker::wake);
+        state.done.put([Done { cookie, result }]);
+        state.done.waker().into_iter().for_each(Waker::wake);
     }
 }
 

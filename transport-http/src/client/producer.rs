@@ -1,6 +1,6 @@
 //! Sending: one request for each message, in order for each address.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use roadbed_core::{
 };
 use tokio::sync::Notify;
 
+use super::answers::Answers;
 use super::http::{Answered, Call, Lost};
 use super::lanes::Lanes;
 use super::session::Link;
@@ -45,9 +46,8 @@ struct Shared {
 struct State {
     lanes: Lanes<Address, Job>,
     bytes: usize,
-    confirms: VecDeque<Confirm>,
+    confirms: Answers<Confirm>,
     reserving: Option<Waker>,
-    confirming: Option<Waker>,
     closed: bool,
     done: bool,
     detaching: Option<Waker>,
@@ -111,14 +111,7 @@ impl Producer for HttpProducer {
     }
 
     fn poll_confirms(&mut self, cx: &mut Context<'_>, into: &mut Vec<Confirm>) -> Poll<Result<usize>> {
-        let mut state = self.shared.lock();
-        if state.confirms.is_empty() {
-            state.confirming = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        let count = state.confirms.len();
-        into.extend(state.confirms.drain(..));
-        Poll::Ready(Ok(count))
+        self.shared.lock().confirms.poll_take(cx, into)
     }
 
     fn detach(self: Box<Self>, _how: Detach) -> Fut<()> {
@@ -149,10 +142,8 @@ impl Shared {
         state.lanes.finished(lane);
         state.bytes -= cost;
         let reserving = state.reserving.take();
-        let confirming = confirm.and_then(|confirm| {
-            state.confirms.push_back(confirm);
-            state.confirming.take()
-        });
+        state.confirms.put(confirm);
+        let confirming = state.confirms.waker();
         drop(state);
         reserving.into_iter().chain(confirming).for_each(Waker::wake);
     }
