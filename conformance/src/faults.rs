@@ -158,7 +158,18 @@ impl Dialer {
             Err(_) => Err(io::ErrorKind::ConnectionRefused.into()),
         }
     }
+
+    /// What connects for a client, as often as it likes.
+    pub fn connector(self) -> impl Fn() -> Dialing + Clone + Send + Sync + 'static {
+        move || {
+            let dialer = self.clone();
+            Box::pin(async move { dialer.dial().await })
+        }
+    }
 }
+
+/// A connection that is being made.
+pub type Dialing = Pin<Box<dyn Future<Output = io::Result<Carrier<DuplexStream>>> + Send>>;
 
 /// The server's end of a place in memory.
 #[derive(Debug)]
@@ -168,6 +179,18 @@ impl Listener {
     /// The next connection; `None` when no dialer is left.
     pub async fn accept(&mut self) -> Option<Carrier<DuplexStream>> {
         self.0.recv().await
+    }
+
+    /// Serves each connection in a task of its own, as long as there is a dialer.
+    pub fn serve<F>(mut self, serve: impl Fn(Carrier<DuplexStream>) -> F + Send + 'static)
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        tokio::spawn(async move {
+            while let Some(stream) = self.accept().await {
+                tokio::spawn(serve(stream));
+            }
+        });
     }
 }
 

@@ -14,7 +14,7 @@ mod world;
 
 pub use carried::Carried;
 pub use client::{Client, Receiving, Sending, text};
-pub use faults::{Carrier, Dialer, Direction, Faults, Listener, Side, Split};
+pub use faults::{Carrier, Dialer, Dialing, Direction, Faults, Listener, Side, Split};
 pub use law::Law;
 pub use laws::laws;
 pub use libtest_mimic::Arguments;

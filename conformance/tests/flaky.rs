@@ -57,7 +57,7 @@ fn broker(fs: &SimFs, clock: Arc<dyn Clock>) -> (Broker, JournalMonitor) {
 /// The device's end of the link.
 fn device(protocol: Protocol, broker: &Broker, clock: &Arc<dyn Clock>, link: &Link) -> Arc<dyn Endpoint> {
     let endpoint: Arc<dyn Endpoint> = Arc::new(broker.clone());
-    let (dialer, mut listener) = link.faults.listen();
+    let (dialer, listener) = link.faults.listen();
     let up = link.up.clone();
     let dial = move || {
         let (dialer, up) = (dialer.clone(), up.clone());
@@ -72,11 +72,7 @@ fn device(protocol: Protocol, broker: &Broker, clock: &Arc<dyn Clock>, link: &Li
         Protocol::Mqtt(version) => {
             let served = roadbed_mqtt::ServerConfig::permissive().clock(clock.clone());
             let server = roadbed_mqtt::Server::new(endpoint, served);
-            tokio::spawn(async move {
-                while let Some(stream) = listener.accept().await {
-                    tokio::spawn(server.serve(stream));
-                }
-            });
+            listener.serve(move |stream| server.serve(stream));
             let config = roadbed_mqtt::ClientConfig::default()
                 .version(version)
                 .clock(clock.clone())
@@ -87,11 +83,7 @@ fn device(protocol: Protocol, broker: &Broker, clock: &Arc<dyn Clock>, link: &Li
         Protocol::Amqp => {
             let served = roadbed_amqp::ServerConfig::permissive().clock(clock.clone());
             let server = roadbed_amqp::Server::new(endpoint, served);
-            tokio::spawn(async move {
-                while let Some(stream) = listener.accept().await {
-                    tokio::spawn(server.serve(stream));
-                }
-            });
+            listener.serve(move |stream| server.serve(stream));
             let config = roadbed_amqp::ClientConfig::default()
                 .clock(clock.clone())
                 .reconnect_delay_min(Duration::from_millis(100))

@@ -64,10 +64,7 @@ async fn secured<S: Carrier + 'static>(stream: S) -> std::io::Result<Box<dyn Car
 
 async fn dial_securely(dialer: Dialer) -> std::io::Result<Box<dyn Carrier>> {
     let settings = ClientSettings { ca: Some(certificate("ca.pem")), ..ClientSettings::default() };
-    let under = move || {
-        let dialer = dialer.clone();
-        async move { dialer.dial().await }
-    };
+    let under = dialer.connector();
     TlsConnector::new(&settings, "localhost", &[], under).expect("they are in order").connect().await
 }
 
@@ -102,16 +99,14 @@ fn over_amqp(inner: Arc<dyn Endpoint>, faults: &Faults, road: Road) -> Arc<dyn E
     };
     let config = amqp::ServerConfig::permissive().machine(machine().sasl_required(false)).clock(clock());
     let server = amqp::Server::new(inner, config);
-    let (dialer, mut listener) = faults.listen();
-    tokio::spawn(async move {
-        while let Some(stream) = listener.accept().await {
-            let server = server.clone();
-            tokio::spawn(async move {
-                // A client that is cut before it has begun is no fault.
-                if let Ok(stream) = road.accept(stream).await {
-                    let _ = server.serve(stream).await;
-                }
-            });
+    let (dialer, listener) = faults.listen();
+    listener.serve(move |stream| {
+        let server = server.clone();
+        async move {
+            // A client that is cut before it has begun is no fault.
+            if let Ok(stream) = road.accept(stream).await {
+                let _ = server.serve(stream).await;
+            }
         }
     });
     let config = amqp::ClientConfig::default().machine(machine().container_id("law".into())).clock(clock());
@@ -122,16 +117,14 @@ fn over_amqp(inner: Arc<dyn Endpoint>, faults: &Faults, road: Road) -> Arc<dyn E
 
 fn over_mqtt(inner: Arc<dyn Endpoint>, faults: &Faults, road: Road) -> Arc<dyn Endpoint> {
     let server = mqtt::Server::new(inner, mqtt::ServerConfig::permissive().clock(clock()).seed(1));
-    let (dialer, mut listener) = faults.listen();
-    tokio::spawn(async move {
-        while let Some(stream) = listener.accept().await {
-            let server = server.clone();
-            tokio::spawn(async move {
-                // A client that is cut before it has begun is no fault.
-                if let Ok(stream) = road.accept(stream).await {
-                    let _ = server.serve(stream).await;
-                }
-            });
+    let (dialer, listener) = faults.listen();
+    listener.serve(move |stream| {
+        let server = server.clone();
+        async move {
+            // A client that is cut before it has begun is no fault.
+            if let Ok(stream) = road.accept(stream).await {
+                let _ = server.serve(stream).await;
+            }
         }
     });
     let config = mqtt::ClientConfig::default().clock(clock()).reconnect_delay_min(Duration::from_millis(5)).seed(7);

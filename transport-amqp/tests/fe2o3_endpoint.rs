@@ -50,12 +50,8 @@ where
 
 async fn over_pipes(inner: Arc<dyn Endpoint>, faults: Faults) -> Arc<dyn Endpoint> {
     let server = server(inner);
-    let (dialer, mut listener) = faults.listen();
-    tokio::spawn(async move {
-        while let Some(stream) = listener.accept().await {
-            tokio::spawn(server.serve(stream));
-        }
-    });
+    let (dialer, listener) = faults.listen();
+    listener.serve(move |stream| server.serve(stream));
     connected(dialer.dial().await.expect("a pipe")).await
 }
 

@@ -32,13 +32,11 @@ impl World {
     }
 
     fn client(&self) -> HttpClientBuilder {
-        let (dialer, mut listener) = self.faults.listen();
+        let (dialer, listener) = self.faults.listen();
         let server = self.server.clone();
-        tokio::spawn(async move {
-            while let Some(stream) = listener.accept().await {
-                let server = server.clone();
-                tokio::spawn(async move { server.serve(stream).await });
-            }
+        listener.serve(move |stream| {
+            let server = server.clone();
+            async move { server.serve(stream).await }
         });
         let dial = move || {
             let dialer = dialer.clone();

@@ -83,7 +83,7 @@ impl Http {
 
     fn over_pipes(&self, server: Server, clock: &Arc<ManualClock>, faults: &Faults) -> HttpClient {
         let (dialer, listener) = faults.listen();
-        tokio::spawn(accept(server, listener));
+        accept(server, listener);
         let dial = move || Box::pin(dial(dialer.clone())) as Boxed<_>;
         self.client(clock).dial(dial).build().expect("the URL is one")
     }
@@ -103,11 +103,11 @@ impl Http {
     }
 }
 
-async fn accept(server: Server, mut listener: Listener) {
-    while let Some(stream) = listener.accept().await {
+fn accept(server: Server, listener: Listener) {
+    listener.serve(move |stream| {
         let server = server.clone();
-        tokio::spawn(async move { server.serve(stream).await });
-    }
+        async move { server.serve(stream).await }
+    });
 }
 
 async fn dial(dialer: Dialer) -> std::io::Result<Box<dyn ByteStream>> {

@@ -41,12 +41,8 @@ fn config(version: Version) -> ClientConfig {
 
 async fn over_pipes(version: Version, inner: Arc<dyn Endpoint>, faults: Faults) -> Arc<dyn Endpoint> {
     let server = server(inner);
-    let (dialer, mut listener) = faults.listen();
-    tokio::spawn(async move {
-        while let Some(stream) = listener.accept().await {
-            tokio::spawn(server.serve(stream));
-        }
-    });
+    let (dialer, listener) = faults.listen();
+    listener.serve(move |stream| server.serve(stream));
     Arc::new(connect_over(config(version), move || {
         let dialer = dialer.clone();
         async move { dialer.dial().await }

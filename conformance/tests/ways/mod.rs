@@ -19,16 +19,9 @@ pub fn over_mqtt(version: Version, ground: &Ground, faults: &Faults) -> Arc<dyn 
         .clock(ground.clock.clone())
         .reconnect_delay_min(Duration::from_millis(5))
         .seed(ground.seed);
-    let (dialer, mut listener) = faults.listen();
-    tokio::spawn(async move {
-        while let Some(stream) = listener.accept().await {
-            tokio::spawn(server.serve(stream));
-        }
-    });
-    let connector = move || {
-        let dialer = dialer.clone();
-        async move { dialer.dial().await }
-    };
+    let (dialer, listener) = faults.listen();
+    listener.serve(move |stream| server.serve(stream));
+    let connector = dialer.connector();
     Arc::new(connect_over(config, connector))
 }
 
@@ -41,28 +34,19 @@ pub fn over_amqp(ground: &Ground, faults: &Faults) -> Arc<dyn Endpoint> {
         .reconnect_delay_min(Duration::from_millis(5))
         .reconnect_delay_max(Duration::from_millis(200))
         .seed(ground.seed);
-    let (dialer, mut listener) = faults.listen();
-    tokio::spawn(async move {
-        while let Some(stream) = listener.accept().await {
-            tokio::spawn(server.serve(stream));
-        }
-    });
-    let connector = move || {
-        let dialer = dialer.clone();
-        async move { dialer.dial().await }
-    };
+    let (dialer, listener) = faults.listen();
+    listener.serve(move |stream| server.serve(stream));
+    let connector = dialer.connector();
     Arc::new(roadbed_amqp::connect_over(config, connector))
 }
 
 pub fn over_http(name: &str, ground: &Ground, faults: &Faults) -> Arc<dyn Endpoint> {
     let server = roadbed_http::Server::builder(Arc::clone(&ground.broker)).clock(ground.clock.clone());
     let server = server.build().expect("a server can be built");
-    let (dialer, mut listener) = faults.listen();
-    tokio::spawn(async move {
-        while let Some(stream) = listener.accept().await {
-            let server = server.clone();
-            tokio::spawn(async move { server.serve(stream).await });
-        }
+    let (dialer, listener) = faults.listen();
+    listener.serve(move |stream| {
+        let server = server.clone();
+        async move { server.serve(stream).await }
     });
     let dial = move || {
         let dialer = dialer.clone();

@@ -15,12 +15,8 @@ use super::{address, poll_fn};
 
 fn over(broker: &Broker, faults: &Faults) -> Client {
     let server = Server::new(Arc::new(broker.clone()), ServerConfig::permissive());
-    let (dialer, mut listener) = faults.listen();
-    tokio::spawn(async move {
-        while let Some(stream) = listener.accept().await {
-            tokio::spawn(server.serve(stream));
-        }
-    });
+    let (dialer, listener) = faults.listen();
+    listener.serve(move |stream| server.serve(stream));
     connect_over(ClientConfig::default().reconnect_delay_min(Duration::from_millis(5)), move || {
         let dialer = dialer.clone();
         async move { dialer.dial().await }

@@ -67,12 +67,8 @@ pub(crate) fn reach(
     faults: &Faults,
 ) -> Client {
     let server = Server::new(endpoint, server);
-    let (dialer, mut listener) = faults.listen();
-    tokio::spawn(async move {
-        while let Some(stream) = listener.accept().await {
-            tokio::spawn(server.serve(stream));
-        }
-    });
+    let (dialer, listener) = faults.listen();
+    listener.serve(move |stream| server.serve(stream));
     connect_over(config, move || {
         let dialer = dialer.clone();
         async move { dialer.dial().await }
