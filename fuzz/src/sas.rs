@@ -30,7 +30,10 @@ pub fn sas(data: &[u8]) {
         && !device.contains("://");
     let signed = tokens::sign(KEY.as_bytes(), "", &format!("hub.example/devices/{device}"), 1000);
     match verifier.verify(signed.as_bytes(), Time::from_millis(999_999)) {
-        Ok(identity) => assert_eq!(&*identity.principal, format!("device {device}")),
+        // A resource may end with a slash, which no name has.
+        Ok(identity) => {
+            assert_eq!(&*identity.principal, format!("device {}", device.strip_suffix('/').unwrap_or(device)));
+        }
         Err(error) => assert!(!plain, "{device:?}: {error}"),
     }
     assert!(verifier.verify(signed.as_bytes(), Time::from_millis(1_000_000)).is_err(), "it has ended");
